@@ -1,0 +1,44 @@
+# make app       install what is missing, start the workbench on http://127.0.0.1:8501
+# make test      lint, the whole test suite with coverage, the browser tests
+# make demo-data write a simulated dataset to demo-data/
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: app test lint lock demo-data benchmarks clean
+
+app: .venv/.installed
+	@$(BIN)/python -m kidney_core.serve
+
+test: .venv/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest --cov=kidney_core --cov-report=term:skip-covered
+
+lint: .venv/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format .
+
+demo-data: .venv/.installed
+	$(BIN)/python -m kidney_core.phantom demo-data
+
+benchmarks: .venv/.installed-test
+	$(BIN)/python -m benchmarks.app_speed
+
+# A stamp newer than the lock means that nothing changed: a second run installs nothing.
+.venv/.installed: requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	touch $@
+
+.venv/.installed-test: requirements-test.lock .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.lock
+	touch $@
+
+# After a change of requirements*.txt; needs uv.
+lock:
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate requirements.txt -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate -c requirements.lock requirements-test.txt -o requirements-test.lock
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .coverage
