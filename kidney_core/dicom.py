@@ -1,0 +1,173 @@
+"""DICOM -> Slice: modality rescale to HU, VOI window, frames, and only tags without the patient."""
+
+import io
+import warnings
+
+import numpy as np
+import pydicom
+from pydicom.pixels import apply_modality_lut
+
+from kidney_core.errors import UnreadableSlice, UnsupportedSlice
+from kidney_core.slices import SOFT_TISSUE, Slice, Window, check_pixels
+
+# PS3.3 C.7.3.1.1.1, the modalities that a hospital sends by mistake for CT.
+_MODALITIES = {
+    "MR": "a magnetic resonance image",
+    "US": "an ultrasound image",
+    "CR": "a radiograph",
+    "DX": "a radiograph",
+    "MG": "a mammogram",
+    "NM": "a nuclear medicine image",
+    "PT": "a PET image",
+    "XA": "an angiogram",
+    "RTDOSE": "a radiotherapy dose",
+    "SEG": "a segmentation",
+    "SR": "a report",
+}
+# Coded values that may be shown as they stand; any other value of the tag is left out, since free
+# text typed into a coded tag may name the patient.
+_BODY_PARTS = {"ABDOMEN", "ABDOMENPELVIS", "CHESTABDPELVIS", "KIDNEY", "PELVIS", "CHEST", "HEAD", "NECK", "SPINE"}
+
+
+def read_dicom(content: bytes, *, name: str, frame: int = 0) -> Slice:
+    """Decode one frame of a DICOM file to a Slice in Hounsfield units where the file has them.
+
+    Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice (see `slices.read_slice`).
+    """
+    dataset = _parse(content, name)
+    _check_kind(dataset, name)
+    n_frames = int(dataset.get("NumberOfFrames") or 1)
+    if not 0 <= frame < n_frames:
+        raise UnsupportedSlice(f"“{name}” has {n_frames} frames; there is no frame {frame + 1}. Choose a smaller one.")
+    check_pixels(int(dataset.Columns), int(dataset.Rows), name)
+    stored = _decode(dataset, name, frame)
+    values = apply_modality_lut(stored, dataset).astype(np.float32)  # PS3.3 C.11.1.1.2
+    is_hu = dataset.get("Modality") == "CT" and "RescaleSlope" in dataset
+    inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
+    window, window_note = _window(dataset, values, is_hu)
+    return Slice(
+        name=name,
+        pixels=values,
+        unit="HU" if is_hu else "grey",
+        window=window,
+        inverted=inverted,
+        spacing_mm=_spacing(dataset),
+        n_frames=n_frames,
+        frame=frame,
+        facts=_facts(dataset, is_hu, window_note),
+        notes=() if is_hu else ("The file gives no Hounsfield units; grey values are shown as stored.",),
+    )
+
+
+def _parse(content: bytes, name: str) -> pydicom.Dataset:
+    try:
+        with warnings.catch_warnings():
+            # pydicom repeats a damaged tag's value in its warnings, and that value may be the patient's.
+            warnings.simplefilter("ignore")
+            return pydicom.dcmread(io.BytesIO(content), force=True)
+    except Exception as error:
+        raise UnreadableSlice(
+            f"“{name}” starts like a DICOM file but cannot be parsed ({type(error).__name__}). Export it again."
+        ) from error
+
+
+def _check_kind(dataset: pydicom.Dataset, name: str) -> None:
+    modality = str(dataset.get("Modality", "")).upper()
+    if modality in _MODALITIES:
+        raise UnsupportedSlice(
+            f"“{name}” is {_MODALITIES[modality]} ({modality}), not CT. Upload an abdominal CT slice."
+        )
+    if "PixelData" not in dataset:
+        raise UnsupportedSlice(
+            f"“{name}” is a DICOM file without an image (no tag 7FE0,0010). Choose the image files of the CT series."
+        )
+    missing = [tag for tag in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation") if tag not in dataset]
+    if missing:
+        raise UnreadableSlice(f"“{name}” lacks the DICOM tag {missing[0]} and cannot be decoded. Export it again.")
+    if int(dataset.get("SamplesPerPixel", 1)) != 1 or dataset.PhotometricInterpretation not in (
+        "MONOCHROME1",
+        "MONOCHROME2",
+    ):
+        raise UnsupportedSlice(
+            f"“{name}” is a colour DICOM image ({dataset.PhotometricInterpretation}), such as a screen capture. "
+            "Upload the original CT slice."
+        )
+
+
+def _decode(dataset: pydicom.Dataset, name: str, frame: int) -> np.ndarray:
+    """The frame's stored values, (H, W) integers."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pixels = pydicom.pixels.pixel_array(dataset, index=frame)
+    except Exception as error:
+        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+        syntax_name = getattr(syntax, "name", "unknown")
+        raise UnreadableSlice(
+            f"“{name}” cannot be decoded: its pixel data ({syntax_name}) are damaged, truncated, or compressed in a "
+            "way that no installed decoder knows. Export it uncompressed (Explicit VR Little Endian)."
+        ) from error
+    if pixels.ndim != 2:
+        raise UnreadableSlice(
+            f"“{name}” decodes to an array of shape {pixels.shape}, not to one slice. Export it again."
+        )
+    return pixels
+
+
+def _first(value: object) -> float | None:
+    """The first number of a DICOM value that may be empty, single or multiple."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, (list, pydicom.multival.MultiValue)):
+        return _first(value[0]) if len(value) else None
+    return float(value)
+
+
+def _window(dataset: pydicom.Dataset, values: np.ndarray, is_hu: bool) -> tuple[Window, str]:
+    center, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
+    if center is not None and width is not None and width >= 1:
+        # PS3.3 C.11.2.1.2.1: LINEAR maps c - 0.5 to mid-grey over w - 1 values.
+        if dataset.get("VOILUTFunction", "LINEAR") == "LINEAR" and width > 1:
+            return Window(center - 0.5, width - 1), f"{width:g}/{center:g}, from the file"
+        return Window(center, width), f"{width:g}/{center:g}, from the file"
+    if is_hu:
+        return SOFT_TISSUE, "400/40, soft tissue (the file names none)"
+    padding = _first(dataset.get("PixelPaddingValue"))  # PS3.3 C.7.5.1.1.2: no part of the image
+    real = values[values != padding] if padding is not None and (values != padding).any() else values
+    return Window.spanning(real), "all values"
+
+
+def _spacing(dataset: pydicom.Dataset) -> tuple[float, float] | None:
+    spacing = dataset.get("PixelSpacing")
+    if spacing is None or len(spacing) != 2 or min(map(float, spacing)) <= 0:
+        return None
+    return float(spacing[0]), float(spacing[1])
+
+
+def _facts(dataset: pydicom.Dataset, is_hu: bool, window_note: str) -> dict[str, str]:
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    facts = {"Format": f"DICOM, {getattr(syntax, 'name', 'no transfer syntax named')}"}
+    facts["Values"] = "Hounsfield units" if is_hu else "grey values as stored"
+    facts["Window"] = window_note
+    spacing = _spacing(dataset)
+    if spacing:
+        facts["Pixel spacing"] = f"{spacing[0]:.3g} × {spacing[1]:.3g} mm"
+    for tag, label, unit in (("SliceThickness", "Slice thickness", "mm"), ("KVP", "Tube voltage", "kV")):
+        value = _first(dataset.get(tag))
+        if value is not None:
+            facts[label] = f"{value:g} {unit}"
+    body_part = str(dataset.get("BodyPartExamined", "")).upper()
+    if body_part in _BODY_PARTS:
+        facts["Body part"] = body_part.capitalize()
+    plane = _plane(dataset.get("ImageOrientationPatient"))
+    if plane:
+        facts["Plane"] = plane
+    return facts
+
+
+def _plane(orientation: object) -> str | None:
+    """Axial, coronal or sagittal from ImageOrientationPatient (PS3.3 C.7.6.2.1.1)."""
+    if orientation is None or len(orientation) != 6:
+        return None
+    row, column = np.array(orientation[:3], float), np.array(orientation[3:], float)
+    return ("sagittal", "coronal", "axial")[int(np.abs(np.cross(row, column)).argmax())]

@@ -1,0 +1,51 @@
+"""Everything that can go wrong and that a user can mend.
+
+KidneyError
+├── SliceError              an image that cannot be used
+│   ├── UnreadableSlice     empty, truncated, damaged, or not an image
+│   ├── UnsupportedSlice    an image, but of a kind this workbench does not take
+│   └── OversizedSlice      beyond the limits of 64 megapixels or 200 MB
+├── DatasetError            a folder that is not a usable dataset, or cannot be split
+├── ModelError              an architecture, its weights, or its explanation
+├── CheckpointError         a checkpoint folder that is incomplete or inconsistent
+└── RunError                a training run: its configuration, its folder, its process
+
+The message is one or two sentences: what, where, and what to do next.
+A programmer's mistake raises ValueError instead.
+"""
+
+
+class KidneyError(Exception):
+    """Base of every error whose message is meant for the user."""
+
+
+class SliceError(KidneyError):
+    """An image cannot be used."""
+
+
+class UnreadableSlice(SliceError):
+    """The bytes are empty, truncated, damaged, or no image at all."""
+
+
+class UnsupportedSlice(SliceError):
+    """The bytes are an image of a kind that this workbench refuses."""
+
+
+class OversizedSlice(SliceError):
+    """The image exceeds the limits on pixels or bytes."""
+
+
+class DatasetError(KidneyError):
+    """A folder is not a usable dataset, or cannot be split as asked."""
+
+
+class ModelError(KidneyError):
+    """An architecture, its starting weights or its explanation is not available."""
+
+
+class CheckpointError(KidneyError):
+    """A checkpoint folder is incomplete, damaged or inconsistent."""
+
+
+class RunError(KidneyError):
+    """A training run has a bad configuration, folder or state."""
