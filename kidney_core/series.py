@@ -1,0 +1,81 @@
+"""Which slices come from the same scan: near-duplicate linking of neighbouring slices.
+
+The public dataset names no patients. Its images are runs of neighbouring slices, and neighbours
+look so much alike that their thumbnails correlate above 0.95; connecting such pairs recovers the
+series. Measured on all 12,446 images: 204 groups, none with two classes.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from kidney_core.dataset import Dataset
+from kidney_core.errors import DatasetError
+
+# 0.93 begins to join series of different classes, 0.97 hardly splits any: the count is stable in between.
+LINK_CORRELATION = 0.95
+SERIES_FILE = "series.csv"
+_BLOCK = 1024
+
+
+def group_series(dataset: Dataset) -> np.ndarray:
+    """Number the series of a dataset.
+
+    A file `series.csv` in the dataset's folder (columns `path`, `series`), where the truth is known,
+    takes the place of discovery.
+
+    Returns:
+        (N,) int64, one number a row of `dataset.table`; numbers count up in the table's order.
+
+    Raises:
+        DatasetError: `series.csv` lacks a column or a slice.
+    """
+    known = dataset.root / SERIES_FILE
+    found = _read_series_file(dataset, known) if known.is_file() else link_near_duplicates(dataset.thumbnails)
+    return pd.factorize(found)[0].astype(np.int64)
+
+
+def link_near_duplicates(thumbnails: np.ndarray, *, correlation: float = LINK_CORRELATION) -> np.ndarray:
+    """Connected components of the graph that links thumbnails correlating above `correlation`.
+
+    Args:
+        thumbnails: (N, h, w) uint8.
+
+    Returns:
+        (N,) component numbers.
+    """
+    unit = unit_thumbnails(thumbnails)
+    starts, ends = [], []
+    for start in range(0, len(unit), _BLOCK):
+        block = unit[start : start + _BLOCK] @ unit[start:].T  # only the upper triangle, (block, N - start)
+        row, column = np.nonzero(block > correlation)
+        starts.append(row + start)
+        ends.append(column + start)
+    row, column = np.concatenate(starts), np.concatenate(ends)
+    graph = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(len(unit), len(unit)))
+    return connected_components(graph, directed=False)[1]
+
+
+def unit_thumbnails(thumbnails: np.ndarray) -> np.ndarray:
+    """(N, h * w) float32 rows with zero mean and unit norm, so that a dot product is a correlation."""
+    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    flat -= flat.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(flat, axis=1, keepdims=True)
+    return flat / np.maximum(norm, 1e-6)  # a constant image correlates with nothing
+
+
+def _read_series_file(dataset: Dataset, path: Path) -> np.ndarray:
+    listed = pd.read_csv(path, dtype=str)
+    if not {"path", "series"} <= set(listed.columns):
+        raise DatasetError(f"“{path}” needs the columns path and series; it has {', '.join(listed.columns)}.")
+    by_path = listed.drop_duplicates("path").set_index("path")["series"]
+    found = dataset.table["path"].map(by_path)
+    if found.isna().any():
+        missing = dataset.table.loc[found.isna(), "path"].iloc[0]
+        raise DatasetError(
+            f"“{path}” names no series for {missing}. Add the line, or delete the file to discover series."
+        )
+    return found.to_numpy()
