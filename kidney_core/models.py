@@ -1,0 +1,209 @@
+"""Networks by timm name: build, start from weights, freeze, and find what Grad-CAM explains."""
+
+import re
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from kidney_core.errors import ModelError
+
+# The names the paper and the pages use for the three architectures.
+ALIASES = {"ResNet18": "resnet18", "MobileNetV2": "mobilenetv2_100", "EfficientNet-B0": "efficientnet_b0"}
+HEAD, LAST_BLOCK, ALL = "head", "last-block", "all"
+TRAINABLE = (HEAD, LAST_BLOCK, ALL)
+IMAGENET, SCRATCH = "imagenet", "scratch"
+# blocks.6.…, layer4.…, stages.3.…, features.denseblock4.…: how timm numbers the stages of a network
+_BLOCK = re.compile(r"^(.*?(?:blocks|layers|layer|stages|denseblock|block)\.?\d+)\.")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" prefers CUDA, then Apple's MPS, then the CPU.
+
+    Raises: ModelError when the named device is not on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(name.split(":")[0], False):
+        raise ModelError(f"The device “{name}” is not available on this machine. Use “auto” or “cpu”.")
+    return torch.device(name)
+
+
+def timm_name(architecture: str) -> str:
+    """The timm name of an architecture given by its name in the paper or in timm.
+
+    Raises: ModelError for a name timm does not know, with the nearest ones.
+    """
+    name = ALIASES.get(architecture, architecture)
+    if not timm.is_model(name.split(".")[0]):
+        near = timm.list_models(f"*{re.sub(r'[^a-z0-9]', '*', name.lower())}*")[:5]
+        hint = f" Did you mean {', '.join(near)}?" if near else " See timm.list_models()."
+        raise ModelError(f"timm has no architecture “{architecture}”.{hint}")
+    return name
+
+
+def build_model(architecture: str, n_labels: int, *, init: str = SCRATCH) -> nn.Module:
+    """A timm network with a new head for `n_labels` classes.
+
+    Args:
+        init: "imagenet" (timm downloads and caches its weights), "scratch" (random), or the path of
+            a safetensors file of timm's parameter names, whose head is ignored when its size differs.
+
+    Raises:
+        ModelError: an unknown architecture, weights that cannot be had, or that do not fit.
+    """
+    name = timm_name(architecture)
+    if init == IMAGENET:
+        try:
+            return timm.create_model(name, pretrained=True, num_classes=n_labels)
+        except Exception as error:
+            raise ModelError(
+                f"The ImageNet weights of {architecture} could not be downloaded ({type(error).__name__}). Without "
+                "internet access, give a safetensors file of timm's weights as init, or choose init “scratch” "
+                "with trainable “all”."
+            ) from error
+    model = timm.create_model(name, pretrained=False, num_classes=n_labels)
+    if init != SCRATCH:
+        _load_initial_weights(model, Path(init), architecture)
+    return model
+
+
+def classifier_prefix(model: nn.Module) -> str:
+    """The parameter-name prefix of the head: "fc." or "classifier."."""
+    names = model.pretrained_cfg["classifier"]
+    return (names if isinstance(names, str) else names[0]) + "."
+
+
+def _load_initial_weights(model: nn.Module, path: Path, architecture: str) -> None:
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"The starting weights “{path}” cannot be read as safetensors ({error}). Check the path."
+        ) from error
+    head = classifier_prefix(model)
+    own = model.state_dict()
+    body = {name: tensor for name, tensor in stored.items() if not name.startswith(head)}
+    misfit = [name for name, tensor in body.items() if name not in own or own[name].shape != tensor.shape]
+    missing = [name for name in own if name not in body and not name.startswith(head) and "num_batches" not in name]
+    if misfit or missing:
+        raise ModelError(
+            f"The starting weights “{path.name}” are not those of {architecture}: "
+            f"parameter {(misfit or missing)[0]} does not match. Choose the file of the same architecture."
+        )
+    model.load_state_dict(body, strict=False)
+
+
+def set_trainable(model: nn.Module, trainable: str) -> None:
+    """Freeze every parameter outside `trainable`: "head", "last-block" (the paper) or "all".
+
+    "last-block" is the head, the last numbered stage and whatever follows it.
+
+    Raises: ModelError when the architecture numbers no blocks.
+    """
+    if trainable not in TRAINABLE:
+        raise ValueError(f"trainable must be one of {TRAINABLE}, got {trainable!r}")
+    head = classifier_prefix(model)
+    names = [name for name, _ in model.named_parameters()]
+    first = 0
+    if trainable == HEAD:
+        first = len(names)
+    elif trainable == LAST_BLOCK:
+        blocks = [match[1] for name in names if (match := _BLOCK.match(name)) and not name.startswith(head)]
+        if not blocks:
+            raise ModelError("This architecture has no numbered blocks. Choose trainable “head” or “all”.")
+        first = next(i for i, name in enumerate(names) if name.startswith(blocks[-1] + "."))
+    for position, (name, parameter) in enumerate(model.named_parameters()):
+        parameter.requires_grad_(position >= first or name.startswith(head))
+
+
+def train_mode(model: nn.Module) -> None:
+    """Training mode for what is trained; frozen batch norms keep their stored statistics."""
+    model.train()
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
+
+
+def has_folded_batch_norm(model: nn.Module) -> bool:
+    """True when every batch norm holds mean 0 and variance 1: its statistics were folded into the weights."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    return bool(norms) and all(
+        bool((norm.running_mean == 0).all()) and bool(((norm.running_var - 1).abs() < 1e-3).all()) for norm in norms
+    )
+
+
+@torch.no_grad()
+def recalibrate_batch_norm(model: nn.Module, images: torch.Tensor) -> None:
+    """Give folded batch norms the statistics of `images`, leaving what the network computes unchanged.
+
+    With mean 0 and variance 1 stored, training mode would at once replace the function of every layer.
+    Writing the measured mean m and variance v into the norm and scaling its weight and bias to match,
+    w' = w * sqrt((v + eps) / (v0 + eps)) and b' = b + w * (m - m0) / sqrt(v0 + eps), keeps it.
+
+    Args:
+        images: (B, 3, S, S) normalised inputs, a few dozen.
+    """
+    seen: dict[nn.Module, torch.Tensor] = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda norm, inputs: seen.__setitem__(norm, inputs[0].detach()))
+        for module in model.modules()
+        if isinstance(module, nn.BatchNorm2d)
+    ]
+    model.eval()
+    model(images)
+    for hook in hooks:
+        hook.remove()
+    for norm, activations in seen.items():
+        variance, mean = torch.var_mean(activations, dim=(0, 2, 3), correction=0)
+        old_scale = (norm.running_var + norm.eps).sqrt()
+        norm.bias += norm.weight * (mean - norm.running_mean) / old_scale
+        norm.weight *= (variance + norm.eps).sqrt() / old_scale
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+
+
+def feature_maps(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The layer that Grad-CAM explains: the last feature maps before pooling.
+
+    `layer4` of ResNet18, `bn2` (after `conv_head`) of MobileNetV2 and EfficientNet-B0.
+
+    Returns: what `forward_features` gives, (B, C, h, w) or (B, h, w, C).
+
+    Raises: ModelError for networks without a spatial map there (vision transformers).
+    """
+    features = model.forward_features(images)
+    if features.ndim != 4:
+        raise ModelError(
+            f"{type(model).__name__} has no spatial feature map before its head, so Grad-CAM cannot explain it. "
+            "Choose a convolutional network for explanations."
+        )
+    return features
+
+
+def sequential_stages(model: nn.Module, probe: torch.Tensor) -> list[nn.Module] | None:
+    """`forward_features` as a chain of modules, or None where the network is not such a chain.
+
+    The chain is taken from the order of the modules and then checked on `probe`, (B, 3, S, S).
+    """
+    stages: list[nn.Module] = []
+    head = classifier_prefix(model).rstrip(".")
+    for name, child in model.named_children():
+        if name in ("global_pool", head):
+            break
+        stages.extend(child if isinstance(child, nn.Sequential) and name in ("blocks", "stages") else [child])
+    model.eval()
+    with torch.inference_mode():
+        try:
+            chained = nn.Sequential(*stages)(probe)
+            same = torch.equal(chained, model.forward_features(probe))
+        except (RuntimeError, TypeError, NotImplementedError):  # the chain of modules is not the forward pass
+            return None
+    return stages if same else None

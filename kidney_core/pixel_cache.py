@@ -1,0 +1,44 @@
+"""A dataset decoded once: a memory-mapped array of uint8 squares, kept beside the dataset's fingerprint."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from kidney_core.dataset import Dataset, cache_folder
+from kidney_core.preprocessing import square
+from kidney_core.slices import read_slice
+
+
+def dataset_pixels(dataset: Dataset, size_px: int, *, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+    """The grey squares of a dataset, in the order of its table: (N, size_px, size_px) uint8, read-only.
+
+    Decoded by all cores on the first call, memory-mapped from the cache folder afterwards.
+    Raises SliceError when a file has become unreadable since the dataset was read.
+    """
+    path = cache_folder() / f"pixels-{dataset.fingerprint[:24]}-{size_px}.npy"
+    if not path.is_file():
+        _decode(dataset, size_px, path, progress)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _decode(dataset: Dataset, size_px: int, path: Path, progress: Callable[[int, int], None] | None) -> None:
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    shape = (len(dataset), size_px, size_px)
+    pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+
+    def decode(position: int) -> None:
+        file = dataset.root / dataset.table["path"].iat[position]
+        pixels[position] = square(read_slice(file).grey8(), size_px)
+
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for done, _ in enumerate(pool.map(decode, range(len(dataset))), start=1):
+                if progress and (done % 100 == 0 or done == len(dataset)):
+                    progress(done, len(dataset))
+        pixels.flush()
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

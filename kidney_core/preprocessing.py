@@ -1,0 +1,104 @@
+"""Slice -> network input, and the augmentations of training. Every number a transform needs comes in."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+# ImageNet statistics, Source: Krizhevsky et al. preprocessing as in torchvision's pretrained models.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+NO_AUGMENTATION, FLIP, STRONG = "none", "flip", "strong"
+AUGMENTATIONS = (NO_AUGMENTATION, FLIP, STRONG)
+N_RANDOM_NUMBERS = 8  # columns that `augment` reads
+
+
+def square(grey: np.ndarray, size_px: int) -> np.ndarray:
+    """Fit a grey image into a square: (H, W) uint8 -> (size_px, size_px) uint8, padded with black.
+
+    The aspect ratio is kept, since a stretched kidney is not what the network was trained on.
+    """
+    height, width = grey.shape
+    longest = max(height, width)
+    if height != width:
+        padded = np.zeros((longest, longest), np.uint8)
+        top, left = (longest - height) // 2, (longest - width) // 2
+        padded[top : top + height, left : left + width] = grey
+        grey = padded
+    if longest == size_px:
+        return grey
+    return np.asarray(Image.fromarray(grey).resize((size_px, size_px), Image.Resampling.BILINEAR))
+
+
+def to_input(grey: torch.Tensor) -> torch.Tensor:
+    """Normalise: (B, S, S), uint8 or float in 0..255 -> (B, 3, S, S) float32, ImageNet mean and deviation."""
+    images = grey.to(torch.float32).div(255).unsqueeze(1)
+    mean = torch.tensor(MEAN, device=grey.device).view(1, 3, 1, 1)
+    std = torch.tensor(STD, device=grey.device).view(1, 3, 1, 1)
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def random_numbers(n_images: int, *, seed: int, epoch: int) -> np.ndarray:
+    """(n_images, 8) float32 in 0..1: row i serves image i, a function of (seed, epoch, image) alone."""
+    return np.random.default_rng([seed, epoch, 1]).random((n_images, N_RANDOM_NUMBERS), dtype=np.float32)
+
+
+def epoch_order(n_images: int, *, seed: int, epoch: int) -> np.ndarray:
+    """The order in which an epoch visits the images, a function of (seed, epoch)."""
+    return np.random.default_rng([seed, epoch, 0]).permutation(n_images)
+
+
+def augment(grey: torch.Tensor, numbers: torch.Tensor, kind: str) -> torch.Tensor:
+    """Augment each image by its own row of numbers.
+
+    Args:
+        grey: (B, S, S) uint8.
+        numbers: (B, 8) uniform in 0..1.
+        kind: "none"; "flip" (the paper: horizontal, half of the images); "strong" (flip, rotation to
+            15 degrees, scale 0.85-1.2, shift to 8 %, gamma 0.7-1.4, contrast 0.8-1.25, noise to 3 %).
+
+    Returns:
+        (B, S, S) uint8 for "none" and "flip", float32 in 0..255 for "strong".
+    """
+    if kind == NO_AUGMENTATION:
+        return grey
+    flipped = torch.where((numbers[:, 0] < 0.5).view(-1, 1, 1), grey.flip(2), grey)
+    if kind == FLIP:
+        return flipped
+    if kind != STRONG:
+        raise ValueError(f"augmentation must be one of {AUGMENTATIONS}, got {kind!r}")
+    return _shade(_move(flipped.to(torch.float32), numbers), numbers)
+
+
+def _spread(number: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    return low + number * (high - low)
+
+
+def _move(grey: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Rotate, scale and shift: (B, S, S) float32 -> the same."""
+    angle = _spread(numbers[:, 1], -15, 15) * (math.pi / 180)
+    zoom = _spread(numbers[:, 2], 0.85, 1.2)
+    cosine, sine = angle.cos() / zoom, angle.sin() / zoom
+    shift_x, shift_y = (_spread(numbers[:, i], -0.16, 0.16) for i in (3, 4))  # the image is 2 units wide
+    rows = [torch.stack([cosine, -sine, shift_x], 1), torch.stack([sine, cosine, shift_y], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), [len(grey), 1, *grey.shape[1:]], align_corners=False)
+    return F.grid_sample(grey.unsqueeze(1), grid, align_corners=False).squeeze(1)
+
+
+def _shade(grey: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Gamma, contrast around mid-grey and noise: (B, S, S) float32 in 0..255 -> the same."""
+    gamma = _spread(numbers[:, 5], math.log(0.7), math.log(1.4)).exp().view(-1, 1, 1)
+    contrast = _spread(numbers[:, 6], 0.8, 1.25).view(-1, 1, 1)
+    shaded = (grey / 255).clamp(0, 1) ** gamma
+    shaded = (shaded - 0.5) * contrast + 0.5
+    # One generator an image: its noise must not depend on its neighbours in the batch.
+    noise = torch.stack([_noise(image, float(number)) for image, number in zip(grey, numbers[:, 7], strict=True)])
+    amount = (numbers[:, 7] * 0.03).view(-1, 1, 1)
+    return (shaded + noise * amount).clamp(0, 1) * 255
+
+
+def _noise(image: torch.Tensor, number: float) -> torch.Tensor:
+    generator = torch.Generator(image.device).manual_seed(int(number * 2**24))
+    return torch.randn(image.shape, generator=generator, device=image.device)
