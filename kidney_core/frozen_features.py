@@ -1,0 +1,73 @@
+"""What frozen layers compute is computed once: their output per image and flip, kept in memory."""
+
+from collections.abc import Callable
+
+import numpy as np
+import psutil
+import torch
+from torch import nn
+
+from kidney_core import models, preprocessing
+
+_BATCH = 64
+_SHARE_OF_FREE_MEMORY = 0.4
+
+
+def frozen_prefix(model: nn.Module, probe: torch.Tensor) -> tuple[nn.Module, nn.Module] | None:
+    """Divide a network into (frozen trunk, tail up to the pooling), or None where that is impossible.
+
+    Both map feature maps to feature maps; `model.forward_head(tail(trunk(x)))` is the network.
+
+    Args:
+        probe: (B, 3, S, S) on which the division is checked.
+    """
+    stages = models.sequential_stages(model, probe)
+    if stages is None:
+        return None
+    n_frozen = 0
+    for stage in stages:
+        if any(parameter.requires_grad for parameter in stage.parameters()):
+            break
+        n_frozen += 1
+    if n_frozen == 0:
+        return None
+    return nn.Sequential(*stages[:n_frozen]), nn.Sequential(*stages[n_frozen:])
+
+
+@torch.inference_mode()
+def compute(
+    trunk: nn.Module,
+    pixels: np.ndarray,
+    *,
+    flips: bool,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> torch.Tensor | None:
+    """The trunk's output for every image and, when `flips`, for every mirrored image.
+
+    Args:
+        pixels: (N, S, S) uint8.
+
+    Returns:
+        (1 or 2, N, C, h, w) float32 or, where that takes too much memory, float16; None when even
+        that takes more than 40 % of the free memory, or when stopped.
+    """
+    trunk.eval()
+    sample = trunk(preprocessing.to_input(torch.from_numpy(pixels[:1].copy()).to(device)))
+    n_values = (2 if flips else 1) * len(pixels) * sample.numel()
+    allowed = psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY
+    if n_values * 2 > allowed:
+        return None
+    dtype = torch.float32 if n_values * 4 <= allowed / 2 else torch.float16
+    features = torch.empty((2 if flips else 1, len(pixels), *sample.shape[1:]), dtype=dtype)
+    for start in range(0, len(pixels), _BATCH):
+        if should_stop():
+            return None
+        grey = torch.from_numpy(pixels[start : start + _BATCH].copy()).to(device)
+        for mirrored in range(len(features)):
+            images = preprocessing.to_input(grey.flip(2) if mirrored else grey)
+            features[mirrored, start : start + _BATCH] = trunk(images).to("cpu", dtype)
+        if progress:
+            progress(min(start + _BATCH, len(pixels)), len(pixels))
+    return features

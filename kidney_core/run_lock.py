@@ -1,0 +1,65 @@
+"""Who is alive: every process that works on a run holds an operating-system lock on its folder.
+
+The lock vanishes with the process, however it ends, so no process number has to be trusted: a
+reused number or a zombie holds no lock. `fcntl.flock` survives exec and is inherited.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kidney_core.errors import RunError
+from kidney_core.runs import CRASHED, QUEUED, RUNNING, Run
+
+LOCK_FILE = "lock"
+
+
+def try_lock(path: Path) -> int | None:
+    """An inheritable descriptor that holds the lock of a file, or None where another process holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
+@contextmanager
+def hold(run: Run) -> Iterator[None]:
+    """Hold a run for as long as the block lasts.
+
+    Raises: RunError when another process works on it.
+    """
+    descriptor = try_lock(run.folder / LOCK_FILE)
+    if descriptor is None:
+        raise RunError(f"Another process is working on the run “{run.name}”. Wait for it, or stop it first.")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_alive(run: Run) -> bool:
+    """True while some process works on the run or waits in the queue with it."""
+    path = run.folder / LOCK_FILE
+    if not path.exists():
+        return False
+    descriptor = try_lock(path)
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
+def status(run: Run) -> str:
+    """The run's state; "crashed" when its folder says queued or running and nobody works on it."""
+    state = run.state()["state"]
+    if state in (QUEUED, RUNNING) and not is_alive(run):
+        # It may have ended between the two looks: its last word counts.
+        state = run.state()["state"]
+        return CRASHED if state in (QUEUED, RUNNING) else state
+    return state

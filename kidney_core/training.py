@@ -1,0 +1,521 @@
+"""Fine-tune one network as a run's configuration says, into the run's folder, resumable to the bit.
+
+The position of a run is one integer, its step. The order of an epoch, the augmentation of an image
+and the dropout of a step are functions of (seed, epoch, image) and (seed, step), so a resumed run
+computes what the uninterrupted one would have.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from tqdm import tqdm
+
+from kidney_core import evaluation, frozen_features, models, prediction, preprocessing, splits
+from kidney_core.dataset import Dataset, read_dataset
+from kidney_core.errors import KidneyError, RunError
+from kidney_core.pixel_cache import dataset_pixels
+from kidney_core.runs import FAILED, FINISHED, RUNNING, STOPPED, Run, TrainingConfig, write_json, write_whole
+from kidney_core.series import group_series
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+STEPS_BETWEEN_MEASUREMENTS = 10
+LAST_FILE, BEST_FILE = "last.safetensors", "best.safetensors"
+_EVALUATION_BATCH = 64
+
+
+class _Stopped(Exception):
+    """The run was asked to stop; its checkpoint is written."""
+
+
+@dataclass
+class Position:
+    """Where a run stands, and the sums of the epoch it is in."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    n_correct: int = 0
+    n_seen: int = 0
+    epoch_seconds: float = 0.0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run trains on: grey squares of dataset and extra data, their labels, and who is in which part."""
+
+    dataset: Dataset
+    pixels: np.ndarray = field(repr=False)  # (N + extra, S, S) uint8
+    y: np.ndarray = field(repr=False)  # (N + extra,) int64, positions in dataset.labels
+    train: np.ndarray = field(repr=False)  # positions
+    validation: np.ndarray = field(repr=False)  # the test part where the split has no validation part
+    test: np.ndarray = field(repr=False)
+    n_extra: int = 0
+
+
+def train(run: Run, *, should_stop: Callable[[], bool] = lambda: False, show_progress: bool = False) -> str:
+    """Train a run from where it stands to its end.
+
+    Args:
+        should_stop: asked after every step; True ends the run with a checkpoint, in state "stopped".
+        show_progress: draw a progress bar on standard error.
+
+    Returns:
+        The state the run ended in, "finished" or "stopped".
+
+    Raises:
+        KidneyError: what a user can mend; the run's state is then "failed" with the message.
+    """
+    try:
+        _Training(run, should_stop, show_progress).go()
+        return FINISHED
+    except _Stopped:
+        run.write_state(STOPPED, **_standing(run.state()))
+        return STOPPED
+    except KidneyError as error:
+        run.write_state(FAILED, **{**_standing(run.state()), "message": str(error)})
+        raise
+    except torch.OutOfMemoryError as error:
+        message = "The device ran out of memory. Lower the batch size or the image size, then resume."
+        run.write_state(FAILED, **{**_standing(run.state()), "message": message})
+        raise RunError(message) from error
+    except Exception as error:
+        message = f"Unexpected error: {type(error).__name__}: {error}. The log has the details."
+        run.write_state(FAILED, **{**_standing(run.state()), "message": message})
+        raise
+
+
+def _standing(state: dict) -> dict:
+    return {key: state[key] for key in ("epoch", "n_epochs", "step", "n_steps") if key in state}
+
+
+def learning_rate_at(step: int, n_steps: int, config: TrainingConfig) -> float:
+    """The learning rate of a step; one-cycle rises for 30 % of the steps and falls to 1/10,000, by cosines.
+
+    Source: Smith & Topin 2018, arXiv:1708.07120; shape as in torch.optim.lr_scheduler.OneCycleLR.
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    peak, rise = config.learning_rate, max(1.0, 0.3 * n_steps)
+    if step < rise:
+        start, end, share = peak / 25, peak, step / rise
+    else:
+        start, end, share = peak, peak / 1e4, (step - rise) / max(1.0, n_steps - rise)
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]]) -> Material:
+    """Read the data of a run and its split, which the first call writes and later calls obey.
+
+    Raises: DatasetError; RunError when the data changed since the run began.
+    """
+    config = run.config()
+    dataset = read_dataset(config.data, progress=report("Reading images"))
+    table = dataset.table.assign(series=group_series(dataset))
+    table["part"] = _parts(run, config, table)
+    pixels = dataset_pixels(dataset, config.image_size_px, progress=report("Decoding images"))
+    y = np.array(table["label"].map(dataset.labels.index), np.int64)
+    position = {part: np.flatnonzero(table["part"] == part) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
+    train_positions, n_extra = position[splits.TRAIN], 0
+    if config.extra_data:
+        extra = read_dataset(config.extra_data, progress=report("Reading extra images"))
+        unknown = sorted(set(extra.labels) - set(dataset.labels))
+        if unknown:
+            raise RunError(f"The extra data have the class “{unknown[0]}”, which “{config.data}” does not have.")
+        n_extra = len(extra)
+        pixels = np.concatenate([pixels, dataset_pixels(extra, config.image_size_px)])
+        y = np.concatenate([y, extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)])
+        train_positions = np.concatenate([train_positions, len(dataset) + np.arange(n_extra)])
+    write_json(run.folder / "data.json", _describe(dataset, table, config, n_extra))
+    validation = position[splits.VALIDATION] if len(position[splits.VALIDATION]) else position[splits.TEST]
+    return Material(dataset, pixels, y, train_positions, validation, position[splits.TEST], n_extra)
+
+
+def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame) -> np.ndarray:
+    path = run.folder / "split.csv"
+    if path.is_file():
+        stored = pd.read_csv(path)
+        if stored["sha256"].tolist() != table["sha256"].tolist() or stored["path"].tolist() != table["path"].tolist():
+            raise RunError(
+                f"The images in “{config.data}” changed since the run “{run.name}” began, so it cannot go on. "
+                "Restore the folder, or start a new run."
+            )
+        return stored["part"].to_numpy(object)
+    parts = splits.split(
+        table,
+        protocol=config.protocol,
+        seed=config.seed,
+        test_fraction=config.test_fraction,
+        validation_fraction=config.validation_fraction,
+    )
+    write_whole(path, lambda partial: table.assign(part=parts).to_csv(partial, index=False))
+    return parts
+
+
+def _describe(dataset: Dataset, table: pd.DataFrame, config: TrainingConfig, n_extra: int) -> dict:
+    parts = table["part"].to_numpy(object)
+    return {
+        "name": dataset.root.resolve().name,
+        "fingerprint": dataset.fingerprint,
+        "labels": list(dataset.labels),
+        "n_slices": len(dataset),
+        "counts": dataset.counts(),
+        "n_series": int(table["series"].nunique()),
+        "series_per_label": {label: int(n) for label, n in table.groupby("label")["series"].nunique().items()},
+        "parts": {part: int((parts == part).sum()) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)},
+        "test_series": int(table.loc[parts == splits.TEST, "series"].nunique()),
+        "shared_series_fraction": splits.shared_series_fraction(table, parts),
+        "extra_training_slices": n_extra,
+        "extra_data": Path(config.extra_data).name if config.extra_data else "",
+        "unreadable": [list(item) for item in dataset.unreadable],
+    }
+
+
+class _FromPixels:
+    """Batches of images; the whole network runs at every step."""
+
+    def __init__(self, model: nn.Module, material: Material, config: TrainingConfig, device: torch.device) -> None:
+        self.model, self.config, self.device = model, config, device
+        self.pixels = torch.from_numpy(np.array(material.pixels))
+        if device.type == "cuda":
+            self.pixels = self.pixels.to(device)  # a dataset of 10,000 slices takes 0.5 GB
+
+    def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
+        grey = self.pixels[torch.from_numpy(positions).to(self.pixels.device)].to(self.device)  # (B, S, S)
+        if numbers is not None:
+            grey = preprocessing.augment(grey, torch.from_numpy(numbers).to(self.device), self.config.augmentation)
+        return preprocessing.to_input(grey)  # (B, 3, S, S)
+
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.model(batch)
+
+
+class _FromFeatures:
+    """Batches of what the frozen trunk computed; only the tail runs at every step."""
+
+    def __init__(self, model: nn.Module, tail: nn.Module, features: torch.Tensor, device: torch.device) -> None:
+        self.model, self.tail, self.features, self.device = model, tail, features, device
+
+    def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
+        mirrored = torch.zeros(len(positions), dtype=torch.long)
+        if numbers is not None and len(self.features) == 2:
+            mirrored = (torch.from_numpy(numbers[:, 0]) < 0.5).long()  # as preprocessing.augment decides
+        chosen = self.features[mirrored, torch.from_numpy(positions)]
+        return chosen.to(self.device, torch.float32)  # (B, C, h, w)
+
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.model.forward_head(self.tail(batch))
+
+
+class _Training:
+    """The state of one call of `train`."""
+
+    def __init__(self, run: Run, should_stop: Callable[[], bool], show_progress: bool) -> None:
+        self.run, self.config = run, run.config().validated()
+        self.show_progress = show_progress
+        self.asked_to_stop = should_stop
+        self.cancel_file = run.folder / "cancel"
+        self.position = Position()
+
+    def should_stop(self) -> bool:
+        return self.asked_to_stop() or self.cancel_file.exists()
+
+    def go(self) -> None:
+        config = self.config
+        self.note("Preparing")
+        torch.manual_seed(config.seed)
+        self.device = models.pick_device(config.device)
+        self.material = prepare(self.run, self.progress_of)
+        self.stop_if_asked()
+        self.model = models.build_model(config.architecture, len(self.material.dataset.labels), init=config.init)
+        models.set_trainable(self.model, config.trainable)
+        self.model.to(self.device, memory_format=torch.channels_last)
+        self.y = torch.from_numpy(self.material.y)
+        n_train = len(self.material.train)
+        # A last batch of one image has no variance for batch norm: it is left out.
+        self.steps_per_epoch = max(1, n_train // config.batch_size + (n_train % config.batch_size > 1))
+        self.n_steps = self.steps_per_epoch * config.n_epochs
+        self.optimizer = self.make_optimizer()
+        if not self.restore():
+            self.calibrate_folded_norms()
+        self.source = self.make_source()
+        self.stop_if_asked()
+        self.loop()
+        self.finish()
+
+    # --- setting up -------------------------------------------------------------------------
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        decay = self.config.weight_decay
+        groups = [
+            {"params": [p for p in learned if p.ndim >= 2], "weight_decay": decay},
+            {"params": [p for p in learned if p.ndim < 2], "weight_decay": 0.0},  # norms and biases do not decay
+        ]
+        lr = self.config.learning_rate
+        if self.config.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=lr, momentum=0.9)
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.config.optimizer]
+        return kind(groups, lr=lr, fused=self.device.type in ("cpu", "cuda"))
+
+    def calibrate_folded_norms(self) -> None:
+        if models.has_folded_batch_norm(self.model):
+            chosen = self.material.train[:: max(1, len(self.material.train) // 64)][:64]
+            images = preprocessing.to_input(torch.from_numpy(np.array(self.material.pixels[chosen])))
+            models.recalibrate_batch_norm(self.model, images.to(self.device))
+
+    def make_source(self) -> _FromPixels | _FromFeatures:
+        config = self.config
+        if config.trainable != models.ALL and config.augmentation in ("none", "flip"):
+            probe = preprocessing.to_input(torch.from_numpy(np.array(self.material.pixels[:2]))).to(self.device)
+            divided = frozen_features.frozen_prefix(self.model, probe)
+            if divided:
+                trunk, tail = divided
+                features = frozen_features.compute(
+                    trunk,
+                    self.material.pixels,
+                    flips=config.augmentation == "flip",
+                    device=self.device,
+                    progress=self.progress_of("Computing frozen layers"),
+                    should_stop=self.should_stop,
+                )
+                if features is not None:
+                    return _FromFeatures(self.model, tail, features, self.device)
+        return _FromPixels(self.model, self.material, config, self.device)
+
+    # --- the loop ---------------------------------------------------------------------------
+
+    def loop(self) -> None:
+        position, config = self.position, self.config
+        # The time an interrupted epoch took before is in epoch_seconds; the clock runs from here.
+        self.clock = self.saved_at = time.monotonic()
+        with tqdm(
+            total=self.n_steps, initial=position.step, unit="step", disable=not self.show_progress, file=sys.stderr
+        ) as bar:
+            epoch_drawn = -1
+            while position.step < self.n_steps:
+                epoch, within = divmod(position.step, self.steps_per_epoch)
+                if epoch != epoch_drawn:
+                    order = preprocessing.epoch_order(len(self.material.train), seed=config.seed, epoch=epoch)
+                    numbers = preprocessing.random_numbers(len(order), seed=config.seed, epoch=epoch)
+                    epoch_drawn = epoch
+                drawn = order[within * config.batch_size : (within + 1) * config.batch_size]
+                self.step(self.material.train[drawn], numbers[drawn])
+                bar.update()
+                if position.step % self.steps_per_epoch == 0:
+                    self.end_epoch(epoch)
+                    bar.set_description(self.last_line, refresh=False)
+                self.save_and_stop_when_due()
+
+    def step(self, positions: np.ndarray, numbers: np.ndarray) -> None:
+        position = self.position
+        models.train_mode(self.model)
+        torch.manual_seed(self.config.seed * 1_000_003 + position.step)  # dropout is a function of the step
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(position.step, self.n_steps, self.config)
+        y = self.y[torch.from_numpy(positions)].to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = self.source.logits(self.source.batch(positions, numbers))
+            loss = F.cross_entropy(logits, y, label_smoothing=self.config.label_smoothing)
+        if not torch.isfinite(loss):
+            raise RunError(f"The training loss became {loss.item()} at step {position.step}. Lower the learning rate.")
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        position.step += 1
+        position.n_seen += len(y)
+        position.loss_sum += loss.item() * len(y)
+        position.n_correct += int((logits.argmax(1) == y).sum())
+        if position.step % STEPS_BETWEEN_MEASUREMENTS == 0:
+            self.measure_step(loss.item())
+
+    def measure_step(self, loss: float) -> None:
+        position = self.position
+        seconds = position.epoch_seconds + time.monotonic() - self.clock
+        per_step = seconds / max(1, position.n_seen / self.config.batch_size)
+        epoch = (position.step - 1) // self.steps_per_epoch + 1
+        self.run.append_metrics(
+            {
+                "kind": "step",
+                "step": position.step,
+                "epoch": epoch,
+                "steps_per_epoch": self.steps_per_epoch,
+                "train_loss": round(loss, 6),
+            }
+        )
+        self.run.write_state(
+            RUNNING,
+            step=position.step,
+            n_steps=self.n_steps,
+            epoch=epoch,
+            n_epochs=self.config.n_epochs,
+            seconds_left=round(per_step * (self.n_steps - position.step)),
+            images_per_s=round(position.n_seen / max(seconds, 1e-9), 1),
+        )
+
+    def end_epoch(self, epoch: int) -> None:
+        position = self.position
+        trained_s = position.epoch_seconds + time.monotonic() - self.clock
+        loss, accuracy = self.validate()
+        measurement = {
+            "kind": "epoch",
+            "step": position.step,
+            "epoch": epoch + 1,
+            "train_loss": round(position.loss_sum / position.n_seen, 6),
+            "train_accuracy": round(position.n_correct / position.n_seen, 6),
+            "validation_loss": round(loss, 6),
+            "validation_accuracy": round(accuracy, 6),
+            "learning_rate": learning_rate_at(position.step - 1, self.n_steps, self.config),
+            "images_per_s": round(position.n_seen / trained_s, 1),
+            "duration_s": round(position.epoch_seconds + time.monotonic() - self.clock, 2),
+        }
+        # Without a validation part the last epoch is reported, as in the paper: choosing by the test part
+        # would make the test figure too good.
+        if loss < position.best_loss or not self.config.validation_fraction:
+            position.best_loss, position.best_epoch = loss, epoch + 1
+            self.save_weights(self.run.folder / BEST_FILE)
+        position.loss_sum, position.n_correct, position.n_seen, position.epoch_seconds = 0.0, 0, 0, 0.0
+        self.clock = time.monotonic()
+        self.save_last()  # before the metrics: a kill in between repeats the line, never loses it
+        self.run.append_metrics(measurement)
+        self.last_line = (
+            f"epoch {epoch + 1}: loss {measurement['train_loss']:.4f}, validation loss {loss:.4f}, "
+            f"accuracy {100 * accuracy:.1f} %"
+        )
+        tqdm.write(self.last_line, file=sys.stdout)
+
+    @torch.inference_mode()
+    def validate(self) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy on the validation part."""
+        self.model.eval()
+        loss, n_correct, positions = 0.0, 0, self.material.validation
+        for start in range(0, len(positions), _EVALUATION_BATCH):
+            chosen = positions[start : start + _EVALUATION_BATCH]
+            logits = self.source.logits(self.source.batch(chosen))
+            y = self.y[torch.from_numpy(chosen)].to(self.device)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            n_correct += int((logits.argmax(1) == y).sum())
+        return loss / len(positions), n_correct / len(positions)
+
+    # --- checkpoints ------------------------------------------------------------------------
+
+    def save_and_stop_when_due(self) -> None:
+        stop = self.should_stop()
+        if stop or time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+            self.save_last()
+        if stop and self.position.step < self.n_steps:
+            raise _Stopped
+
+    def save_weights(self, path: Path) -> None:
+        state = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        write_whole(path, lambda partial: save_file(state, partial))
+
+    def save_last(self) -> None:
+        """Everything needed to go on, in one file that is replaced in one step."""
+        now = time.monotonic()
+        self.position.epoch_seconds += (now - self.clock) if self.position.n_seen else 0.0
+        self.clock = self.saved_at = now
+        tensors = {f"model.{name}": tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            for name, value in values.items():
+                if value is not None:
+                    tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).contiguous()
+        metadata = {"position": json.dumps(asdict(self.position))}
+        write_whole(self.run.folder / LAST_FILE, lambda partial: save_file(tensors, partial, metadata=metadata))
+
+    def restore(self) -> bool:
+        """Load the last checkpoint, if there is one, and drop what was measured after it."""
+        path = self.run.folder / LAST_FILE
+        if not path.is_file():
+            self.run.drop_metrics_after(0)
+            return False
+        try:
+            with safe_open(path, "pt") as stored:
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
+                self.position = Position(**json.loads(stored.metadata()["position"]))
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise RunError(f"The run's checkpoint “{path}” is damaged ({error}). Start the run anew.") from error
+        model_state = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
+        self.model.load_state_dict(model_state)
+        optimizer_state: dict[int, dict] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".", 2)
+                optimizer_state.setdefault(int(index), {})[key] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
+        self.run.drop_metrics_after(self.position.step)
+        return True
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Predict with the reported weights: validation fits the temperature, test gives the figures."""
+        self.note("Testing")
+        with safe_open(self.run.folder / BEST_FILE, "pt") as stored:
+            self.model.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
+        material, labels = self.material, self.material.dataset.labels
+        temperature = 1.0
+        if self.config.validation_fraction:
+            validation = prediction.predict_probabilities(self.model, material.pixels[material.validation])
+            temperature = evaluation.fit_temperature(validation, material.y[material.validation])
+        progress = self.progress_of("Testing")
+        probabilities = prediction.predict_probabilities(self.model, material.pixels[material.test], progress=progress)
+        calibrated = evaluation.calibrate(probabilities, temperature)
+        rows = pd.read_csv(self.run.folder / "split.csv").iloc[material.test][["path", "label", "series"]]
+        predictions = evaluation.prediction_table(rows, calibrated, labels)
+        write_whole(
+            self.run.folder / "predictions.csv",
+            lambda partial: predictions.to_csv(partial, index=False, float_format="%.6g"),
+        )
+        figures = evaluation.figures(predictions)
+        report = {
+            "protocol": self.config.protocol,
+            "temperature": temperature,
+            "best_epoch": self.position.best_epoch,
+            "figures": figures,
+        }
+        write_json(self.run.folder / "report.json", report)
+        self.run.write_state(
+            FINISHED, epoch=self.config.n_epochs, n_epochs=self.config.n_epochs, step=self.n_steps, n_steps=self.n_steps
+        )
+        tqdm.write(
+            f"test, {splits.PROTOCOL_TITLES[self.config.protocol]}: accuracy {100 * figures['accuracy']:.2f} %, "
+            f"balanced accuracy {100 * figures['balanced_accuracy']:.2f} %",
+            file=sys.stdout,
+        )
+
+    # --- telling ----------------------------------------------------------------------------
+
+    def note(self, message: str) -> None:
+        self.run.write_state(RUNNING, **{**_standing(self.run.state()), "message": message})
+
+    def progress_of(self, what: str) -> Callable[[int, int], None]:
+        """A progress callback that tells the run's state at most once a second."""
+        told = [0.0]
+
+        def tell(done: int, total: int) -> None:
+            if done == total or time.monotonic() - told[0] > 1:
+                told[0] = time.monotonic()
+                self.note(f"{what}: {done:,} of {total:,}")
+                if self.show_progress:
+                    end = "\n" if done == total else "\r"
+                    print(f"{what}: {done:,} of {total:,}", end=end, file=sys.stderr, flush=True)
+
+        return tell
+
+    def stop_if_asked(self) -> None:
+        if self.should_stop():
+            raise _Stopped
