@@ -1,0 +1,187 @@
+"""A published model: a folder with weights, and a card that says what they are worth.
+
+    checkpoints/<name>/
+        card.json                   architecture, labels, preprocessing, data, split, figures, limits
+        model.safetensors           weights, half precision (norms and biases in single)
+        predictions-grouped.csv     test slices with their probabilities, where the card has the figures
+        predictions-random.csv
+
+Nothing is ever unpickled. Reading cards imports no torch.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from kidney_core.errors import CheckpointError, ModelError
+from kidney_core.runs import write_json, write_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+CARD_FORMAT = 1
+WEIGHTS_FILE = "model.safetensors"
+_REQUIRED = ("format", "architecture", "labels", "preprocessing", "weights_sha256", "metrics", "temperature")
+
+INTENDED_USE = (
+    "Research and teaching on single CT slices of the kidney region. Not a medical device; not for diagnosis or "
+    "treatment of patients."
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's folder with its card, read and checked for completeness."""
+
+    folder: Path
+    card: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.card["labels"])
+
+    @property
+    def size_px(self) -> int:
+        return int(self.card["preprocessing"]["size_px"])
+
+    @property
+    def temperature(self) -> float:
+        return float(self.card["temperature"])
+
+    def figures(self, protocol: str) -> dict[str, Any] | None:
+        """The card's figures under a protocol, or None where it was not measured."""
+        return self.card["metrics"].get(protocol)
+
+    def predictions(self, protocol: str) -> pd.DataFrame | None:
+        """The stored test predictions under a protocol, or None where there are none."""
+        path = self.folder / f"predictions-{protocol}.csv"
+        return pd.read_csv(path) if path.is_file() else None
+
+
+def checkpoints_folder() -> Path:
+    """Where checkpoints live: $KIDNEY_CHECKPOINTS, or ./checkpoints."""
+    return Path(os.environ.get("KIDNEY_CHECKPOINTS", "checkpoints"))
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint's card.
+
+    Raises: CheckpointError when the card is missing, damaged or incomplete.
+    """
+    try:
+        card = json.loads((folder / "card.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"The checkpoint “{folder.name}” has no readable card.json ({error}). Copy the whole folder again."
+        ) from error
+    missing = [key for key in _REQUIRED if not isinstance(card, dict) or key not in card]
+    if missing:
+        raise CheckpointError(
+            f"The card of the checkpoint “{folder.name}” lacks “{missing[0]}”. Publish the run again."
+        )
+    if card["format"] != CARD_FORMAT:
+        raise CheckpointError(
+            f"The checkpoint “{folder.name}” has card format {card['format']}; this version reads {CARD_FORMAT}. "
+            "Update the workbench."
+        )
+    return Checkpoint(folder, card)
+
+
+def list_checkpoints(folder: Path | None = None) -> tuple[list[Checkpoint], list[str]]:
+    """The usable checkpoints, best honest figure first, and a sentence for each unusable folder."""
+    parent = folder or checkpoints_folder()
+    usable, problems = [], []
+    for path in sorted(parent.iterdir()) if parent.is_dir() else []:
+        if not path.is_dir() or path.name.startswith("."):
+            continue
+        try:
+            usable.append(read_checkpoint(path))
+        except CheckpointError as error:
+            problems.append(str(error))
+    return sorted(usable, key=_honest_figure, reverse=True), problems
+
+
+def _honest_figure(checkpoint: Checkpoint) -> float:
+    grouped = checkpoint.figures("grouped")
+    return grouped["balanced_accuracy"] if grouped else -1.0
+
+
+def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> "nn.Module":
+    """Build the checkpoint's network with its weights, in evaluation mode.
+
+    Raises: CheckpointError when the weights are missing, differ from the card's digest, or do not fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from kidney_core import models
+
+    path = checkpoint.folder / WEIGHTS_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"“{path}” cannot be read ({error.strerror}). Copy the checkpoint's folder again."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != checkpoint.card["weights_sha256"]:
+        raise CheckpointError(
+            f"The weights of “{checkpoint.name}” are not those its card describes (SHA-256 differs): they were damaged "
+            "or exchanged. Copy the checkpoint's folder again from a source you trust."
+        )
+    try:
+        model = models.build_model(checkpoint.card["architecture"], len(checkpoint.labels))
+        model.load_state_dict({name: tensor.float() for name, tensor in load(content).items()}, strict=False)
+        _check_complete(model, load(content), checkpoint.name)
+    except (SafetensorError, RuntimeError, ModelError) as error:
+        raise CheckpointError(f"The weights of “{checkpoint.name}” do not fit its card: {error}") from error
+    return model.to(device).eval()
+
+
+def _check_complete(model: "nn.Module", stored: dict[str, "Tensor"], name: str) -> None:
+    wanted = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
+    if wanted != set(stored):
+        odd = sorted(wanted ^ set(stored))[0]
+        raise CheckpointError(f"The weights of “{name}” do not fit its architecture (“{odd}”). Publish the run again.")
+
+
+def half_precision(state: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """Matrices and kernels in float16; norms and biases, which need the range, in float32."""
+    import torch
+
+    return {
+        name: tensor.to("cpu", torch.float16 if tensor.ndim >= 2 else torch.float32).contiguous()
+        for name, tensor in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def save_checkpoint(
+    folder: Path, state: dict[str, "Tensor"], card: dict[str, Any], predictions: dict[str, pd.DataFrame]
+) -> Checkpoint:
+    """Write weights, predictions and, last, the card: a folder without a card is no checkpoint yet.
+
+    Args:
+        state: the network's state dict.
+        card: everything but `format` and `weights_sha256`, which are filled in here.
+        predictions: test predictions by protocol.
+    """
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save(half_precision(state))
+    write_whole(folder / WEIGHTS_FILE, lambda partial: partial.write_bytes(content))
+    for protocol, table in predictions.items():
+        path = folder / f"predictions-{protocol}.csv"
+        write_whole(path, lambda partial, table=table: table.to_csv(partial, index=False, float_format="%.5g"))
+    digest = hashlib.sha256(content).hexdigest()
+    write_json(folder / "card.json", {"format": CARD_FORMAT, **card, "weights_sha256": digest})
+    return read_checkpoint(folder)

@@ -1,0 +1,123 @@
+"""Figures from predictions. Rows are true, columns are predicted; every rate is derived from counts."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import confusion_matrix as _confusion_matrix
+from sklearn.metrics import roc_auc_score
+
+PROBABILITY_PREFIX = "p_"
+
+
+def prediction_table(rows: pd.DataFrame, probabilities: np.ndarray, labels: tuple[str, ...]) -> pd.DataFrame:
+    """One row a slice: the columns of `rows`, then `predicted` and `p_<label>` for each label.
+
+    Args:
+        rows: (N, …) with the columns path, label, and series where known.
+        probabilities: (N, n_labels), rows sum to 1.
+    """
+    table = rows.reset_index(drop=True).copy()
+    table["predicted"] = np.array(labels, dtype=object)[probabilities.argmax(axis=1)]
+    for column, label in enumerate(labels):
+        table[PROBABILITY_PREFIX + label] = probabilities[:, column]
+    return table
+
+
+def labels_of(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """The labels of a prediction table, in the model's order."""
+    return tuple(name[len(PROBABILITY_PREFIX) :] for name in predictions.columns if name.startswith(PROBABILITY_PREFIX))
+
+
+def probabilities_of(predictions: pd.DataFrame) -> np.ndarray:
+    """(N, n_labels) probabilities of a prediction table."""
+    return predictions[[PROBABILITY_PREFIX + label for label in labels_of(predictions)]].to_numpy(float)
+
+
+def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
+    """(n_labels, n_labels) counts, rows true, columns predicted."""
+    return _confusion_matrix(y_true, y_pred, labels=list(labels))
+
+
+def figures(predictions: pd.DataFrame) -> dict[str, Any]:
+    """Everything a page or a card shows of a prediction table.
+
+    Returns:
+        n, accuracy, balanced_accuracy, confusion (counts), per_label {precision, recall, f1, support,
+        roc_auc}, macro and weighted {precision, recall, f1}. Balanced accuracy and macro averages are over
+        the labels that have slices. A rate without a denominator is 0, as in scikit-learn; an area under
+        the curve without both classes is None.
+    """
+    labels = labels_of(predictions)
+    y_true = predictions["label"].to_numpy(object)
+    counts = confusion_matrix(y_true, predictions["predicted"].to_numpy(object), labels)
+    probabilities = probabilities_of(predictions)
+    hits, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    precision, recall = _rate(hits, predicted), _rate(hits, support)
+    f1 = _rate(2 * hits, support + predicted)
+    present = support > 0
+    rates = {"precision": precision, "recall": recall, "f1": f1}
+    return {
+        "n": int(counts.sum()),
+        "accuracy": float(hits.sum() / max(counts.sum(), 1)),
+        "balanced_accuracy": float(recall[present].mean()) if present.any() else 0.0,
+        "labels": list(labels),
+        "confusion": counts.tolist(),
+        "per_label": {
+            label: {
+                **{name: float(values[i]) for name, values in rates.items()},
+                "support": int(support[i]),
+                "roc_auc": _roc_auc(y_true == label, probabilities[:, i]),
+            }
+            for i, label in enumerate(labels)
+        },
+        "macro": {name: float(values[present].mean()) if present.any() else 0.0 for name, values in rates.items()},
+        "weighted": {
+            name: float(np.average(values, weights=support)) if support.sum() else 0.0 for name, values in rates.items()
+        },
+    }
+
+
+def report_table(result: dict[str, Any]) -> pd.DataFrame:
+    """The classification report of `figures` as a table: labels, then macro and weighted averages."""
+    rows = dict(result["per_label"])
+    for name in ("macro", "weighted"):
+        rows[f"{name} average"] = {**result[name], "support": result["n"]}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table[["precision", "recall", "f1", "support", "roc_auc"]]
+
+
+def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Temperature scaling: softmax(log p / T), (N, n_labels). Source: Guo et al. 2017, arXiv:1706.04599."""
+    scaled = np.log(np.clip(probabilities, 1e-12, 1.0)) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    exponent = np.exp(scaled)
+    return exponent / exponent.sum(axis=1, keepdims=True)
+
+
+def negative_log_likelihood(probabilities: np.ndarray, y_index: np.ndarray) -> float:
+    """Mean of -log p of the true label; y_index is (N,) positions of the true labels."""
+    chosen = probabilities[np.arange(len(y_index)), y_index]
+    return float(-np.log(np.clip(chosen, 1e-12, 1.0)).mean())
+
+
+def fit_temperature(probabilities: np.ndarray, y_index: np.ndarray) -> float:
+    """The temperature that minimises the negative log likelihood; to be fitted on validation slices only.
+
+    Searched between 1/5 and 5, so that a validation part without an error cannot ask for infinity.
+    """
+    found = minimize_scalar(
+        lambda log_t: negative_log_likelihood(calibrate(probabilities, np.exp(log_t)), y_index),
+        bounds=(np.log(0.2), np.log(5.0)),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
+
+
+def _rate(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
+
+
+def _roc_auc(is_label: np.ndarray, score: np.ndarray) -> float | None:
+    return float(roc_auc_score(is_label, score)) if 0 < is_label.sum() < len(is_label) else None

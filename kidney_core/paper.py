@@ -1,0 +1,52 @@
+"""Table 1 of the paper that this workbench implements, for comparison.
+
+Source: "Fine-Tuning CNN Models for Accurate Kidney Condition Classification from CT scans" (2025).
+"""
+
+TITLE = "Fine-Tuning CNN Models for Accurate Kidney Condition Classification from CT scans (2025)"
+COLUMNS = ("Cyst", "Normal", "Stone", "Tumor", "macro", "weighted")
+# (precision, recall, f1) of the test slices of a random split, as printed.
+TABLE_1 = {
+    "mobilenetv2_100": {
+        "Cyst": (0.99, 1.00, 0.99),
+        "Normal": (1.00, 1.00, 1.00),
+        "Stone": (1.00, 0.98, 0.99),
+        "Tumor": (1.00, 1.00, 1.00),
+        "macro": (1.00, 0.99, 0.99),
+        "weighted": (1.00, 1.00, 1.00),
+        "accuracy": 1.00,
+    },
+    "resnet18": {
+        "Cyst": (0.99, 1.00, 1.00),
+        "Normal": (1.00, 1.00, 1.00),
+        "Stone": (1.00, 0.98, 0.99),
+        "Tumor": (1.00, 1.00, 1.00),
+        "macro": (1.00, 0.99, 0.99),
+        "weighted": (1.00, 1.00, 1.00),
+        "accuracy": 1.00,
+    },
+    "efficientnet_b0": {
+        "Cyst": (0.98, 0.99, 0.98),
+        "Normal": (1.00, 0.99, 0.99),
+        "Stone": (0.98, 0.94, 0.96),
+        "Tumor": (0.99, 0.99, 0.99),
+        "macro": (0.98, 0.98, 0.98),
+        "weighted": (0.99, 0.99, 0.99),
+        "accuracy": 0.99,
+    },
+}
+ARCHITECTURE_NAMES = {"mobilenetv2_100": "MobileNetV2", "resnet18": "ResNet18", "efficientnet_b0": "EfficientNet-B0"}
+
+
+def cell(values: tuple[float, float, float]) -> str:
+    """Precision / recall / F1 the way the paper prints them: ".99 / 1 / .99"."""
+    return " / ".join(f"{value:.2f}".lstrip("0").replace("1.00", "1") for value in values)
+
+
+def cells(figures: dict) -> dict[str, str]:
+    """Our `evaluation.figures` in the paper's columns, as text."""
+    found = {}
+    for column in COLUMNS:
+        values = figures[column] if column in ("macro", "weighted") else figures["per_label"].get(column)
+        found[column] = cell((values["precision"], values["recall"], values["f1"])) if values else "–"
+    return found

@@ -1,0 +1,150 @@
+"""A finished run, or a pair of runs under the two protocols, -> a checkpoint with its card.
+
+python -m kidney_core.publish runs/GROUPED runs/RANDOM --name NAME
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kidney_core import __version__
+from kidney_core.checkpoint import INTENDED_USE, Checkpoint, checkpoints_folder, save_checkpoint
+from kidney_core.errors import CheckpointError, KidneyError, RunError
+from kidney_core.runs import FINISHED, Run, TrainingConfig, list_runs
+from kidney_core.splits import GROUPED, PROTOCOLS
+
+
+def counterpart(run: Run, folder: Path | None = None) -> Run | None:
+    """The newest finished run that differs from this one only in its protocol, or None."""
+    config, fingerprint = run.config(), run.data().get("fingerprint")
+    for other in list_runs(folder or run.folder.parent):
+        if other.name == run.name or other.state()["state"] != FINISHED:
+            continue
+        theirs = other.config()
+        same_recipe = theirs.protocol != config.protocol and _same_but_protocol(config, theirs)
+        if same_recipe and other.data().get("fingerprint") == fingerprint:
+            return other
+    return None
+
+
+def publish(run: Run, *, name: str, other: Run | None = None, folder: Path | None = None) -> Checkpoint:
+    """Make a checkpoint of a finished run; `other` contributes the figures under the other protocol.
+
+    The weights are those of the grouped run where there is one, since they are the ones that the honest
+    figure describes.
+
+    Raises: RunError when a run is not finished or the two do not belong together; CheckpointError when the
+        name is taken.
+    """
+    runs = {item.config().protocol: item for item in (run, other) if item is not None}
+    _check(runs, run, other)
+    target = (folder or checkpoints_folder()) / name
+    if not name or name != Path(name).name or name.startswith("."):
+        raise CheckpointError(f"“{name}” cannot name a checkpoint. Use letters, digits, dots, dashes and underscores.")
+    if (target / "card.json").exists():
+        raise CheckpointError(f"A checkpoint named “{name}” exists already. Choose another name.")
+    source = runs.get(GROUPED, run)
+    from safetensors.torch import load_file
+
+    state = load_file(source.folder / "best.safetensors")
+    predictions = {protocol: pd.read_csv(item.folder / "predictions.csv") for protocol, item in runs.items()}
+    return save_checkpoint(target, state, _card(name, source, runs), predictions)
+
+
+def _check(runs: dict[str, Run], run: Run, other: Run | None) -> None:
+    for item in runs.values():
+        if item.state()["state"] != FINISHED or item.report() is None:
+            raise RunError(f"The run “{item.name}” is not finished. Resume it, or choose another one.")
+    if other is not None:
+        if len(runs) != 2:
+            raise RunError(f"“{run.name}” and “{other.name}” have the same protocol. Give one of each.")
+        if not _same_but_protocol(run.config(), other.config()):
+            raise RunError(f"“{run.name}” and “{other.name}” differ in more than their protocol.")
+
+
+def _same_but_protocol(one: TrainingConfig, two: TrainingConfig) -> bool:
+    ignored = ("protocol", "data", "device")
+    return all(value == asdict(two)[key] for key, value in asdict(one).items() if key not in ignored)
+
+
+def _card(name: str, source: Run, runs: dict[str, Run]) -> dict[str, Any]:
+    config, data, report = source.config(), source.data(), source.report()
+    options = {key: value for key, value in asdict(config).items() if value not in ("", None)}
+    for key in ("data", "extra_data", "init"):  # folders of the training machine are nobody else's business
+        if key in options:
+            options[key] = Path(str(options[key])).name
+    return {
+        "name": name,
+        "architecture": config.architecture,
+        "labels": data["labels"],
+        "preprocessing": {
+            "size_px": config.image_size_px,
+            "fit": "padded to a square, bilinear",
+            "normalise": "ImageNet",
+        },
+        "temperature": report["temperature"],
+        "training": options,
+        "command": _command(options),
+        "data": {key: data[key] for key in data if key not in ("parts", "unreadable", "shared_series_fraction")},
+        "split": {
+            protocol: {key: item.data()[key] for key in ("parts", "test_series", "shared_series_fraction")}
+            for protocol, item in runs.items()
+        },
+        "metrics": {protocol: runs[protocol].report()["figures"] for protocol in PROTOCOLS if protocol in runs},
+        "curves": source.epochs(),
+        "intended_use": INTENDED_USE,
+        "limits": _limits(config, data, runs),
+        "created": time.strftime("%Y-%m-%d"),
+        "software": {"kidney-ct-workbench": __version__, "torch": version("torch"), "timm": version("timm")},
+    }
+
+
+def _command(options: dict[str, Any]) -> str:
+    words = [f"--{key.replace('_', '-')} {value}" for key, value in options.items() if key != "device"]
+    return "python train.py " + " ".join(words)
+
+
+def _limits(config: TrainingConfig, data: dict[str, Any], runs: dict[str, Run]) -> list[str]:
+    limits = [
+        "It sees one slice at a time and knows only its labels: anything else is forced into one of them.",
+        "One public dataset from hospitals of one city; scanners, protocols and people elsewhere differ.",
+    ]
+    if GROUPED in runs:
+        test = runs[GROUPED].data()
+        limits.append(
+            f"The honest figure rests on {test['test_series']} test series of one split: another split would give "
+            "another figure, by several points."
+        )
+    else:
+        limits.append("No figure on unseen scans was measured: how it does on a new patient is unknown.")
+    if config.init == "scratch":
+        limits.append("Trained from random weights, for want of ImageNet weights on the training machine.")
+    if data.get("extra_training_slices"):
+        limits.append(f"{data['extra_training_slices']} simulated slices were added to the training part.")
+    return limits
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Publish from the command line."""
+    parser = argparse.ArgumentParser(description="Publish a finished run as a checkpoint.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("other", type=Path, nargs="?", help="the same recipe under the other protocol")
+    parser.add_argument("--name", required=True)
+    options = parser.parse_args(arguments)
+    try:
+        made = publish(Run(options.run), name=options.name, other=Run(options.other) if options.other else None)
+    except KidneyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"published {made.folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
