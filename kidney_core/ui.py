@@ -1,0 +1,176 @@
+"""The frame of every page, and loaders that are cached between reruns."""
+
+import gc
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from kidney_core import __version__
+from kidney_core.checkpoint import Checkpoint, checkpoints_folder, list_checkpoints
+from kidney_core.figures import model_name, percent
+from kidney_core.splits import GROUPED, RANDOM
+
+if TYPE_CHECKING:
+    from kidney_core.diagnosis import Reader
+
+NOTICE = "For research and teaching. **Not a medical device**: not for diagnosis or treatment of patients."
+PAGES = (
+    ("streamlit_app.py", "Home", ":material/home:"),
+    ("pages/1_Diagnosis.py", "Diagnosis", ":material/radiology:"),
+    ("pages/2_Evaluation.py", "Evaluation", ":material/bar_chart:"),
+    ("pages/3_Training.py", "Training", ":material/model_training:"),
+)
+_STYLE = """
+<style>
+.block-container { padding-top: 3.2rem; max-width: 1280px; }
+[data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
+</style>
+"""
+
+
+def start_page(title: str, icon: str, lead: str) -> None:
+    """Set up a page: browser title, style, headline, the notice, and the warm-up of the networks.
+
+    Every page begins with this call.
+    """
+    st.set_page_config(page_title=f"{title} · Kidney CT workbench", page_icon=icon, layout="wide")
+    _hide_values_in_logs()
+    _warm_up()
+    st.html(_STYLE)
+    with st.sidebar:
+        for path, label, symbol in PAGES:
+            st.page_link(path, label=label, icon=symbol)
+        st.divider()
+        st.caption(NOTICE)
+        st.caption(f"Kidney CT workbench {__version__}. Nothing you upload is stored or leaves this machine.")
+    st.title(title, anchor=False)
+    st.markdown(lead)
+    st.caption(f":material/warning: {NOTICE}")
+
+
+class _NoTracebacks(logging.Filter):
+    """Streamlit logs an uncaught exception with its values; only its kind is kept."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info:
+            kind = record.exc_info[0]
+            record.msg, record.args = "uncaught %s on a page", (kind.__name__ if kind else "error",)
+            record.exc_info = record.exc_text = None
+        return True
+
+
+@st.cache_resource
+def _hide_values_in_logs() -> None:
+    logging.getLogger("streamlit.error_util").addFilter(_NoTracebacks())
+
+
+@st.cache_resource
+def _warm_up() -> threading.Thread:
+    """Import torch once, in the background, so that no page waits for it at its first paint."""
+
+    def load() -> None:
+        from kidney_core import diagnosis, evaluation  # noqa: F401 - imported for their weight
+
+        # Streamlit collects garbage after each rerun; what torch made is taken out of its way.
+        gc.collect()
+        gc.freeze()
+
+    thread = threading.Thread(target=load, name="warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+@st.cache_resource(max_entries=6, show_spinner="Loading the network…")
+def _reader(folder: str, weights_sha256: str) -> "Reader":
+    from kidney_core import diagnosis
+    from kidney_core.checkpoint import read_checkpoint
+
+    return diagnosis.open_reader(read_checkpoint(Path(folder)))
+
+
+def reader(checkpoint: Checkpoint) -> "Reader":
+    """The checkpoint's network, shared by all sessions. Raises CheckpointError."""
+    return _reader(str(checkpoint.folder), checkpoint.card["weights_sha256"])
+
+
+@st.cache_data(max_entries=40, show_spinner=False)
+def _predictions(folder: str, protocol: str, weights_sha256: str) -> pd.DataFrame | None:
+    from kidney_core.checkpoint import read_checkpoint
+
+    return read_checkpoint(Path(folder)).predictions(protocol)
+
+
+def predictions(checkpoint: Checkpoint, protocol: str) -> pd.DataFrame | None:
+    """The stored test predictions of a checkpoint."""
+    return _predictions(str(checkpoint.folder), protocol, checkpoint.card["weights_sha256"])
+
+
+def usable_checkpoints() -> list[Checkpoint]:
+    """The checkpoints, with a warning for each unusable one; explains what to do where there is none."""
+    usable, problems = list_checkpoints()
+    for problem in problems:
+        st.warning(problem)
+    if not usable:
+        st.info(
+            f"There is no checkpoint in “{checkpoints_folder()}” yet. Train a network on the Training page and "
+            "publish it, or copy a checkpoint's folder there."
+        )
+    return usable
+
+
+def describe(checkpoint: Checkpoint) -> str:
+    """One line for choosing a checkpoint: its network, and its honest figure."""
+    grouped = checkpoint.figures(GROUPED)
+    honest = f"{percent(grouped['accuracy'], 0)} on unseen scans" if grouped else "never measured on unseen scans"
+    return f"{model_name(checkpoint.card['architecture'])} · {checkpoint.name} · {honest}"
+
+
+def honest_pair(checkpoint: Checkpoint) -> None:
+    """The two accuracies of a checkpoint, always shown together."""
+    honest, paper = st.columns(2)
+    for column, protocol, title, help_text in (
+        (honest, GROUPED, "On scans never seen", "Test slices come from scans of which no slice was in training."),
+        (
+            paper,
+            RANDOM,
+            "By the paper's protocol",
+            "Slices were split at random, so neighbours of nearly every test slice were in training. "
+            "It measures memory of scans, not diagnosis of a new patient.",
+        ),
+    ):
+        figures = checkpoint.figures(protocol)
+        column.metric(title, percent(figures["accuracy"]) if figures else "not measured", help=help_text, border=True)
+
+
+def progress_bar(text: str) -> Callable[[int, int], None]:
+    """A progress callback that draws a bar where it is called."""
+    bar = st.progress(0.0, text=text)
+
+    def tell(done: int, total: int) -> None:
+        if done >= total:
+            bar.empty()
+        else:
+            bar.progress(done / max(total, 1), text=f"{text}: {done:,} of {total:,}")
+
+    return tell
+
+
+def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:
+    """A table for a download button."""
+    return table.to_csv(index=index, float_format="%.6g").encode()
+
+
+def duration(seconds: float | None) -> str:
+    """95 -> "1 min 35 s"; empty for None."""
+    if seconds is None:
+        return ""
+    seconds = int(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,187 @@
+"""Diagnosis: a scan -> label, calibrated probabilities, explanation, and what the model is worth."""
+
+import hashlib
+
+import pandas as pd
+import streamlit as st
+
+from kidney_core import figures, ui
+from kidney_core.errors import KidneyError
+from kidney_core.labels import DESCRIPTIONS, LABELS
+from kidney_core.slices import WINDOW_PRESETS_HU, Slice, read_slice
+from kidney_core.splits import GROUPED
+from kidney_core.viewer import show_scan
+
+UNDECIDED_BELOW = 0.5
+FROM_FILE = "As in the file"
+
+ui.start_page(
+    "Diagnosis",
+    "🔎",
+    "Upload CT slices of the kidney region. The model names one of its labels for each, and shows where the evidence is.",
+)
+
+
+def choose_slices() -> list[tuple[str, bytes | None, str]]:
+    """(name, content, sample label) of what the user uploaded, or of the chosen sample."""
+    uploads = st.file_uploader(
+        "CT slices: PNG, JPEG, BMP, TIFF or DICOM, up to 200 MB each",
+        accept_multiple_files=True,
+        key="diagnosis_uploads",
+        help="DICOM files may have any name. The content decides, not the extension.",
+    )
+    if uploads:
+        return [(upload.name, upload.getvalue(), "") for upload in uploads]
+    st.caption("No scan at hand? Try a **simulated** sample:")
+    for column, label in zip(st.columns(len(LABELS)), LABELS, strict=True):
+        if column.button(label, key=f"diagnosis_sample_{label}", width="stretch"):
+            st.session_state["diagnosis_sample"] = label
+    label = st.session_state.get("diagnosis_sample")
+    return [(f"Simulated {label.lower()}", None, label)] if label else []
+
+
+@st.cache_data(max_entries=8, show_spinner="Drawing the sample…")
+def sample(label: str) -> Slice:
+    from kidney_core import phantom
+
+    return phantom.draw_series(label, seed=990_001, n_slices=3)[1].as_slice(f"Simulated {label.lower()}")
+
+
+def open_slices(chosen: list[tuple[str, bytes | None, str]]) -> list[tuple[str, Slice, bytes | None]]:
+    """(key, slice, content) of each usable file; a sentence on the page for each other one."""
+    usable = []
+    for name, content, label in chosen:
+        try:
+            image = sample(label) if content is None else read_slice(content, name=name)
+        except KidneyError as error:
+            st.error(str(error))
+            continue
+        key = label if content is None else hashlib.sha256(content).hexdigest()[:16]
+        usable.append((key, image, content))
+    return usable
+
+
+def overview(slices: list[tuple[str, Slice, bytes | None]], reader) -> pd.DataFrame:
+    """One row a slice with its label and probabilities; the answers are kept for the session."""
+    from kidney_core import diagnosis
+
+    known = st.session_state.setdefault("diagnosis_answers", {})
+    sha = reader.checkpoint.card["weights_sha256"]
+    tell = ui.progress_bar("Reading slices")
+    rows = []
+    for position, (key, image, _) in enumerate(slices, start=1):
+        if (key, sha) not in known:
+            known[key, sha] = diagnosis.diagnose(reader, image)
+        answer = known[key, sha]
+        rows.append({"File": image.name, "Label": answer.predicted_label, **answer.probabilities})
+        tell(position, len(slices))
+    wanted = {(key, sha) for key, _, _ in slices}
+    st.session_state["diagnosis_answers"] = {each: answer for each, answer in known.items() if each in wanted}
+    return pd.DataFrame(rows)
+
+
+def refine(image: Slice, content: bytes | None) -> Slice:
+    """The frame and the window that the user chose."""
+    if image.n_frames > 1 and content is not None:
+        number = st.slider("Frame", 1, image.n_frames, 1, key="diagnosis_frame")
+        image = read_slice(content, name=image.name, frame=number - 1)
+    if image.unit == "HU":
+        choice = st.selectbox("Window (width/level in HU)", [FROM_FILE, *WINDOW_PRESETS_HU], key="diagnosis_window")
+        if choice != FROM_FILE:
+            image = image.with_window(WINDOW_PRESETS_HU[choice])
+            if choice != "Soft tissue (400/40)":
+                st.caption(
+                    "The networks were trained on soft-tissue windows; through another one they are less certain."
+                )
+    return image
+
+
+def show_verdict(answer, checkpoint) -> None:
+    label, top = answer.predicted_label, answer.probabilities[answer.predicted_label]
+    st.caption("The model says" if top >= UNDECIDED_BELOW else "The model is undecided; its first guess is")
+    st.subheader(f"{label} · {figures.percent(top)}", anchor=False)
+    if label in DESCRIPTIONS:
+        st.caption(f"{label}: {DESCRIPTIONS[label].plain}.")
+    st.plotly_chart(
+        figures.probability_bars(answer.probabilities), config={"displayModeBar": False}, key="diagnosis_bars"
+    )
+    grouped = checkpoint.figures(GROUPED)
+    if grouped:
+        right = grouped["per_label"][label]
+        st.markdown(
+            f"On scans it had never seen, this model was right **{figures.percent(right['precision'], 0)}** of the times "
+            f"it said {label}, and it found **{figures.percent(right['recall'], 0)}** of the slices that were {label}."
+        )
+    ui.honest_pair(checkpoint)
+
+
+def main() -> None:
+    checkpoints = ui.usable_checkpoints()
+    if not checkpoints:
+        return
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        slices = open_slices(choose_slices())
+    with right:
+        checkpoint = st.selectbox("Model", checkpoints, format_func=ui.describe, key="diagnosis_model")
+    if not slices:
+        return
+    try:
+        reader = ui.reader(checkpoint)
+    except KidneyError as error:
+        st.error(str(error))
+        return
+    from kidney_core import diagnosis
+
+    chosen = 0
+    if len(slices) > 1:
+        table = overview(slices, reader)
+        columns = {label: st.column_config.NumberColumn(format="percent") for label in checkpoint.labels}
+        picked = st.dataframe(
+            table,
+            hide_index=True,
+            column_config=columns,
+            on_select="rerun",
+            selection_mode="single-row",
+            key="diagnosis_table",
+        )
+        st.download_button("Download this table (CSV)", ui.csv_bytes(table), "kidney-ct-results.csv", "text/csv")
+        chosen = picked["selection"]["rows"][0] if picked["selection"]["rows"] else 0
+        st.caption(f"Shown below: **{slices[chosen][1].name}**. Select a row to see another slice.")
+    key, image, content = slices[min(chosen, len(slices) - 1)]
+    for note in image.notes:
+        st.info(note)
+    picture, verdict = st.columns([3, 2], gap="large")
+    with picture:
+        try:
+            image = refine(image, content)
+        except KidneyError as error:
+            st.error(str(error))
+            return
+        explain = st.segmented_control(
+            "Explain the evidence for",
+            checkpoint.labels,
+            key=f"diagnosis_explain_{key}",
+            help="Grad-CAM; default: the answer",
+        )
+        answer = diagnosis.diagnose(reader, image, explain=explain)
+        show_scan(
+            image.grey8(),
+            answer.heatmap,
+            alt=f"CT slice with the evidence for {answer.explained_label} as a heat map",
+            key="diagnosis_viewer",
+        )
+        st.caption(
+            answer.no_heatmap_because
+            or f"Grad-CAM of **{answer.explained_label}**: bright places speak for it most, clear places not at all. "
+            "The map shows what the network used, which need not be the lesion."
+        )
+    with verdict:
+        show_verdict(answer, checkpoint)
+        with st.expander("About this image and this model"):
+            facts = {"Size": f"{image.width_px} × {image.height_px} px", **image.facts}
+            st.table(pd.DataFrame(facts.items(), columns=["Image", ""]).set_index("Image"))
+            st.markdown("\n".join(f"- {limit}" for limit in checkpoint.card.get("limits", [])))
+
+
+main()

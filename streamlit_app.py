@@ -1,0 +1,64 @@
+"""Home: what this is, what is ready, where to go."""
+
+import streamlit as st
+
+from kidney_core import figures, ui
+from kidney_core.splits import PROTOCOLS
+
+ui.start_page(
+    "Kidney CT workbench",
+    "🩻",
+    "Train, evaluate and question networks that sort CT slices of the kidney into **Cyst, Normal, Stone and Tumor**, "
+    "and see what they are worth on a scan they have never seen.",
+)
+
+PURPOSES = (
+    "Upload a slice: label, calibrated probabilities, and where the evidence is.",
+    "Confusion matrices, reports and comparisons, under both protocols.",
+    "Fine-tune any timm network on your folder of images, with live curves.",
+)
+for column, (page, title, symbol), purpose in zip(st.columns(3), ui.PAGES[1:], PURPOSES, strict=True):
+    with column.container(border=True, height="stretch"):
+        st.page_link(page, label=f"**{title}**", icon=symbol)
+        st.write(purpose)
+
+st.subheader("Two truths about the same models", anchor=False)
+checkpoints = ui.usable_checkpoints()
+rows = [
+    (figures.model_name(checkpoint.card["architecture"]), protocol, shown["accuracy"])
+    for checkpoint in checkpoints
+    for protocol in PROTOCOLS
+    if (shown := checkpoint.figures(protocol))
+]
+chart, text = st.columns([3, 2], gap="large") if rows else (None, st.container())
+if chart:
+    with chart:
+        st.plotly_chart(figures.protocol_bars(rows, title="accuracy on test slices"), config={"displayModeBar": False})
+with text:
+    st.markdown(
+        """
+Publications report 99 % on the public kidney CT dataset. They draw test slices **at random**, and the dataset
+consists of runs of neighbouring slices: nearly every test slice has a twin in training, so the figure
+measures memory.
+
+This workbench reproduces that number and shows beside it the one that matters to a patient: accuracy on
+**scans never seen**, where no slice of a test scan was in training.
+"""
+    )
+    if checkpoints:
+        count = len(checkpoints)
+        st.success(
+            f"{count} checkpoint{'s' if count > 1 else ''} ready. Start with **Diagnosis** and a simulated sample."
+        )
+
+with st.expander("Where to get the data"):
+    st.markdown(
+        """
+The networks were trained on the *CT KIDNEY DATASET: Normal-Cyst-Tumor and Stone* (Islam et al., Scientific
+Reports 12:11440, 2022; 12,446 images), which its authors offer for download on Kaggle. Unpack it anywhere on this
+machine, so that the folder holds `Cyst`, `Normal`, `Stone` and `Tumor`, and name that folder on the Training page.
+It is not part of this software and is never uploaded anywhere.
+
+Without it, `make demo-data` writes a small **simulated** dataset to `demo-data/`, enough for a first training.
+"""
+    )
