@@ -18,6 +18,7 @@ from kidney_core.labels import canonical_label, ordered_labels
 from kidney_core.slices import SUFFIXES, read_slice
 
 THUMBNAIL_PX = 32
+NOT_CLASSES = ("masks",)  # lesion masks that lie beside the class folders, as kidney_core.phantom writes them
 Progress = Callable[[int, int], None]
 
 LAYOUT_HELP = (
@@ -98,7 +99,11 @@ def _image_files(root: Path) -> Iterator[tuple[str, str]]:
     if not root.is_dir():
         raise DatasetError(f"There is no folder “{root}”. {LAYOUT_HELP}")
     try:
-        class_folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        class_folders = sorted(
+            entry
+            for entry in root.iterdir()
+            if entry.is_dir() and not entry.name.startswith(".") and entry.name not in NOT_CLASSES
+        )
     except OSError as error:
         raise DatasetError(
             f"The folder “{root}” cannot be listed ({error.strerror}). Check its permissions."

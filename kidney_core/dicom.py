@@ -5,7 +5,9 @@ import warnings
 
 import numpy as np
 import pydicom
+from pydicom.dataset import FileMetaDataset
 from pydicom.pixels import apply_modality_lut
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from kidney_core.errors import UnreadableSlice, UnsupportedSlice
 from kidney_core.slices import SOFT_TISSUE, Slice, Window, check_pixels
@@ -64,11 +66,22 @@ def _parse(content: bytes, name: str) -> pydicom.Dataset:
         with warnings.catch_warnings():
             # pydicom repeats a damaged tag's value in its warnings, and that value may be the patient's.
             warnings.simplefilter("ignore")
-            return pydicom.dcmread(io.BytesIO(content), force=True)
+            dataset = pydicom.dcmread(io.BytesIO(content), force=True)
+            _name_transfer_syntax(dataset)
+            return dataset
     except Exception as error:
         raise UnreadableSlice(
             f"“{name}” starts like a DICOM file but cannot be parsed ({type(error).__name__}). Export it again."
         ) from error
+
+
+def _name_transfer_syntax(dataset: pydicom.Dataset) -> None:
+    """Files older than PS3.10 name no transfer syntax: it is the one in which the data set was read."""
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit = dataset.original_encoding[0] is not False
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
 
 
 def _check_kind(dataset: pydicom.Dataset, name: str) -> None:
@@ -101,10 +114,8 @@ def _decode(dataset: pydicom.Dataset, name: str, frame: int) -> np.ndarray:
             warnings.simplefilter("ignore")
             pixels = pydicom.pixels.pixel_array(dataset, index=frame)
     except Exception as error:
-        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-        syntax_name = getattr(syntax, "name", "unknown")
         raise UnreadableSlice(
-            f"“{name}” cannot be decoded: its pixel data ({syntax_name}) are damaged, truncated, or compressed in a "
+            f"“{name}” cannot be decoded: its pixel data ({dataset.file_meta.TransferSyntaxUID.name}) are damaged, truncated, or compressed in a "
             "way that no installed decoder knows. Export it uncompressed (Explicit VR Little Endian)."
         ) from error
     if pixels.ndim != 2:
@@ -145,10 +156,11 @@ def _spacing(dataset: pydicom.Dataset) -> tuple[float, float] | None:
 
 
 def _facts(dataset: pydicom.Dataset, is_hu: bool, window_note: str) -> dict[str, str]:
-    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    facts = {"Format": f"DICOM, {getattr(syntax, 'name', 'no transfer syntax named')}"}
-    facts["Values"] = "Hounsfield units" if is_hu else "grey values as stored"
-    facts["Window"] = window_note
+    facts = {
+        "Format": f"DICOM, {dataset.file_meta.TransferSyntaxUID.name}",
+        "Values": "Hounsfield units" if is_hu else "grey values as stored",
+        "Window": window_note,
+    }
     spacing = _spacing(dataset)
     if spacing:
         facts["Pixel spacing"] = f"{spacing[0]:.3g} × {spacing[1]:.3g} mm"

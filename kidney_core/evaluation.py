@@ -45,7 +45,7 @@ def figures(predictions: pd.DataFrame) -> dict[str, Any]:
 
     Returns:
         n, accuracy, balanced_accuracy, confusion (counts), per_label {precision, recall, f1, support,
-        roc_auc}, macro and weighted {precision, recall, f1}. Balanced accuracy and macro averages are over
+        roc_auc}, macro and weighted {precision, recall, f1, roc_auc}. Balanced accuracy and macro averages are over
         the labels that have slices. A rate without a denominator is 0, as in scikit-learn; an area under
         the curve without both classes is None.
     """
@@ -58,6 +58,7 @@ def figures(predictions: pd.DataFrame) -> dict[str, Any]:
     f1 = _rate(2 * hits, support + predicted)
     present = support > 0
     rates = {"precision": precision, "recall": recall, "f1": f1}
+    areas = [_roc_auc(y_true == label, probabilities[:, i]) for i, label in enumerate(labels)]
     return {
         "n": int(counts.sum()),
         "accuracy": float(hits.sum() / max(counts.sum(), 1)),
@@ -68,13 +69,20 @@ def figures(predictions: pd.DataFrame) -> dict[str, Any]:
             label: {
                 **{name: float(values[i]) for name, values in rates.items()},
                 "support": int(support[i]),
-                "roc_auc": _roc_auc(y_true == label, probabilities[:, i]),
+                "roc_auc": areas[i],
             }
             for i, label in enumerate(labels)
         },
-        "macro": {name: float(values[present].mean()) if present.any() else 0.0 for name, values in rates.items()},
+        "macro": {
+            **{name: float(values[present].mean()) if present.any() else 0.0 for name, values in rates.items()},
+            "roc_auc": _average(areas, np.ones(len(labels))),
+        },
         "weighted": {
-            name: float(np.average(values, weights=support)) if support.sum() else 0.0 for name, values in rates.items()
+            **{
+                name: float(np.average(values, weights=support)) if support.sum() else 0.0
+                for name, values in rates.items()
+            },
+            "roc_auc": _average(areas, support),
         },
     }
 
@@ -121,3 +129,11 @@ def _rate(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 def _roc_auc(is_label: np.ndarray, score: np.ndarray) -> float | None:
     return float(roc_auc_score(is_label, score)) if 0 < is_label.sum() < len(is_label) else None
+
+
+def _average(values: list[float | None], weights: np.ndarray) -> float | None:
+    """The weighted mean of the values that exist."""
+    known = [i for i, value in enumerate(values) if value is not None]
+    if not known or not weights[known].sum():
+        return None
+    return float(np.average([values[i] for i in known], weights=weights[known]))

@@ -74,7 +74,7 @@ def probability_bars(probabilities: dict[str, float]) -> go.Figure:
             hovertemplate="%{y}: %{x:.2%}<extra></extra>",
         )
     )
-    figure.update_xaxes(range=[0, 1.14], visible=False)
+    figure.update_xaxes(range=[0, 1.3], visible=False)
     figure.update_yaxes(title=None, tickfont_size=15)
     return _plain(figure, height=44 * len(labels) + 16)
 
@@ -100,8 +100,8 @@ def confusion_heatmap(confusion: list[list[int]], labels: list[str]) -> go.Figur
             ygap=2,
         )
     )
-    figure.update_xaxes(title="predicted", side="bottom")
-    figure.update_yaxes(title="true", autorange="reversed")
+    figure.update_xaxes(title="predicted", side="bottom", showgrid=False)
+    figure.update_yaxes(title="true", autorange="reversed", showgrid=False)
     return _plain(figure, height=76 * len(labels) + 60)
 
 
@@ -146,15 +146,15 @@ def curve_options(runs: dict[str, list[dict[str, Any]]], quantity: str) -> dict[
             series.append(_line(f"{name}, steps", steps, color, width=1, opacity=0.3, symbol="none"))
         for part, dash in (("train", "dashed"), ("validation", "solid")):
             points = [[row["epoch"], row[f"{part}_{quantity}"]] for row in epochs]
-            series.append(_line(f"{name}, {part}", points, color, width=2, dash=dash))
-    names = [line["name"] for line in series if not line["name"].endswith(", steps")]
+            shown_name = name if part == "validation" else f"{name}, train"
+            series.append(_line(shown_name, points, color, width=2 if part == "validation" else 1, dash=dash))
     y_axis = {"type": "value", "name": quantity, "scale": True, "nameTextStyle": {"align": "left"}}
     if quantity == "accuracy":
         y_axis |= {"max": 1}
     return {
         "animation": False,
         "tooltip": {"trigger": "axis"},
-        "legend": {"type": "scroll", "data": names, "top": 0},
+        "legend": {"type": "scroll", "data": list(runs), "top": 0},
         "grid": {"left": 48, "right": 16, "top": 56, "bottom": 40},
         "xAxis": {"type": "value", "name": "epoch", "nameLocation": "middle", "nameGap": 24, "min": 0},
         "yAxis": y_axis,

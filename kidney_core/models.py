@@ -204,6 +204,11 @@ def sequential_stages(model: nn.Module, probe: torch.Tensor) -> list[nn.Module] 
         try:
             chained = nn.Sequential(*stages)(probe)
             same = torch.equal(chained, model.forward_features(probe))
-        except (RuntimeError, TypeError, NotImplementedError):  # the chain of modules is not the forward pass
+        except (
+            RuntimeError,
+            TypeError,
+            ValueError,
+            NotImplementedError,
+        ):  # the chain of modules is not the forward pass
             return None
     return stages if same else None

@@ -248,11 +248,11 @@ class Run:
             with (self.folder / "log.txt").open("rb") as file:
                 file.seek(0, os.SEEK_END)
                 file.seek(max(0, file.tell() - 200_000))
-                lines = file.read().decode(errors="replace").splitlines()
+                lines = file.read().decode(errors="replace").rstrip("\n").split("\n")
         except OSError:
             return ""
         # A progress bar returns to the start of its line; only its last state is worth showing.
-        return "\n".join(line.rsplit("\r", 1)[-1] for line in lines[-n_lines:])
+        return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines[-n_lines:])
 
 
 def list_runs(folder: Path | None = None) -> list[Run]:

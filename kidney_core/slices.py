@@ -16,7 +16,7 @@ from kidney_core.errors import OversizedSlice, UnreadableSlice, UnsupportedSlice
 MAX_BYTES = 200 * 1024**2
 MAX_PIXELS = 64_000_000
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".ima")
-_RASTER_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "MPO")  # MPO only so that it can be refused by name
+_RASTER_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # a JPEG of several pictures becomes Pillow's MPO
 # Pillow warns at 89 megapixels and raises at twice that; our own limit is lower and checked first.
 Image.MAX_IMAGE_PIXELS = None
 

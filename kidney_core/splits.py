@@ -85,15 +85,13 @@ def _grouped_split(table: pd.DataFrame, seed: int, test_fraction: float, validat
         series = series[first:] + series[:first]
         lengths = sizes[series].to_numpy()
         middle = (np.cumsum(lengths) - lengths / 2) / lengths.sum()
-        drawn = np.where(
-            middle < test_fraction, TEST, np.where(middle < test_fraction + validation_fraction, VALIDATION, TRAIN)
-        ).astype(object)
-        # One huge series must not leave a part empty: the run goes on at least one series each.
-        drawn[0] = TEST
-        if validation_fraction and VALIDATION not in drawn:
-            drawn[(drawn == TEST).sum()] = VALIDATION
-        if TRAIN not in drawn:
-            drawn[-1] = TRAIN
+        least = 1 if validation_fraction else 0
+        # One huge series must leave no part empty: each has at least one, training too.
+        n_test = int(np.clip((middle < test_fraction).sum(), 1, len(series) - 1 - least))
+        n_validation = (middle < test_fraction + validation_fraction).sum() - n_test
+        n_validation = int(np.clip(n_validation, least, len(series) - 1 - n_test)) if least else 0
+        drawn = [TEST] * n_test + [VALIDATION] * n_validation
+        drawn += [TRAIN] * (len(series) - len(drawn))
         part_of.update(zip(series, drawn, strict=True))
     return table["series"].map(part_of).to_numpy()
 

@@ -449,10 +449,15 @@ class _Training:
             raise RunError(f"The run's checkpoint “{path}” is damaged ({error}). Start the run anew.") from error
         model_state = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
         self.model.load_state_dict(model_state)
+        learned = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         optimizer_state: dict[int, dict] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".", 2)
+                parameter = learned[int(index)]
+                if value.shape == parameter.shape:
+                    # Fused kernels walk memory: moments must be laid out as their parameter is.
+                    value = torch.empty_like(parameter).copy_(value)
                 optimizer_state.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})

@@ -12,7 +12,7 @@ import streamlit as st
 
 from kidney_core import __version__
 from kidney_core.checkpoint import Checkpoint, checkpoints_folder, list_checkpoints
-from kidney_core.figures import model_name, percent
+from kidney_core.figures import percent
 from kidney_core.splits import GROUPED, RANDOM
 
 if TYPE_CHECKING:
@@ -124,27 +124,28 @@ def usable_checkpoints() -> list[Checkpoint]:
 
 
 def describe(checkpoint: Checkpoint) -> str:
-    """One line for choosing a checkpoint: its network, and its honest figure."""
+    """One line for choosing a checkpoint: its name, and its honest figure."""
     grouped = checkpoint.figures(GROUPED)
-    honest = f"{percent(grouped['accuracy'], 0)} on unseen scans" if grouped else "never measured on unseen scans"
-    return f"{model_name(checkpoint.card['architecture'])} · {checkpoint.name} · {honest}"
+    honest = f"{percent(grouped['accuracy'], 0)} on unseen scans" if grouped else "unmeasured on unseen scans"
+    return f"{checkpoint.name} · {honest}"
 
 
 def honest_pair(checkpoint: Checkpoint) -> None:
     """The two accuracies of a checkpoint, always shown together."""
+    st.caption("Accuracy of this model on test slices")
     honest, paper = st.columns(2)
     for column, protocol, title, help_text in (
-        (honest, GROUPED, "On scans never seen", "Test slices come from scans of which no slice was in training."),
+        (honest, GROUPED, "Unseen scans", "Test slices come from scans of which no slice was in training."),
         (
             paper,
             RANDOM,
-            "By the paper's protocol",
+            "Paper's protocol",
             "Slices were split at random, so neighbours of nearly every test slice were in training. "
             "It measures memory of scans, not diagnosis of a new patient.",
         ),
     ):
         figures = checkpoint.figures(protocol)
-        column.metric(title, percent(figures["accuracy"]) if figures else "not measured", help=help_text, border=True)
+        column.metric(title, percent(figures["accuracy"] if figures else None), help=help_text, border=True)
 
 
 def progress_bar(text: str) -> Callable[[int, int], None]:

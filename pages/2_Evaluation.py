@@ -68,7 +68,9 @@ def show_figures(found: dict, predictions: pd.DataFrame | None, *, key: str) -> 
         key=f"{key}_matrix",
     )
     report = evaluation.report_table(found)
-    rates = {name: st.column_config.NumberColumn(format="%.3f") for name in ("precision", "recall", "f1", "roc_auc")}
+    titles = {"precision": "Precision", "recall": "Recall", "f1": "F1", "roc_auc": "ROC AUC"}
+    rates = {name: st.column_config.NumberColumn(title, format="%.3f") for name, title in titles.items()}
+    rates["support"] = st.column_config.NumberColumn("Slices")
     st.dataframe(report, column_config=rates, key=f"{key}_report")
     left, right = st.columns(2)
     left.download_button(

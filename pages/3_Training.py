@@ -232,7 +232,8 @@ def draw_jobs() -> None:
 
 def act_on_run() -> None:
     """Stop, resume, log and publish of one run."""
-    found = runs.list_runs()
+    # What is alive comes first: it is what one wants to stop or look into.
+    found = sorted(runs.list_runs(), key=lambda run: run_lock.status(run) not in (QUEUED, RUNNING))
     run = st.selectbox("Run", found, format_func=lambda item: item.name, key="training_run")
     status = run_lock.status(run)
     stop, resume, publish = st.columns([1, 1, 3])

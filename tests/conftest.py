@@ -1,0 +1,63 @@
+"""Shared parts of the tests: private folders for every test, small datasets, the shared data where they are."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a download
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("KIDNEY_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def private_folders(tmp_path, monkeypatch):
+    """Runs, caches and checkpoints of a test stay in its own folder."""
+    for name in ("runs", "cache", "checkpoints"):
+        monkeypatch.setenv(f"KIDNEY_{name.upper()}", str(tmp_path / name))
+
+
+@pytest.fixture
+def shared_data():
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the CT images are not on this machine (looked in {folder}; set KIDNEY_SHARED)")
+    return folder
+
+
+@pytest.fixture
+def shared_weights():
+    path = SHARED / "weights" / "mobilenetv2_100.imagenet.safetensors"
+    if not path.is_file():
+        pytest.skip(f"the ImageNet weights are not on this machine (looked for {path}; set KIDNEY_SHARED)")
+    return path
+
+
+def write_series_dataset(
+    folder: Path, *, n_series: int = 3, n_slices: int = 5, size_px: int = 48, seed: int = 0
+) -> Path:
+    """Four classes of noise images; the slices of one series differ by a little noise, the series by all of it.
+
+    The brightness of a square in the corner tells the class, so that a network can learn it at once.
+    """
+    rng = np.random.default_rng(seed)
+    for position, label in enumerate(("Cyst", "Normal", "Stone", "Tumor")):
+        (folder / label).mkdir(parents=True)
+        number = 0
+        for _ in range(n_series):
+            base = rng.integers(0, 160, size=(size_px, size_px))
+            base[: size_px // 2, : size_px // 2] = 60 * position + 20
+            for _ in range(n_slices):
+                number += 1
+                pixels = np.clip(base + rng.normal(0, 3, base.shape), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / label / f"{label}- ({number}).png")
+    return folder
+
+
+@pytest.fixture
+def small_dataset(tmp_path):
+    """60 images: 4 classes of 3 series of 5 slices, 48 px."""
+    return write_series_dataset(tmp_path / "dataset")

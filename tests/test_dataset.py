@@ -1,0 +1,98 @@
+"""A folder becomes a table; what is wrong with it is said, and nothing readable is lost."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kidney_core import dataset
+from kidney_core.errors import DatasetError
+
+
+def test_read_dataset_lists_slices_in_file_order(small_dataset):
+    found = dataset.read_dataset(small_dataset)
+    assert found.labels == ("Cyst", "Normal", "Stone", "Tumor")
+    assert found.counts() == {"Cyst": 15, "Normal": 15, "Stone": 15, "Tumor": 15}
+    assert found.table["path"].tolist()[:3] == ["Cyst/Cyst- (1).png", "Cyst/Cyst- (2).png", "Cyst/Cyst- (3).png"]
+    assert found.table["path"].tolist()[9] == "Cyst/Cyst- (10).png"
+    assert found.thumbnails.shape == (60, 32, 32)
+
+
+def test_read_dataset_maps_folder_names_and_keeps_other_classes(tmp_path):
+    for name in ("tumours", "CYST", "Abscess"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / name / "a.png")
+    assert dataset.read_dataset(tmp_path).labels == ("Cyst", "Tumor", "Abscess")
+
+
+def test_read_dataset_lists_unreadable_files_and_goes_on(small_dataset):
+    (small_dataset / "Cyst" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    (small_dataset / "Stone" / "empty.jpg").touch()
+    found = dataset.read_dataset(small_dataset)
+    assert len(found) == 60
+    assert dict(found.unreadable).keys() == {"Cyst/broken.png", "Stone/empty.jpg"}
+    assert "is empty" in dict(found.unreadable)["Stone/empty.jpg"]
+
+
+def test_read_dataset_leaves_masks_out(small_dataset):
+    shutil.copytree(small_dataset / "Cyst", small_dataset / "masks" / "Cyst")
+    assert len(dataset.read_dataset(small_dataset)) == 60
+
+
+def test_read_dataset_reads_an_unchanged_folder_from_its_cache(small_dataset, monkeypatch):
+    first = dataset.read_dataset(small_dataset)
+    monkeypatch.setattr(dataset, "_read_files", None)  # a second decoding would fail
+    second = dataset.read_dataset(small_dataset)
+    assert second.fingerprint == first.fingerprint
+    assert second.table.equals(first.table)
+    np.testing.assert_array_equal(second.thumbnails, first.thumbnails)
+
+
+def test_read_dataset_notices_a_changed_file(small_dataset):
+    first = dataset.read_dataset(small_dataset)
+    time.sleep(0.01)
+    Image.fromarray(np.full((48, 48), 77, np.uint8)).save(small_dataset / "Cyst" / "Cyst- (1).png")
+    assert dataset.read_dataset(small_dataset).fingerprint != first.fingerprint
+
+
+def test_fingerprint_does_not_depend_on_where_the_folder_is(small_dataset, tmp_path):
+    copy = shutil.copytree(small_dataset, tmp_path / "elsewhere")
+    assert dataset.read_dataset(copy).fingerprint == dataset.read_dataset(small_dataset).fingerprint
+
+
+def test_read_dataset_tells_its_progress(small_dataset):
+    told = []
+    dataset.read_dataset(small_dataset, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (60, 60)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: None, "There is no folder .*Expected one folder per class"),
+        (lambda root: root.mkdir(), "No images were found .*no folders.*Expected one folder per class"),
+        (lambda root: (root / "Cyst").mkdir(parents=True), "No images were found .*“Cyst”"),
+    ],
+)
+def test_read_dataset__error_says_what_was_expected(tmp_path, make, message):
+    root = tmp_path / "data"
+    make(root)
+    with pytest.raises(DatasetError, match=message):
+        dataset.read_dataset(root)
+
+
+def test_read_dataset__error_one_class_only(tmp_path):
+    (tmp_path / "Cyst").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "Cyst" / "a.png")
+    with pytest.raises(DatasetError, match=r"one class only \(Cyst\)"):
+        dataset.read_dataset(tmp_path)
+
+
+def test_read_dataset__error_nothing_readable(tmp_path):
+    for name in ("Cyst", "Stone"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match="None of the 2 files"):
+        dataset.read_dataset(tmp_path)

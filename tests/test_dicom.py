@@ -1,0 +1,194 @@
+"""DICOM: Hounsfield units, windows, frames, compressed transfer syntaxes; and never the patient."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
+
+from kidney_core import slices
+from kidney_core.errors import UnreadableSlice, UnsupportedSlice
+
+STORED = np.arange(64 * 48, dtype=np.int16).reshape(64, 48) - 1024
+
+
+def ct_dataset(stored: np.ndarray = STORED, **tags) -> pydicom.Dataset:
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, dataset.file_meta.MediaStorageSOPInstanceUID
+    dataset.Modality, dataset.PatientName, dataset.PatientID = "CT", "Canary^Alice", "CANARY-77"
+    dataset.BodyPartExamined = "CANARY"
+    dataset.Rows, dataset.Columns = stored.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+    dataset.PixelRepresentation = int(stored.dtype == np.int16)
+    dataset.RescaleIntercept, dataset.RescaleSlope = -24, 2
+    dataset.PixelSpacing, dataset.SliceThickness = [0.7, 0.8], 5
+    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    if stored.ndim == 3:
+        dataset.NumberOfFrames = len(stored)
+    dataset.PixelData = stored.tobytes()
+    for tag, value in tags.items():
+        if value is None:
+            delattr(dataset, tag)
+        else:
+            setattr(dataset, tag, value)
+    return dataset
+
+
+def saved(dataset: pydicom.Dataset) -> bytes:
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def test_read_dicom_gives_hounsfield_units_exactly():
+    read = slices.read_slice(saved(ct_dataset()), name="ct")
+    np.testing.assert_array_equal(read.pixels, STORED.astype(np.float32) * 2 - 24)
+    assert read.unit == "HU"
+    assert read.spacing_mm == (0.7, 0.8)
+    assert read.facts["Plane"] == "axial"
+
+
+def test_read_dicom_uses_soft_tissue_where_the_file_names_no_window():
+    read = slices.read_slice(saved(ct_dataset()), name="ct")
+    assert read.window == slices.SOFT_TISSUE
+    assert "400/40" in read.facts["Window"]
+
+
+def test_read_dicom_takes_the_first_window_of_the_file():
+    read = slices.read_slice(saved(ct_dataset(WindowCenter=[60, 300], WindowWidth=[361, 1500])), name="ct")
+    low, high = read.window.center - read.window.width / 2, read.window.center + read.window.width / 2
+    # PS3.3 C.11.2.1.2.1: black up to c - 0.5 - (w-1)/2, white above c - 0.5 + (w-1)/2
+    assert (low, high) == (60 - 0.5 - 180, 60 - 0.5 + 180)
+
+
+def test_read_dicom_shows_monochrome1_inverted():
+    stored = np.array([[0, 1000]], np.int16)
+    plain = slices.read_slice(saved(ct_dataset(stored)), name="ct").grey8()
+    inverted = slices.read_slice(saved(ct_dataset(stored, PhotometricInterpretation="MONOCHROME1")), name="ct").grey8()
+    np.testing.assert_array_equal(inverted, 255 - plain)
+
+
+def test_read_dicom_reads_each_frame():
+    frames = np.stack([np.full((16, 16), value, np.int16) for value in (0, 50, 100)])
+    content = saved(ct_dataset(frames))
+    assert slices.read_slice(content, name="ct").n_frames == 3
+    assert (slices.read_slice(content, name="ct", frame=2).pixels == 100 * 2 - 24).all()
+    with pytest.raises(UnsupportedSlice, match="has 3 frames; there is no frame 4"):
+        slices.read_slice(content, name="ct", frame=3)
+
+
+def test_read_dicom_reads_a_file_without_preamble():
+    dataset = ct_dataset()
+    buffer = io.BytesIO()
+    del dataset.file_meta
+    pydicom.dcmwrite(buffer, dataset, implicit_vr=True, little_endian=True)
+    content = buffer.getvalue()
+    assert content[128:132] != b"DICM"
+    np.testing.assert_array_equal(slices.read_slice(content, name="ct").pixels, STORED.astype(np.float32) * 2 - 24)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
+def test_read_dicom_decodes_compressed_syntaxes_exactly(syntax):
+    stored = (STORED - STORED.min()).astype(np.uint16)
+    dataset = ct_dataset(stored)
+    dataset.compress(syntax)
+    read = slices.read_slice(saved(dataset), name="ct")
+    np.testing.assert_array_equal(read.pixels, stored.astype(np.float32) * 2 - 24)
+
+
+def test_read_dicom_decodes_jpeg_lossless_exactly(tmp_path):
+    import gdcm
+
+    stored = (STORED - STORED.min()).astype(np.uint16)
+    plain, compressed = tmp_path / "plain.dcm", tmp_path / "compressed.dcm"
+    plain.write_bytes(saved(ct_dataset(stored)))
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(plain))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(compressed))
+    assert writer.Write()
+    read = slices.read_slice(compressed)
+    assert "JPEG Lossless" in read.facts["Format"]
+    np.testing.assert_array_equal(read.pixels, stored.astype(np.float32) * 2 - 24)
+
+
+def test_read_dicom_reads_pydicoms_ct_file():
+    path = pydicom.data.get_testdata_file("CT_small.dcm", download=False)
+    reference = pydicom.dcmread(path)
+    read = slices.read_slice(Path(path).read_bytes(), name="ct")
+    expected = reference.pixel_array * float(reference.RescaleSlope) + float(reference.RescaleIntercept)
+    np.testing.assert_array_equal(read.pixels, expected)
+
+
+def test_slice_of_dicom_holds_nothing_of_the_patient():
+    read = slices.read_slice(saved(ct_dataset()), name="ct")
+    assert "canary" not in repr(read).lower()
+    assert "Body part" not in read.facts
+
+
+def test_read_dicom_shows_a_known_body_part():
+    assert slices.read_slice(saved(ct_dataset(BodyPartExamined="ABDOMEN")), name="ct").facts["Body part"] == "Abdomen"
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"Modality": "MR"}, "is a magnetic resonance image .MR., not CT"),
+        ({"PixelData": None}, "without an image"),
+        ({"PhotometricInterpretation": "RGB"}, "is a colour DICOM image"),
+    ],
+)
+def test_read_dicom__error_unsupported(tags, message):
+    with pytest.raises(UnsupportedSlice, match=message):
+        slices.read_slice(saved(ct_dataset(**tags)), name="ct")
+
+
+def test_read_dicom__error_missing_tag():
+    with pytest.raises(UnreadableSlice, match="lacks the DICOM tag Rows"):
+        slices.read_slice(saved(ct_dataset(Rows=None)), name="ct")
+
+
+def test_read_dicom__error_truncated_names_no_patient():
+    content = saved(ct_dataset())
+    with pytest.raises(UnreadableSlice, match="cannot be decoded") as caught:
+        slices.read_slice(content[:-2000], name="ct")
+    assert "canary" not in str(caught.value).lower()
+
+
+def test_read_dicom__error_damaged_compressed_frame():
+    dataset = ct_dataset((STORED - STORED.min()).astype(np.uint16))
+    dataset.compress(RLELossless)
+    dataset.PixelData = encapsulate([b"\x01\x00\x00\x00" + b"\xff" * 100])
+    with pytest.raises(UnreadableSlice, match="damaged, truncated, or compressed"):
+        slices.read_slice(saved(dataset), name="ct")
+
+
+def test_windowing_agrees_with_pydicom():
+    from pydicom.pixels import apply_voi_lut
+
+    dataset = ct_dataset(WindowCenter=40, WindowWidth=400)
+    read = slices.read_slice(saved(dataset), name="ct")
+    reference = apply_voi_lut(read.pixels, dataset)  # pydicom scales to the range of the stored values
+    reference = (reference - reference.min()) / (reference.max() - reference.min()) * 255
+    assert np.abs(read.grey8() - reference).max() <= 1

@@ -1,0 +1,93 @@
+"""Figures against hand-computed cases and scikit-learn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+
+from kidney_core import evaluation
+
+LABELS = ("Cyst", "Normal", "Stone")
+
+
+def table(y_true, probabilities, labels=LABELS):
+    rows = pd.DataFrame({"path": [str(i) for i in range(len(y_true))], "label": y_true})
+    return evaluation.prediction_table(rows, np.array(probabilities, float), labels)
+
+
+def test_figures_by_hand():
+    # true Cyst: 2 right, 1 called Normal; true Normal: 1 right; no Stone anywhere.
+    shown = table(["Cyst", "Cyst", "Cyst", "Normal"], [[0.9, 0.1, 0], [0.6, 0.4, 0], [0.2, 0.8, 0], [0.3, 0.7, 0]])
+    found = evaluation.figures(shown)
+    assert found["confusion"] == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert found["accuracy"] == 0.75
+    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found["per_label"]["Cyst"]["precision"] == 1.0
+    assert found["per_label"]["Cyst"]["recall"] == pytest.approx(2 / 3)
+    assert found["per_label"]["Cyst"]["f1"] == pytest.approx(0.8)
+    assert found["per_label"]["Normal"]["precision"] == 0.5
+    assert found["per_label"]["Stone"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0, "roc_auc": None}
+    # Cyst scores of the true ones .9 .6 .2 against .3: two of three pairs in order.
+    assert found["per_label"]["Cyst"]["roc_auc"] == pytest.approx(2 / 3)
+    assert found["macro"]["recall"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found["weighted"]["precision"] == pytest.approx((3 * 1.0 + 1 * 0.5) / 4)
+
+
+def test_figures_agree_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    y_true = rng.choice(LABELS, 300, p=[0.6, 0.3, 0.1])
+    probabilities = rng.dirichlet([1, 1, 1], 300)
+    found = evaluation.figures(table(y_true, probabilities))
+    y_pred = np.array(LABELS)[probabilities.argmax(1)]
+    reference = metrics.classification_report(y_true, y_pred, labels=LABELS, output_dict=True)
+    for label in LABELS:
+        for ours, theirs in (
+            ("precision", "precision"),
+            ("recall", "recall"),
+            ("f1", "f1-score"),
+            ("support", "support"),
+        ):
+            assert found["per_label"][label][ours] == pytest.approx(reference[label][theirs])
+    for average in ("macro", "weighted"):
+        assert found[average]["f1"] == pytest.approx(reference[f"{average} avg"]["f1-score"])
+        area = metrics.roc_auc_score(y_true, probabilities, multi_class="ovr", average=average, labels=LABELS)
+        assert found[average]["roc_auc"] == pytest.approx(area)
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(y_true, y_pred))
+    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y_true, y_pred))
+
+
+def test_report_table_has_labels_then_averages():
+    shown = evaluation.report_table(evaluation.figures(table(["Cyst", "Stone"], [[1, 0, 0], [0, 0, 1]])))
+    assert shown.index.tolist() == ["Cyst", "Normal", "Stone", "macro average", "weighted average"]
+    assert shown.loc["macro average", "support"] == 2
+
+
+def test_calibrate_with_temperature_one_changes_nothing_and_keeps_the_order():
+    probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], 50)
+    np.testing.assert_allclose(evaluation.calibrate(probabilities, 1.0), probabilities)
+    hot = evaluation.calibrate(probabilities, 3.0)
+    np.testing.assert_allclose(hot.sum(1), 1.0)
+    np.testing.assert_array_equal(hot.argmax(1), probabilities.argmax(1))
+    assert (hot.max(1) <= probabilities.max(1) + 1e-12).all()
+
+
+def test_calibrate_equals_the_softmax_of_scaled_logits():
+    logits = np.random.default_rng(1).normal(0, 3, (20, 4))
+
+    def softmax(values):
+        return np.exp(values) / np.exp(values).sum(1, keepdims=True)
+
+    np.testing.assert_allclose(evaluation.calibrate(softmax(logits), 2.5), softmax(logits / 2.5))
+
+
+def test_fit_temperature_recovers_the_temperature_that_made_the_labels():
+    rng = np.random.default_rng(2)
+    logits = rng.normal(0, 2, (20_000, 4))
+    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    y = np.array([rng.choice(4, p=row) for row in honest])
+    overconfident = evaluation.calibrate(honest, 1 / 2.0)
+    assert evaluation.fit_temperature(overconfident, y) == pytest.approx(2.0, rel=0.05)
+
+
+def test_fit_temperature_stays_in_bounds_when_nothing_is_wrong():
+    assert 0.19 < evaluation.fit_temperature(np.eye(3) * 0.7 + 0.1, np.arange(3)) < 0.25

@@ -1,0 +1,89 @@
+"""The random split leaks scans, the grouped one does not; both are reproducible and stratified."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kidney_core import splits
+from kidney_core.errors import DatasetError
+
+
+def table_of(series_sizes: dict[str, list[int]]) -> pd.DataFrame:
+    rows, number = [], 0
+    for label, sizes in series_sizes.items():
+        for size in sizes:
+            rows += [(label, number)] * size
+            number += 1
+    return pd.DataFrame(rows, columns=["label", "series"])
+
+
+TABLE = table_of({"Cyst": [10] * 20, "Normal": [25, 15] * 8, "Stone": [5] * 12, "Tumor": [30, 10, 20, 20, 40, 10, 20]})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_grouped_split_keeps_a_series_together(seed):
+    parts = splits.split(TABLE, protocol="grouped", seed=seed, validation_fraction=0.1)
+    assert TABLE.assign(part=parts).groupby("series")["part"].nunique().max() == 1
+    assert splits.shared_series_fraction(TABLE, parts) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_grouped_split_tests_contiguous_runs_of_series_per_class(seed):
+    parts = splits.split(TABLE, protocol="grouped", seed=seed)
+    part_of = TABLE.assign(part=parts).groupby("series").first()
+    for _, rows in part_of.groupby("label"):
+        in_test = (rows["part"] == "test").to_numpy()
+        seams = (in_test != np.roll(in_test, 1)).sum()
+        assert seams == 2  # one run on the circle of the class's series
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_grouped_split_is_near_its_fractions_in_every_class(seed):
+    parts = splits.split(TABLE, protocol="grouped", seed=seed, test_fraction=0.25, validation_fraction=0.2)
+    for label in ("Cyst", "Normal", "Stone"):
+        of_label = parts[(TABLE["label"] == label).to_numpy()]
+        assert abs((of_label == "test").mean() - 0.25) < 0.1
+        assert abs((of_label == "validation").mean() - 0.2) < 0.1
+
+
+def test_random_split_is_stratified_and_leaks_nearly_every_series():
+    parts = splits.split(TABLE, protocol="random", seed=0)
+    share = TABLE.assign(test=parts == "test").groupby("label")["test"].mean()
+    assert (share - 0.2).abs().max() < 0.02
+    assert splits.shared_series_fraction(TABLE, parts) > 0.95
+
+
+@pytest.mark.parametrize("protocol", splits.PROTOCOLS)
+def test_split_is_reproducible_and_depends_on_the_seed(protocol):
+    one, same, other = (splits.split(TABLE, protocol=protocol, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+
+
+def test_grouped_split_leaves_no_part_empty_when_one_series_is_huge():
+    table = table_of({"Cyst": [100, 1, 1], "Normal": [1, 1, 100]})
+    for seed in range(6):
+        parts = splits.split(table, protocol="grouped", seed=seed, validation_fraction=0.1)
+        for label in ("Cyst", "Normal"):
+            assert set(parts[(table["label"] == label).to_numpy()]) == {"train", "validation", "test"}
+
+
+def test_shared_series_fraction_by_hand():
+    table = pd.DataFrame({"series": [0, 0, 1, 1, 2]})
+    parts = np.array(["train", "test", "test", "test", "train"], dtype=object)
+    assert splits.shared_series_fraction(table, parts) == pytest.approx(1 / 3)
+
+
+def test_split__error_one_series_cannot_be_on_both_sides():
+    with pytest.raises(DatasetError, match="The class Stone has 1 series; at least 2"):
+        splits.split(table_of({"Cyst": [5, 5], "Stone": [9]}), protocol="grouped", seed=0)
+
+
+def test_split__error_one_slice():
+    with pytest.raises(DatasetError, match="The class Stone has 1 slices"):
+        splits.split(table_of({"Cyst": [5, 5], "Stone": [1]}), protocol="random", seed=0)
+
+
+def test_split__error_unknown_protocol():
+    with pytest.raises(ValueError, match="protocol must be one of"):
+        splits.split(TABLE, protocol="lucky", seed=0)

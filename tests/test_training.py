@@ -1,0 +1,272 @@
+"""The training loop: it learns, it resumes to the bit after a real kill, and it fails in words."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kidney_core import frozen_features, models, preprocessing, runs, training
+from kidney_core.errors import DatasetError, RunError
+from tests.conftest import ROOT, write_series_dataset
+
+TINY = {"architecture": "test_resnet", "init": "scratch", "trainable": "all", "image_size_px": 32, "batch_size": 8}
+
+
+def tiny_run(data, name="run", **changes):
+    return runs.Run.create(
+        runs.config_from_recipe("paper", data=str(data), **{**TINY, "n_epochs": 2, **changes}), name=name
+    )
+
+
+def final_weights(run):
+    return load_file(run.folder / "last.safetensors")
+
+
+def max_difference(one, other):
+    assert one.keys() == other.keys()
+    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one if one[name].numel())
+
+
+def test_train_learns_and_leaves_a_readable_folder(small_dataset):
+    run = tiny_run(small_dataset, n_epochs=12, learning_rate=3e-3)
+    assert training.train(run) == "finished"
+    epochs = run.epochs()
+    assert [row["epoch"] for row in epochs] == list(range(1, 13))
+    assert epochs[-1]["train_loss"] < epochs[0]["train_loss"] / 2
+    assert {"train_accuracy", "validation_loss", "validation_accuracy", "learning_rate", "duration_s"} <= epochs[
+        0
+    ].keys()
+    report = run.report()
+    assert report["protocol"] == "random"
+    assert report["figures"]["n"] == 12
+    assert report["figures"]["accuracy"] > 0.8
+    predictions = pd.read_csv(run.folder / "predictions.csv")
+    split = pd.read_csv(run.folder / "split.csv")
+    assert sorted(predictions["path"]) == sorted(split.loc[split["part"] == "test", "path"])
+    assert run.data()["counts"] == {"Cyst": 15, "Normal": 15, "Stone": 15, "Tumor": 15}
+    assert run.data()["n_series"] == 12
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(small_dataset):
+    made = [tiny_run(small_dataset, f"run-{seed}-{i}", seed=seed, n_epochs=1) for i, seed in enumerate((1, 1, 2))]
+    for run in made:
+        training.train(run)
+    weights = [final_weights(run) for run in made]
+    assert max_difference(weights[0], weights[1]) == 0.0
+    assert max_difference(weights[0], weights[2]) > 0.0
+
+
+@pytest.mark.parametrize("changes", [{}, {"augmentation": "strong", "schedule": "one-cycle", "optimizer": "adamw"}])
+def test_a_stopped_run_resumes_to_the_bit(small_dataset, changes):
+    whole = tiny_run(small_dataset, "whole", **changes)
+    training.train(whole)
+    parts = tiny_run(small_dataset, "parts", **changes)
+    for n_steps in (2, 5, 1):  # stops within the first epoch, within the second, and at once
+        asked = iter([False] * (n_steps + 2) + [True] * 1000)
+        assert training.train(parts, should_stop=lambda asked=asked: next(asked)) == "stopped"
+        assert parts.state()["state"] == "stopped"
+    assert training.train(parts) == "finished"
+    assert max_difference(final_weights(whole), final_weights(parts)) == 0.0
+    ignored = ("time", "images_per_s", "duration_s")
+    plain = [
+        [{k: v for k, v in row.items() if k not in ignored} for row in run.read_metrics()[0]] for run in (whole, parts)
+    ]
+    assert plain[0] == plain[1]
+
+
+def test_kill_9_and_resume_is_bit_identical(small_dataset, tmp_path):
+    """A real process, killed at random instants, resumed from the command line."""
+    whole = tiny_run(small_dataset, "whole", n_epochs=6)
+    training.train(whole)
+    killed = tiny_run(small_dataset, "killed", n_epochs=6)
+    command = [sys.executable, "-c", _SLOW_TRAIN, "--resume", str(killed.folder)]
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        before = killed.state().get("step", 0)
+        deadline = time.monotonic() + 60
+        while killed.state().get("step", 0) <= before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(float(rng.uniform(0, 0.3)))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        json.loads((killed.folder / "state.json").read_text())  # whole, whenever the kill came
+    done = subprocess.run(
+        [sys.executable, "train.py", "--resume", str(killed.folder)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    difference = max_difference(final_weights(whole), final_weights(killed))
+    print(f"max_diff={difference}")
+    assert difference == 0.0
+    assert [row["epoch"] for row in killed.epochs()] == [1, 2, 3, 4, 5, 6]
+
+
+# The real command line, slowed down so that a kill falls into it, with a checkpoint at nearly every step.
+_SLOW_TRAIN = """
+import sys, time, train
+from kidney_core import training
+training.SECONDS_BETWEEN_CHECKPOINTS = 0.05
+training.STEPS_BETWEEN_MEASUREMENTS = 1
+step = training._Training.step
+def slow(self, *arguments):
+    time.sleep(0.03)
+    step(self, *arguments)
+training._Training.step = slow
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+def test_a_cancel_file_stops_with_a_checkpoint(small_dataset):
+    run = tiny_run(small_dataset)
+    (run.folder / "cancel").touch()
+    assert training.train(run) == "stopped"
+
+
+def test_grouped_training_with_validation_chooses_its_best_epoch_and_a_temperature(small_dataset):
+    run = tiny_run(small_dataset, n_epochs=4, protocol="grouped", validation_fraction=0.2, learning_rate=3e-3)
+    training.train(run)
+    losses = {row["epoch"]: row["validation_loss"] for row in run.epochs()}
+    assert run.report()["best_epoch"] == min(losses, key=losses.get)
+    assert run.report()["temperature"] != 1.0
+    assert run.data()["shared_series_fraction"] == 0.0
+
+
+def test_without_validation_the_last_epoch_is_reported(small_dataset):
+    run = tiny_run(small_dataset, n_epochs=3)
+    training.train(run)
+    assert run.report()["best_epoch"] == 3
+    assert run.report()["temperature"] == 1.0
+
+
+def test_extra_data_are_trained_on_and_never_tested(small_dataset, tmp_path):
+    extra = write_series_dataset(tmp_path / "extra", n_series=1, seed=9)
+    run = tiny_run(small_dataset, n_epochs=1, extra_data=str(extra))
+    training.train(run)
+    assert run.data()["extra_training_slices"] == 20
+    assert len(pd.read_csv(run.folder / "predictions.csv")) == 12
+    steps = run.epochs()[0]["step"]
+    assert steps == (48 + 20) // 8 + 1
+
+
+def test_training_on_frozen_features_equals_training_through_the_whole_network(small_dataset, monkeypatch):
+    changes = {"trainable": "last-block", "init": str(_weights(small_dataset.parent)), "n_epochs": 2}
+    cached = tiny_run(small_dataset, "cached", **changes)
+    training.train(cached)
+    monkeypatch.setattr(frozen_features, "frozen_prefix", lambda *_: None)
+    plain = tiny_run(small_dataset, "plain", **changes)
+    training.train(plain)
+    for one, other in zip(cached.epochs(), plain.epochs(), strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
+        assert one["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-4)
+
+
+def _weights(folder):
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    path = folder / "weights.safetensors"
+    save_file(models.build_model("test_resnet", 4).state_dict(), path)
+    return path
+
+
+def test_frozen_features_hold_the_trunk_of_each_image_and_its_mirror_image():
+    model = models.build_model("resnet18", 4).eval()
+    models.set_trainable(model, "last-block")
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
+    images = preprocessing.to_input(torch.from_numpy(pixels))
+    trunk, tail = frozen_features.frozen_prefix(model, images)
+    features = frozen_features.compute(trunk, pixels, flips=True, device=torch.device("cpu"))
+    with torch.no_grad():
+        for mirrored, shown in enumerate((images, images.flip(3))):
+            expected = model(shown)
+            found = model.forward_head(tail(features[mirrored].float()))
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_learning_rate_of_one_cycle_agrees_with_torch():
+    config = runs.config_from_recipe("augmented", data="x", learning_rate=0.01)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.01)
+    reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=101, final_div_factor=400)
+    for step in range(100):
+        # torch places the peak at 0.3 * total - 1 and counts one step less: compare shapes, not offsets
+        ours = training.learning_rate_at(step, 100, config)
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"], abs=0.0006)
+        optimizer.step()
+        reference.step()
+    assert training.learning_rate_at(50, 100, replace(config, schedule="constant")) == 0.01
+
+
+def test_train__error_leaves_the_reason_in_the_state(tmp_path):
+    run = tiny_run(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="There is no folder"):
+        training.train(run)
+    assert run.state()["state"] == "failed"
+    assert "There is no folder" in run.state()["message"]
+
+
+def test_train__error_data_changed_since_the_run_began(small_dataset):
+    run = tiny_run(small_dataset)
+    (run.folder / "cancel").touch()
+    training.train(run)
+    (run.folder / "cancel").unlink()
+    os.remove(small_dataset / "Cyst" / "Cyst- (1).png")  # noqa: PTH107
+    if (run.folder / "split.csv").exists():
+        with pytest.raises(RunError, match="changed since the run"):
+            training.train(run)
+    else:
+        assert training.train(run) == "finished"
+
+
+def test_train__error_loss_that_explodes(small_dataset):
+    run = tiny_run(small_dataset, optimizer="sgd", learning_rate=10.0, n_epochs=30)
+    with pytest.raises(RunError, match="loss became .* Lower the learning rate"):
+        training.train(run)
+
+
+def test_train__error_damaged_checkpoint(small_dataset):
+    run = tiny_run(small_dataset)
+    (run.folder / "last.safetensors").write_bytes(b"half a file")
+    with pytest.raises(RunError, match="is damaged .* Start the run anew"):
+        training.train(run)
+
+
+def test_command_line_trains_and_prints_its_figure(small_dataset):
+    arguments = [
+        "--data",
+        str(small_dataset),
+        "--architecture",
+        "test_resnet",
+        "--init",
+        "scratch",
+        "--trainable",
+        "all",
+    ]
+    arguments += ["--image-size", "32", "--epochs", "1", "--split", "grouped", "--name", "cli"]
+    done = subprocess.run([sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1: loss" in done.stdout
+    assert "test, grouped split (scans never seen): accuracy" in done.stdout
+
+
+def test_command_line__error_is_one_sentence():
+    done = subprocess.run([sys.executable, "train.py", "--data", "/nowhere"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: There is no folder “/nowhere”")
+    assert "Traceback" not in done.stderr
+
+
+def test_training_imports_nothing_of_the_pages():
+    """The GPU machines of the house have neither Streamlit nor grad-cam."""
+    code = "import sys, train; from kidney_core import training; print([m for m in sys.modules if m in {'streamlit', 'pytorch_grad_cam', 'pydicom'}])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
