@@ -21,6 +21,8 @@ from kidney_core.runs import FAILED, FINISHED, QUEUED, STOPPED, Run, list_runs, 
 
 JOB_FILE, CANCEL_FILE = "job.json", "cancel"
 _POLL_S = 0.5
+_SECONDS_TO_LEAVE = 10.0
+_started: list[subprocess.Popen] = []
 
 
 def submit(run: Run) -> None:
@@ -30,7 +32,7 @@ def submit(run: Run) -> None:
     """
     if run.state()["state"] == FINISHED:
         raise RunError(f"The run “{run.name}” is finished. Start a new run to train longer.")
-    descriptor = run_lock.try_lock(run.folder / run_lock.LOCK_FILE)
+    descriptor = _lock_of(run)
     if descriptor is None:
         raise RunError(f"The run “{run.name}” is queued or running already.")
     try:
@@ -41,7 +43,7 @@ def submit(run: Run) -> None:
         write_json(run.folder / JOB_FILE, {"submitted_at": time.time_ns()})
         with (run.folder / "log.txt").open("ab") as log:
             # The job inherits the lock: there is no moment at which nobody holds it.
-            subprocess.Popen(
+            started = subprocess.Popen(
                 [sys.executable, "-m", "kidney_core.jobs", str(run.folder.resolve())],
                 cwd=Path(__file__).resolve().parent.parent,
                 stdin=subprocess.DEVNULL,
@@ -51,8 +53,21 @@ def submit(run: Run) -> None:
                 pass_fds=(descriptor,),
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
+        # Asking after those that ended lets the system forget them: no zombies in a long-lived app.
+        _started[:] = [process for process in _started if process.poll() is None] + [started]
     finally:
         os.close(descriptor)
+
+
+def _lock_of(run: Run) -> int | None:
+    """The run's lock; a process that has just stopped or failed is given a moment to leave."""
+    patience = _SECONDS_TO_LEAVE if run.state()["state"] in (STOPPED, FAILED) else 0.0
+    deadline = time.monotonic() + patience
+    while (descriptor := run_lock.try_lock(run.folder / run_lock.LOCK_FILE)) is None:
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.05)
+    return descriptor
 
 
 def cancel(run: Run) -> None:

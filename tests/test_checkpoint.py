@@ -1,0 +1,147 @@
+"""Checkpoints: what is saved is what is loaded, damage is noticed, and cards are honest."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kidney_core import checkpoint, prediction, publish, runs, training
+from kidney_core.errors import CheckpointError, DatasetError, RunError
+from tests.test_training import tiny_run
+
+
+@pytest.fixture
+def pair(small_dataset):
+    """Two finished runs of one recipe, one under each protocol."""
+    made = {}
+    for protocol in ("grouped", "random"):
+        made[protocol] = tiny_run(small_dataset, protocol, protocol=protocol, n_epochs=2)
+        training.train(made[protocol])
+    return made
+
+
+@pytest.fixture
+def published(pair):
+    return publish.publish(pair["grouped"], name="tiny", other=pair["random"])
+
+
+def test_publish_carries_both_protocols_and_the_weights_of_the_grouped_run(published, pair):
+    card = published.card
+    assert set(card["metrics"]) == {"grouped", "random"}
+    assert card["metrics"]["grouped"] == pair["grouped"].report()["figures"]
+    assert card["split"]["grouped"]["shared_series_fraction"] == 0.0
+    assert card["split"]["random"]["shared_series_fraction"] == 1.0
+    assert "python train.py" in card["command"]
+    assert str(pair["grouped"].folder.parent.parent) not in json.dumps(card)  # no paths of the training machine
+    assert any("test series of one split" in limit for limit in card["limits"])
+    trained = load_file(pair["grouped"].folder / "best.safetensors")["fc.bias"]
+    assert torch.equal(load_file(published.folder / "model.safetensors")["fc.bias"], trained)
+    assert len(published.predictions("random")) == card["metrics"]["random"]["n"]
+
+
+def test_counterpart_finds_the_run_under_the_other_protocol(pair, small_dataset):
+    assert publish.counterpart(pair["grouped"]).name == "random"
+    other_seed = tiny_run(small_dataset, "other-seed", protocol="random", n_epochs=2, seed=8)
+    training.train(other_seed)
+    assert publish.counterpart(pair["grouped"]).name == "random"
+    assert publish.counterpart(other_seed) is None
+
+
+def test_loaded_network_predicts_what_was_stored(published, small_dataset):
+    from kidney_core import dataset
+
+    table = prediction.predict_dataset(published, dataset.read_dataset(small_dataset), device="cpu")
+    stored = published.predictions("grouped").set_index("path")
+    found = table.set_index("path").loc[stored.index]
+    for label in published.labels:
+        # half precision on disk
+        np.testing.assert_allclose(found[f"p_{label}"], stored[f"p_{label}"], atol=0.01)
+
+
+def test_weights_are_half_precision_and_norms_are_not(published):
+    state = load_file(published.folder / "model.safetensors")
+    assert state["fc.weight"].dtype == torch.float16
+    assert state["bn1.running_var"].dtype == torch.float32
+
+
+def test_list_checkpoints_names_the_unusable_ones(published):
+    broken = published.folder.parent / "broken"
+    broken.mkdir()
+    (broken / "card.json").write_text("{")
+    usable, problems = checkpoint.list_checkpoints()
+    assert [item.name for item in usable] == ["tiny"]
+    assert len(problems) == 1
+    assert "“broken” has no readable card.json" in problems[0]
+
+
+def test_load_model__error_one_flipped_byte(published):
+    path = published.folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(CheckpointError, match="are not those its card describes"):
+        checkpoint.load_model(published)
+
+
+def test_load_model__error_missing_weights(published):
+    (published.folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        checkpoint.load_model(published)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "resnet18"}, "do not fit"),
+        ({"architecture": "no_such_net"}, "do not fit its card: timm has no architecture"),
+        ({"labels": ["Cyst", "Normal"]}, "do not fit"),
+    ],
+)
+def test_load_model__error_card_of_another_network(published, changes, message):
+    wrong = checkpoint.Checkpoint(published.folder, {**published.card, **changes})
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.load_model(wrong)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(lambda card: card.pop("labels"), "lacks “labels”"), (lambda card: card.update(format=9), "card format 9")],
+)
+def test_read_checkpoint__error_bad_card(published, change, message):
+    card = dict(published.card)
+    change(card)
+    runs.write_json(published.folder / "card.json", card)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.read_checkpoint(published.folder)
+
+
+def test_publish__error_unfinished_taken_and_mismatched(pair, published, small_dataset):
+    with pytest.raises(CheckpointError, match="exists already"):
+        publish.publish(pair["grouped"], name="tiny")
+    with pytest.raises(CheckpointError, match="cannot name a checkpoint"):
+        publish.publish(pair["grouped"], name="../tiny")
+    with pytest.raises(RunError, match="is not finished"):
+        publish.publish(tiny_run(small_dataset, "young"), name="young")
+    other = tiny_run(small_dataset, "other", protocol="random", n_epochs=1)
+    training.train(other)
+    with pytest.raises(RunError, match="differ in more than their protocol"):
+        publish.publish(pair["grouped"], name="new", other=other)
+
+
+def test_predict_dataset__error_unknown_class(published, small_dataset):
+    from kidney_core import dataset
+
+    (small_dataset / "Stone").rename(small_dataset / "Abscess")
+    with pytest.raises(DatasetError, match="the class “Abscess”, which the checkpoint “tiny” does not know"):
+        prediction.predict_dataset(published, dataset.read_dataset(small_dataset))
+
+
+def test_reading_cards_imports_no_torch():
+    import subprocess
+    import sys
+
+    code = "import sys; from kidney_core import checkpoint, ui, jobs, runs; checkpoint.list_checkpoints(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,67 @@
+"""A slice and a checkpoint become an answer with an explanation."""
+
+import numpy as np
+import pytest
+import torch
+
+from kidney_core import checkpoint, diagnosis, models
+from kidney_core.slices import Slice, Window
+
+
+def made_checkpoint(folder, architecture="test_resnet", temperature=2.0, size_px=64):
+    torch.manual_seed(1)
+    model = models.build_model(architecture, 4)
+    card = {
+        "architecture": architecture,
+        "labels": ["Cyst", "Normal", "Stone", "Tumor"],
+        "preprocessing": {"size_px": size_px},
+        "temperature": temperature,
+        "metrics": {},
+    }
+    return checkpoint.save_checkpoint(folder / architecture, model.state_dict(), card, {})
+
+
+def slice_of(height=60, width=100):
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width), np.uint8)
+    return Slice("a", pixels, "grey", Window(127.5, 255))
+
+
+def test_diagnose_gives_calibrated_probabilities_and_a_map_over_the_slice(tmp_path):
+    reader = diagnosis.open_reader(made_checkpoint(tmp_path))
+    answer = diagnosis.diagnose(reader, slice_of())
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+    assert answer.predicted_label == max(answer.probabilities, key=answer.probabilities.get)
+    assert answer.explained_label == answer.predicted_label
+    assert answer.heatmap is None or answer.heatmap.shape == (60, 100)
+
+
+def test_temperature_softens_the_probabilities(tmp_path):
+    answers = [
+        diagnosis.diagnose(diagnosis.open_reader(made_checkpoint(tmp_path / str(t), temperature=t)), slice_of())
+        for t in (0.2, 5.0)
+    ]
+    assert max(answers[0].probabilities.values()) > max(answers[1].probabilities.values())
+    assert answers[0].predicted_label == answers[1].predicted_label
+
+
+def test_any_label_may_be_explained_and_the_answer_stays(tmp_path):
+    reader = diagnosis.open_reader(made_checkpoint(tmp_path))
+    plain = diagnosis.diagnose(reader, slice_of())
+    for label in reader.checkpoint.labels:
+        answer = diagnosis.diagnose(reader, slice_of(), explain=label)
+        assert answer.explained_label == label
+        assert answer.probabilities == pytest.approx(plain.probabilities)
+        assert (answer.heatmap is None) == bool(answer.no_heatmap_because)
+
+
+def test_a_vision_transformer_is_read_and_says_why_it_has_no_map(tmp_path):
+    reader = diagnosis.open_reader(made_checkpoint(tmp_path, "test_vit", size_px=160))
+    answer = diagnosis.diagnose(reader, slice_of())
+    assert answer.heatmap is None
+    assert "Grad-CAM cannot explain it" in answer.no_heatmap_because
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+
+
+def test_diagnose__error_unknown_label(tmp_path):
+    with pytest.raises(ValueError, match="explain must be one of"):
+        diagnosis.diagnose(diagnosis.open_reader(made_checkpoint(tmp_path)), slice_of(), explain="Abscess")

@@ -1,0 +1,145 @@
+"""Jobs are real processes: they queue, survive their parent, stop, crash and go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from kidney_core import jobs, run_lock, runs
+from kidney_core.errors import RunError
+from tests.conftest import ROOT
+from tests.test_training import tiny_run
+
+
+def wait_for(condition, seconds=90.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the condition did not come true in time")
+
+
+def process_of(run):
+    """The process that works on a run, found by its command line."""
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if "kidney_core.jobs" in command and str(run.folder.resolve()) in command:
+            return process
+    return None
+
+
+@pytest.fixture(autouse=True)
+def no_orphans():
+    yield
+    for run in runs.list_runs():
+        process = process_of(run)
+        if process:
+            process.kill()
+
+
+def test_jobs_run_one_after_the_other_and_finish(small_dataset):
+    made = [tiny_run(small_dataset, f"run-{i}", n_epochs=1) for i in range(3)]
+    for run in made:
+        jobs.submit(run)
+        assert run_lock.status(run) in ("queued", "running")
+    wait_for(lambda: any(run_lock.status(run) == "running" for run in made))
+    assert [run_lock.status(run) for run in made] == ["running", "queued", "queued"]
+    assert [jobs.queue_place(run) for run in made] == [None, 1, 2]
+    # A waiting job is a bare interpreter; torch would take ten times as much.
+    assert process_of(made[2]).memory_info().rss < 60 * 1024**2
+    wait_for(lambda: all(run_lock.status(run) == "finished" for run in made))
+    ended = [run.state()["updated_at"] for run in made]
+    assert ended == sorted(ended)
+
+
+def test_a_job_survives_the_process_that_submitted_it(small_dataset):
+    run = tiny_run(small_dataset, n_epochs=1)
+    code = f"from kidney_core import jobs, runs; from pathlib import Path; jobs.submit(runs.Run(Path({str(run.folder)!r})))"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    wait_for(lambda: run_lock.status(run) == "finished")
+
+
+def test_a_killed_job_is_crashed_the_next_goes_on_and_it_resumes(small_dataset):
+    first, second = tiny_run(small_dataset, "first", n_epochs=400), tiny_run(small_dataset, "second", n_epochs=1)
+    jobs.submit(first)
+    jobs.submit(second)
+    wait_for(lambda: first.state().get("step", 0) > 0)
+    os.kill(process_of(first).pid, signal.SIGKILL)
+    wait_for(lambda: run_lock.status(first) == "crashed")
+    wait_for(lambda: run_lock.status(second) == "finished")
+    jobs.submit(first)
+    wait_for(lambda: run_lock.status(first) == "running")
+    jobs.cancel(first)
+    wait_for(lambda: run_lock.status(first) == "stopped")
+
+
+def test_stop_writes_a_checkpoint_and_resume_goes_on_from_it(small_dataset):
+    run = tiny_run(small_dataset, n_epochs=500)
+    jobs.submit(run)
+    wait_for(lambda: run.state().get("step", 0) > 20)
+    jobs.cancel(run)
+    wait_for(lambda: run_lock.status(run) == "stopped")
+    stopped_at = run.state()["step"]
+    assert (run.folder / "last.safetensors").is_file()
+    jobs.submit(run)
+    wait_for(lambda: run_lock.status(run) == "running" and run.state().get("step", 0) > stopped_at)
+    jobs.cancel(run)
+    wait_for(lambda: run_lock.status(run) == "stopped")
+    steps = [row["step"] for row in run.read_metrics()[0] if row["kind"] == "step"]
+    assert steps == sorted(set(steps))
+
+
+def test_a_waiting_job_can_be_dropped_from_the_queue(small_dataset):
+    first, second = tiny_run(small_dataset, "first", n_epochs=500), tiny_run(small_dataset, "second")
+    jobs.submit(first)
+    jobs.submit(second)
+    wait_for(lambda: run_lock.status(first) == "running")
+    jobs.cancel(second)
+    wait_for(lambda: run_lock.status(second) == "stopped")
+    assert run_lock.status(first) == "running"
+    jobs.cancel(first)
+    wait_for(lambda: run_lock.status(first) == "stopped")
+
+
+def test_a_failed_job_says_why_in_words(tmp_path):
+    run = tiny_run(tmp_path / "nowhere")
+    jobs.submit(run)
+    wait_for(lambda: run_lock.status(run) == "failed")
+    assert "There is no folder" in run.state()["message"]
+    assert "error: There is no folder" in run.log_tail()
+
+
+def test_submit__error_while_running_and_when_finished(small_dataset):
+    run = tiny_run(small_dataset, n_epochs=500)
+    jobs.submit(run)
+    with pytest.raises(RunError, match="is queued or running already"):
+        jobs.submit(run)
+    jobs.cancel(run)
+    wait_for(lambda: run_lock.status(run) == "stopped")
+    run.write_state("finished")
+    with pytest.raises(RunError, match="is finished"):
+        jobs.submit(run)
+
+
+def test_the_command_line_refuses_a_run_that_a_job_works_on(small_dataset):
+    run = tiny_run(small_dataset, n_epochs=500)
+    jobs.submit(run)
+    done = subprocess.run(
+        [sys.executable, "train.py", "--resume", str(run.folder)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "Another process is working on the run" in done.stderr
+    jobs.cancel(run)
+    wait_for(lambda: run_lock.status(run) == "stopped")
+
+
+def test_n_slots_can_be_set(monkeypatch):
+    monkeypatch.setenv("KIDNEY_SLOTS", "3")
+    assert jobs.n_slots() == 3
+    monkeypatch.setenv("KIDNEY_SLOTS", "zero")
+    assert jobs.n_slots() >= 1
