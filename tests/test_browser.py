@@ -1,0 +1,143 @@
+"""A user in a real browser: sample, upload, heat map, evaluation, training that survives the app."""
+
+import io
+import time
+import urllib.parse
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path, running_app, settled
+from kidney_core import jobs, publish, run_lock, runs, training
+from tests.conftest import write_series_dataset
+from tests.test_training import tiny_run
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = chromium_path()
+    if path is None:
+        pytest.skip("no Chromium or Chrome on this machine (.ci/run installs Debian's chromium)")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page of 1440 px that notes every request that leaves the machine."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    opened = context.new_page()
+    opened.set_default_timeout(60_000)
+    opened.outside = []
+    opened.on(
+        "request",
+        lambda request: (
+            opened.outside.append(request.url)
+            if urllib.parse.urlparse(request.url).hostname not in ("127.0.0.1", None)
+            else None
+        ),
+    )
+    yield opened
+    context.close()
+
+
+@pytest.fixture
+def published(small_dataset):
+    made = {}
+    for protocol in ("grouped", "random"):
+        made[protocol] = tiny_run(small_dataset, protocol, protocol=protocol, n_epochs=1)
+        training.train(made[protocol])
+    return publish.publish(made["grouped"], name="tiny", other=made["random"])
+
+
+def go(page, title):
+    page.get_by_test_id("stSidebar").get_by_role("link", name=title).click()
+    page.get_by_role("heading", name=title, exact=True).wait_for()
+    settled(page)
+
+
+def test_a_visitor_diagnoses_a_sample_and_an_upload(page, published):
+    with running_app() as (address, _):
+        page.goto(address)
+        expect(page.get_by_text("Two truths about the same models")).to_be_visible()
+        settled(page)
+        go(page, "Diagnosis")
+        page.get_by_role("button", name="Cyst", exact=True).click()
+        expect(page.get_by_text("This slice is simulated, not a patient.")).to_be_visible()
+        expect(page.locator(".stage .scan")).to_be_visible()
+
+        heat, slider = page.locator(".stage .heat"), page.locator(".bar input")
+        if heat.is_visible():
+            slider.fill("80")
+            assert heat.evaluate("node => node.style.opacity") == "0.8"
+        stage = page.locator(".stage")
+        stage.hover()
+        page.mouse.wheel(0, -400)
+        assert "scale(1)" not in page.locator(".layers").evaluate("node => node.style.transform")
+        page.get_by_role("button", name="Reset view").click()
+        assert "scale(1)" in page.locator(".layers").evaluate("node => node.style.transform")
+
+        buffer = io.BytesIO()
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 80), np.uint8)).save(buffer, "PNG")
+        files = [
+            {"name": "CANARY-NAME.png", "mimeType": "image/png", "buffer": buffer.getvalue()},
+            {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not an image"},
+        ]
+        page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(files)
+        expect(page.get_by_text("“notes.txt” is not a PNG, JPEG, BMP, TIFF or DICOM image.")).to_be_visible()
+        expect(page.get_by_text("Simulated cyst")).to_have_count(0)
+        assert page.outside == []
+
+
+def test_a_researcher_sees_both_protocols(page, published):
+    with running_app() as (address, _):
+        page.goto(f"{address}/Evaluation")
+        settled(page)
+        page.get_by_text("One model", exact=True).click()
+        expect(page.get_by_text("Grouped split (scans never seen)")).to_be_visible()
+        expect(page.get_by_text("Random split (the paper's protocol)")).to_be_visible()
+        expect(
+            page.get_by_text("100 % of the test slices have other slices of the same scan in training.")
+        ).to_be_visible()
+        assert page.outside == []
+
+
+def test_a_job_started_on_the_page_survives_the_app_and_is_found_again(page, tmp_path):
+    folder = write_series_dataset(tmp_path / "dataset")
+    with running_app() as (address, process):
+        page.goto(f"{address}/Training")
+        settled(page)
+        page.get_by_label("Folder of images").fill(str(folder))
+        page.keyboard.press("Tab")
+        settled(page)
+        other = page.get_by_label("Other timm architectures, separated by commas")
+        other.fill("test_resnet")
+        page.keyboard.press("Tab")
+        settled(page)
+        page.get_by_test_id("stMultiSelect").first.get_by_label("Clear all").click()
+        settled(page)
+        page.get_by_test_id("stSelectbox").nth(2).click()
+        page.get_by_role("option", name="Random weights").click()
+        settled(page)
+        page.get_by_role("button", name="Start 2 jobs").click()
+        expect(page.get_by_text("2 jobs started")).to_be_visible()
+        process.kill()
+    made = runs.list_runs()
+    assert len(made) == 2
+    deadline = time.monotonic() + 240
+    while not all(run_lock.status(run) == "finished" for run in made) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert [run_lock.status(run) for run in made] == ["finished"] * 2, [run.state() for run in made]
+    with running_app() as (address, _):
+        page.goto(f"{address}/Training")
+        settled(page)
+        expect(page.get_by_text("Publish as a checkpoint")).to_be_visible()
+        expect(page.locator("canvas").first).to_be_visible()
+    assert jobs.queue_place(made[0]) is None
+    assert page.outside == []

@@ -1,0 +1,151 @@
+"""The pages as Streamlit runs them, without a browser: every page draws, every bad input gets a sentence."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from kidney_core import publish, run_lock, runs, training
+from tests.conftest import ROOT
+from tests.test_diagnosis import made_checkpoint
+from tests.test_training import tiny_run
+
+PAGES = ("streamlit_app.py", "pages/1_Diagnosis.py", "pages/2_Evaluation.py", "pages/3_Training.py")
+
+
+def opened(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120).run()
+    if page != "streamlit_app.py":
+        app.switch_page(page).run()
+    assert not app.exception, app.exception
+    return app
+
+
+def texts(elements):
+    return " ".join(str(element.value) for element in elements)
+
+
+def png(seed=0):
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (64, 64), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def tiny_checkpoint(tmp_path):
+    return made_checkpoint(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def published(small_dataset):
+    made = {}
+    for protocol in ("grouped", "random"):
+        made[protocol] = tiny_run(small_dataset, protocol, protocol=protocol, n_epochs=1)
+        training.train(made[protocol])
+    return publish.publish(made["grouped"], name="tiny", other=made["random"])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_draws_with_nothing_there_and_keeps_the_notice(page, monkeypatch):
+    app = opened(page, monkeypatch)
+    assert "Not a medical device" in texts(app.caption)
+    if "Training" not in page:
+        assert "There is no checkpoint" in texts(app.info)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_draws_with_a_checkpoint_of_both_protocols(page, monkeypatch, published):
+    opened(page, monkeypatch)
+
+
+def test_a_sample_is_diagnosed_and_says_that_it_is_simulated(monkeypatch, tiny_checkpoint):
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    app.button(key="diagnosis_sample_Stone").click().run()
+    assert not app.exception
+    assert "simulated, not a patient" in texts(app.info)
+    assert any(label in texts(app.subheader) for label in tiny_checkpoint.labels)
+
+
+def test_uploads_good_and_bad_together(monkeypatch, tiny_checkpoint):
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    files = [("one.png", png(1), "image/png"), ("two.dcm", png(2), ""), ("broken.png", png(3)[:300], "image/png")]
+    app.file_uploader(key="diagnosis_uploads").set_value(files).run()
+    assert not app.exception
+    assert "“broken.png” is truncated or damaged" in texts(app.error)
+    table = app.dataframe[0].value
+    assert table["File"].tolist() == ["one.png", "two.dcm"]
+    assert table[list(tiny_checkpoint.labels)].sum(axis=1).tolist() == pytest.approx([1, 1])
+
+
+def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, published, small_dataset):
+    app = opened("pages/2_Evaluation.py", monkeypatch)
+    for view in ("One model", "Beside the paper", "Your folder"):
+        app.segmented_control(key="evaluation_view").set_value(view).run()
+        assert not app.exception
+    app.text_input(key="evaluation_folder").set_value(str(small_dataset))
+    app.button[0].click().run()
+    assert not app.exception
+    assert "trained on" in texts(app.warning)
+    app.text_input(key="evaluation_folder").set_value("/nowhere")
+    app.button[0].click().run()
+    assert "There is no folder “/nowhere”. Expected one folder per class" in texts(app.error)
+
+
+def test_training_page_says_what_a_bad_folder_lacks(monkeypatch):
+    app = opened("pages/3_Training.py", monkeypatch)
+    app.button(key="training_submit").click().run()
+    assert "Name the folder of images first" in texts(app.error)
+    app.text_input(key="training_folder").set_value("/nowhere").run()
+    app.button(key="training_check").click().run()
+    assert "Expected one folder per class" in texts(app.error)
+
+
+def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, small_dataset):
+    submitted = []
+    monkeypatch.setattr("kidney_core.jobs.submit", submitted.append)
+    app = opened("pages/3_Training.py", monkeypatch)
+    app.text_input(key="training_folder").set_value(str(small_dataset)).run()
+    app.button(key="training_check").click().run()
+    assert "60 slices in 12 series" in texts(app.success)
+    app.multiselect(key="training_architectures").set_value([]).run()
+    app.text_input(key="training_other").set_value("test_resnet").run()
+    app.selectbox(key="training_start").set_value("Random weights").run()
+    app.button(key="training_submit").click().run()
+    assert not app.error
+    assert [run.config().protocol for run in submitted] == ["grouped", "random"]
+    assert {run.config().architecture for run in submitted} == {"test_resnet"}
+    assert {run.config().trainable for run in submitted} == {"all"}
+
+
+def test_training_page_names_an_unknown_architecture(monkeypatch, small_dataset):
+    app = opened("pages/3_Training.py", monkeypatch)
+    app.text_input(key="training_folder").set_value(str(small_dataset)).run()
+    app.text_input(key="training_other").set_value("resnet1").run()
+    app.button(key="training_submit").click().run()
+    assert "timm has no architecture “resnet1”" in texts(app.error)
+    assert runs.list_runs() == []
+
+
+def test_training_page_finds_runs_again_and_shows_a_crashed_one(monkeypatch, small_dataset):
+    run = tiny_run(small_dataset, "orphan")
+    run.write_state("running", step=5, n_steps=10, epoch=1, n_epochs=2)
+    assert run_lock.status(run) == "crashed"
+    app = opened("pages/3_Training.py", monkeypatch)
+    table = app.dataframe[0].value
+    assert table["State"].tolist() == ["crashed"]
+    assert "resume goes on from the last checkpoint" in table["Message"][0]
+    assert not app.button(key="training_resume").disabled
+    assert app.button(key="training_stop").disabled
+
+
+def test_training_page_publishes_a_finished_run(monkeypatch, small_dataset):
+    run = tiny_run(small_dataset, "done", n_epochs=1)
+    training.train(run)
+    app = opened("pages/3_Training.py", monkeypatch)
+    app.text_input(key="training_publish_name").set_value("mine").run()
+    app.button(key="training_publish").click().run()
+    assert "Published as “mine”" in texts(app.success)
+    assert "“mine” cannot" not in texts(app.error)
