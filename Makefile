@@ -1,11 +1,12 @@
 # make app       install what is missing, start the workbench on http://127.0.0.1:8501
 # make test      lint, the whole test suite with coverage, the browser tests
 # make demo-data write a simulated dataset to demo-data/
+# make results   rewrite the README's table and screenshots from the checkpoints at hand
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: app test lint lock demo-data benchmarks clean
+.PHONY: app test lint lock demo-data results benchmarks clean
 
 app: .venv/.installed
 	@$(BIN)/python -m kidney_core.serve
@@ -21,6 +22,10 @@ lint: .venv/.installed-test
 
 demo-data: .venv/.installed
 	$(BIN)/python -m kidney_core.phantom demo-data
+
+results: .venv/.installed-test
+	$(BIN)/python -m benchmarks.results_table
+	$(BIN)/python -m benchmarks.screenshots docs/screenshots
 
 benchmarks: .venv/.installed-test
 	$(BIN)/python -m benchmarks.app_speed

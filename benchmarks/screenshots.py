@@ -1,0 +1,86 @@
+"""Screenshots of every page, for the README and for looking at: `python -m benchmarks.screenshots FOLDER [--all]`.
+
+Without --all, one light picture a page at 1440 px; with it, light and dark at 1440 and 800 px.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path, running_app, settled
+
+
+def home(page: Page) -> None:
+    page.wait_for_timeout(500)
+
+
+def diagnosis(page: Page) -> None:
+    page.get_by_role("button", name="Stone", exact=True).click()
+    page.locator(".stage .scan").wait_for()
+    settled(page)
+
+
+def evaluation(page: Page) -> None:
+    page.wait_for_timeout(500)
+
+
+def evaluation_model(page: Page) -> None:
+    page.get_by_text("One model", exact=True).click()
+    settled(page)
+
+
+def evaluation_paper(page: Page) -> None:
+    page.get_by_text("Beside the paper", exact=True).click()
+    settled(page)
+
+
+def training(page: Page) -> None:
+    page.wait_for_timeout(2000)
+
+
+SCENES = {
+    "home": ("", home),
+    "diagnosis": ("Diagnosis", diagnosis),
+    "evaluation": ("Evaluation", evaluation),
+    "evaluation-model": ("Evaluation", evaluation_model),
+    "evaluation-paper": ("Evaluation", evaluation_paper),
+    "training": ("Training", training),
+}
+
+
+def take(page: Page, path: Path) -> None:
+    """The whole page, however long."""
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": min(max(height, 700), 3200)})
+    page.wait_for_timeout(900)
+    page.screenshot(path=path)
+
+
+def main() -> int:
+    """Write the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--all", action="store_true")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    variants = [("light", 1440)] + ([("dark", 1440), ("light", 800), ("dark", 800)] if options.all else [])
+    with running_app() as (address, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=CHROMIUM_ARGUMENTS)
+        for scheme, width in variants:
+            for name, (path, act) in SCENES.items():
+                page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+                page.set_default_timeout(60_000)
+                page.goto(f"{address}/{path}")
+                settled(page)
+                act(page)
+                suffix = f"-{scheme}-{width}" if options.all else ""
+                take(page, options.folder / f"{name}{suffix}.png")
+                page.close()
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

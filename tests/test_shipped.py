@@ -1,0 +1,87 @@
+"""The checkpoints that ship: small, honest, and doing what their cards say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import results_table
+from kidney_core import checkpoint, dataset, diagnosis, evaluation, phantom, prediction
+from kidney_core.labels import LABELS
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "checkpoints"
+NAMES = ("mobilenetv2", "efficientnet-b0", "resnet18")
+
+
+@pytest.fixture
+def shipped():
+    return {name: checkpoint.read_checkpoint(FOLDER / name) for name in NAMES}
+
+
+def test_they_take_at_most_40_mb():
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= 40e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cards_carry_both_protocols_and_their_leaks(shipped, name):
+    card = shipped[name].card
+    assert card["labels"] == list(LABELS)
+    assert set(card["metrics"]) == {"grouped", "random"}
+    assert card["split"]["grouped"]["shared_series_fraction"] == 0.0
+    assert card["split"]["random"]["shared_series_fraction"] > 0.95
+    assert card["intended_use"] == checkpoint.INTENDED_USE
+    assert len(card["limits"]) >= 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("protocol", ["grouped", "random"])
+def test_figures_on_the_card_follow_from_the_stored_predictions(shipped, name, protocol):
+    found = evaluation.figures(shipped[name].predictions(protocol))
+    card = shipped[name].figures(protocol)
+    assert found["confusion"] == card["confusion"]
+    assert found["balanced_accuracy"] == pytest.approx(card["balanced_accuracy"])
+    assert found["macro"]["roc_auc"] == pytest.approx(card["macro"]["roc_auc"], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_work(shipped, name):
+    """Each simulated sample is answered with a map; most are answered rightly, since phantoms were trained on."""
+    reader = diagnosis.open_reader(shipped[name])
+    right = 0
+    for label in LABELS:
+        for seed in range(5):
+            drawn = phantom.draw_series(label, 880_000 + seed, n_slices=3)[1]
+            right += diagnosis.diagnose(reader, drawn.as_slice("sample")).predicted_label == label
+    print(f"{name}: {right} of 20 simulated samples right")
+    assert right >= 10
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", NAMES)
+def test_shipped_weights_give_the_stored_predictions_on_the_real_images(shipped, name, shared_data):
+    """Half precision on disk and another machine change probabilities by less than 0.03 and hardly a label."""
+    found = dataset.read_dataset(shared_data / "ct-kidney-plain")
+    assert found.fingerprint == shipped[name].card["data"]["fingerprint"]
+    stored = shipped[name].predictions("grouped").iloc[::8]
+    rows = found.table.set_index("path").loc[stored["path"]].reset_index()
+    part = dataset.Dataset(
+        found.root, found.labels, rows, found.thumbnails[: len(rows)], (), "part" + found.fingerprint
+    )
+    table = prediction.predict_dataset(shipped[name], part, device="cpu")
+    columns = [f"p_{label}" for label in LABELS]
+    assert np.abs(table[columns].to_numpy() - stored[columns].to_numpy()).max() < 0.03
+    assert (table["predicted"].to_numpy() == stored["predicted"].to_numpy()).mean() > 0.99
+
+
+def test_the_readme_shows_the_figures_of_the_cards(shipped):
+    text = results_table.README.read_text()
+    shown = text.split(results_table.START)[1].split(results_table.END)[0].strip()
+    assert shown == results_table.table(checkpoint.list_checkpoints(FOLDER)[0])
+
+
+def test_predictions_hold_no_image_and_no_path_of_the_training_machine(shipped):
+    for item in shipped.values():
+        for protocol in ("grouped", "random"):
+            table = item.predictions(protocol)
+            assert isinstance(table, pd.DataFrame)
+            assert table["path"].str.match(r"^(Cyst|Normal|Stone|Tumor)/[A-Za-z]+- \(\d+\)\.jpg$").all()
