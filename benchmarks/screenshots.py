@@ -13,21 +13,23 @@ from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path, running_app, s
 
 
 def home(page: Page) -> None:
-    page.wait_for_timeout(500)
+    page.locator(".js-plotly-plot .barlayer").wait_for()
 
 
 def diagnosis(page: Page) -> None:
     page.get_by_role("button", name="Stone", exact=True).click()
     page.locator(".stage .scan").wait_for()
+    page.locator(".js-plotly-plot .barlayer").wait_for()
     settled(page)
 
 
 def evaluation(page: Page) -> None:
-    page.wait_for_timeout(500)
+    page.locator(".js-plotly-plot .barlayer").wait_for()
 
 
 def evaluation_model(page: Page) -> None:
     page.get_by_text("One model", exact=True).click()
+    page.locator(".js-plotly-plot .heatmaplayer").nth(1).wait_for()
     settled(page)
 
 

@@ -144,8 +144,7 @@ def main(arguments: list[str]) -> int:
         if _n_gpus():
             os.environ["CUDA_VISIBLE_DEVICES"] = str(slot)
         return work(run)
-    except KidneyError as error:
-        run.write_state(FAILED, message=str(error))
+    except KidneyError as error:  # the run's state says so already
         print(f"error: {error}", file=sys.stderr)
         return 1
 

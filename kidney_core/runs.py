@@ -263,4 +263,12 @@ def list_runs(folder: Path | None = None) -> list[Run]:
     except OSError:
         return []
     with_config = [Path(entry.path) for entry in entries if (Path(entry.path) / "config.json").is_file()]
-    return [Run(path) for path in sorted(with_config, key=lambda path: path.name, reverse=True)]
+    return [Run(path) for path in sorted(with_config, key=_made_at, reverse=True)]
+
+
+def _made_at(folder: Path) -> tuple[int, str]:
+    """When a run was made: its configuration is written once."""
+    try:
+        return (folder / "config.json").stat().st_mtime_ns, folder.name
+    except OSError:  # deleted in between
+        return 0, folder.name

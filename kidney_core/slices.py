@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from kidney_core.errors import OversizedSlice, UnreadableSlice, UnsupportedSlice
+from kidney_core.errors import KidneyError, OversizedSlice, UnreadableSlice, UnsupportedSlice
 
 MAX_BYTES = 200 * 1024**2
 MAX_PIXELS = 64_000_000
@@ -180,8 +180,10 @@ def _read_raster(content: bytes, *, name: str, frame: int) -> Slice:
             f"“{name}” is not a PNG, JPEG, BMP, TIFF or DICOM image. "
             "Upload the CT slice itself, exported in one of these formats."
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
-        # Pillow's decoders raise all of these on damaged files.
+    except KidneyError:
+        raise
+    except Exception as error:
+        # On damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error and others.
         raise UnreadableSlice(
             f"“{name}” is truncated or damaged and cannot be decoded ({error}). Export or copy the file again."
         ) from error

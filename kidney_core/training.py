@@ -388,8 +388,9 @@ class _Training:
             self.save_weights(self.run.folder / BEST_FILE)
         position.loss_sum, position.n_correct, position.n_seen, position.epoch_seconds = 0.0, 0, 0, 0.0
         self.clock = time.monotonic()
-        self.save_last()  # before the metrics: a kill in between repeats the line, never loses it
+        # The line comes first: after a kill in between, resuming drops it and measures the epoch again.
         self.run.append_metrics(measurement)
+        self.save_last()
         self.last_line = (
             f"epoch {epoch + 1}: loss {measurement['train_loss']:.4f}, validation loss {loss:.4f}, "
             f"accuracy {100 * accuracy:.1f} %"

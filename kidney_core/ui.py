@@ -28,6 +28,11 @@ PAGES = (
 _STYLE = """
 <style>
 .block-container { padding-top: 3.2rem; max-width: 1280px; }
+/* Beside an open sidebar a tablet has 500 px: what does not fit goes below instead of being squeezed. */
+@media (max-width: 1000px) {
+  [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+  [data-testid="stColumn"] { min-width: min(100%, 14rem); }
+}
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 </style>
 """

@@ -7,6 +7,7 @@ import streamlit as st
 
 from kidney_core.figures import overlay_rgba, png_data_url
 
+MAX_SHOWN_PX = 2048
 _HTML = """
 <div class="viewer" role="group" aria-label="Scan viewer">
   <div class="stage" tabindex="0" title="Wheel to zoom, drag to move, double click to reset">
@@ -103,6 +104,12 @@ export default function (component) {
 """
 
 
+def _for_screen(pixels: np.ndarray) -> np.ndarray:
+    """An image of at most 2048 px a side: more is not seen, and has to reach the browser."""
+    step = -(-max(pixels.shape) // MAX_SHOWN_PX)
+    return pixels[::step, ::step]
+
+
 def show_scan(grey: np.ndarray, heatmap: np.ndarray | None, *, alt: str, key: str) -> None:
     """Draw a scan with an optional heat map over it.
 
@@ -112,8 +119,8 @@ def show_scan(grey: np.ndarray, heatmap: np.ndarray | None, *, alt: str, key: st
         alt: what the picture shows, for those who cannot see it.
     """
     data: dict[str, Any] = {
-        "scan": png_data_url(grey),
-        "heat": png_data_url(overlay_rgba(heatmap)) if heatmap is not None else "",
+        "scan": png_data_url(_for_screen(grey)),
+        "heat": png_data_url(overlay_rgba(_for_screen(heatmap))) if heatmap is not None else "",
         "ratio": grey.shape[1] / grey.shape[0],
         "opacity": 45,
         "alt": alt,

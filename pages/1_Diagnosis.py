@@ -71,9 +71,9 @@ def overview(slices: list[tuple[str, Slice, bytes | None]], reader) -> pd.DataFr
     rows = []
     for position, (key, image, _) in enumerate(slices, start=1):
         if (key, sha) not in known:
-            known[key, sha] = diagnosis.diagnose(reader, image)
-        answer = known[key, sha]
-        rows.append({"File": image.name, "Label": answer.predicted_label, **answer.probabilities})
+            answer = diagnosis.diagnose(reader, image)
+            known[key, sha] = {"Label": answer.predicted_label, **answer.probabilities}
+        rows.append({"File": image.name, **known[key, sha]})
         tell(position, len(slices))
     wanted = {(key, sha) for key, _, _ in slices}
     st.session_state["diagnosis_answers"] = {each: answer for each, answer in known.items() if each in wanted}

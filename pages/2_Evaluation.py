@@ -40,7 +40,9 @@ def compare(chosen: list[Checkpoint]) -> None:
             found = checkpoint.figures(protocol)
             if found:
                 rows.append((checkpoint.name, protocol, offered[name](found)))
-            for title, measure in OVERALL.items():
+        for title, measure in OVERALL.items():
+            for protocol in (GROUPED, RANDOM):
+                found = checkpoint.figures(protocol)
                 row[f"{title}, {figures.PROTOCOL_NAMES[protocol]}"] = measure(found) if found else None
         table.append(row)
     st.plotly_chart(figures.protocol_bars(rows, title=name.lower()), config={"displayModeBar": False})

@@ -178,7 +178,7 @@ def job_row(run: Run) -> dict:
         "Run": run.name,
         "State": status,
         "Epoch": f"{state.get('epoch', 0)} / {state.get('n_epochs', config.n_epochs)}",
-        "Progress": state.get("step", 0) / state["n_steps"] if state.get("n_steps") else 0.0,
+        "Progress": round(100 * state.get("step", 0) / state["n_steps"]) if state.get("n_steps") else 0,
         "Time left": ui.duration(state.get("seconds_left")) if status == RUNNING else "",
         "Protocol": figures.PROTOCOL_NAMES[config.protocol],
         "Test accuracy": report["figures"]["accuracy"] if report else None,
@@ -199,7 +199,7 @@ def measurements(run: Run) -> list[dict]:
     return kept[run.name][0]
 
 
-def draw_jobs() -> None:
+def draw_jobs(busy: bool) -> None:
     """The table and the curves; runs again by itself while something is queued or running."""
     found = runs.list_runs()
     rows = []
@@ -209,10 +209,12 @@ def draw_jobs() -> None:
         except KidneyError as error:
             st.warning(str(error))
     rates = {name: st.column_config.NumberColumn(format="percent") for name in ("Test accuracy", "Balanced")}
-    progress = st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
+    progress = st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100)
     st.dataframe(
         pd.DataFrame(rows), hide_index=True, column_config={**rates, "Progress": progress}, key="training_table"
     )
+    if busy and not any(row["State"] in (QUEUED, RUNNING) for row in rows):
+        st.rerun()  # the last job ended: draw the page once more, then stop asking
     names = [row["Run"] for row in rows]
     live = [row["Run"] for row in rows if row["State"] == RUNNING]
     drawn = st.multiselect("Runs to draw", names, default=(live or names)[:3], key="training_drawn")
@@ -279,7 +281,7 @@ with st.container(border=True):
 st.subheader("Jobs", anchor=False)
 if runs.list_runs():
     busy = any(run_lock.status(run) in (QUEUED, RUNNING) for run in runs.list_runs()[:50])
-    st.fragment(draw_jobs, run_every=2.0 if busy else None)()
+    st.fragment(draw_jobs, run_every=2.0 if busy else None)(busy)
     act_on_run()
 else:
     st.info("No jobs yet. `make demo-data` writes a simulated dataset to “demo-data” for a first try.")

@@ -220,11 +220,8 @@ def test_train__error_data_changed_since_the_run_began(small_dataset):
     training.train(run)
     (run.folder / "cancel").unlink()
     os.remove(small_dataset / "Cyst" / "Cyst- (1).png")  # noqa: PTH107
-    if (run.folder / "split.csv").exists():
-        with pytest.raises(RunError, match="changed since the run"):
-            training.train(run)
-    else:
-        assert training.train(run) == "finished"
+    with pytest.raises(RunError, match="changed since the run"):
+        training.train(run)
 
 
 def test_train__error_loss_that_explodes(small_dataset):
