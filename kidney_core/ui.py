@@ -3,6 +3,7 @@
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ PAGES = (
     ("pages/2_Evaluation.py", "Evaluation", ":material/bar_chart:"),
     ("pages/3_Training.py", "Training", ":material/model_training:"),
 )
+SECONDS_BEFORE_WARM_UP = 1.5
 _STYLE = """
 <style>
 .block-container { padding-top: 3.2rem; max-width: 1280px; }
@@ -79,6 +81,7 @@ def _warm_up() -> threading.Thread:
     """Import torch once, in the background, so that no page waits for it at its first paint."""
 
     def load() -> None:
+        time.sleep(SECONDS_BEFORE_WARM_UP)  # importing competes with the first page for the interpreter
         from kidney_core import diagnosis, evaluation  # noqa: F401 - imported for their weight
 
         # Streamlit collects garbage after each rerun; what torch made is taken out of its way.

@@ -15,6 +15,7 @@ from tests.conftest import write_series_dataset
 from tests.test_training import tiny_run
 
 pytestmark = pytest.mark.browser
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +114,10 @@ def test_a_job_started_on_the_page_survives_the_app_and_is_found_again(page, tmp
     with running_app() as (address, process):
         page.goto(f"{address}/Training")
         settled(page)
-        page.get_by_label("Folder of images").fill(str(folder))
+        page.get_by_role("textbox", name="Folder of images").fill(str(folder))
         page.keyboard.press("Tab")
         settled(page)
-        other = page.get_by_label("Other timm architectures, separated by commas")
+        other = page.get_by_role("textbox", name="Other timm architectures, separated by commas")
         other.fill("test_resnet")
         page.keyboard.press("Tab")
         settled(page)
