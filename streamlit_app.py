@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kidney_core import figures, ui
+from kidney_core import figures, jobs, run_lock, runs, ui
 from kidney_core.splits import PROTOCOLS
 
 ui.start_page(
@@ -45,11 +45,10 @@ This workbench reproduces that number and shows beside it the one that matters t
 **scans never seen**, where no slice of a test scan was in training.
 """
     )
-    if checkpoints:
-        count = len(checkpoints)
-        st.success(
-            f"{count} checkpoint{'s' if count > 1 else ''} ready. Start with **Diagnosis** and a simulated sample."
-        )
+    busy = sum(run_lock.status(run) in (runs.QUEUED, runs.RUNNING) for run in runs.list_runs())
+    device = "a GPU" if jobs.has_gpu() else "the processor, as no GPU was found"
+    ready = [f"{len(checkpoints)} checkpoint{'s' if len(checkpoints) != 1 else ''}", f"{busy} training jobs at work"]
+    st.success(f"Ready: {' · '.join(ready)}. Training uses {device}.")
 
 with st.expander("Where to get the data"):
     st.markdown(

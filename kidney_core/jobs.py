@@ -90,6 +90,11 @@ def n_slots() -> int:
     return int(asked) if asked.isdigit() and int(asked) > 0 else max(1, _n_gpus())
 
 
+def has_gpu() -> bool:
+    """True where the machine has an NVIDIA GPU; asks the system, not torch."""
+    return _n_gpus() > 0
+
+
 def work(run: Run, *, show_progress: bool = False) -> int:
     """Train a run whose lock this process holds; the exit status, 0 also when stopped on request."""
     asked: list[int] = []

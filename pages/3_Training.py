@@ -1,6 +1,7 @@
 """Training: start fine-tuning jobs, watch them, stop, resume and publish them."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -103,6 +104,7 @@ def recipe_fields(recipe: str) -> dict:
 def new_jobs() -> None:
     folder = st.text_input(
         "Folder of images",
+        "demo-data" if Path("demo-data").is_dir() else "",
         key="training_folder",
         placeholder="demo-data, or the path of the public dataset",
         help="On this machine. One folder per class, for example Cyst, Normal, Stone, Tumor.",
