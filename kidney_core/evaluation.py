@@ -113,11 +113,11 @@ def negative_log_likelihood(probabilities: np.ndarray, y_index: np.ndarray) -> f
 def fit_temperature(probabilities: np.ndarray, y_index: np.ndarray) -> float:
     """The temperature that minimises the negative log likelihood; to be fitted on validation slices only.
 
-    Searched between 1/5 and 5, so that a validation part without an error cannot ask for infinity.
+    Searched between 1/5 and 20, so that a validation part without an error cannot ask for infinite certainty.
     """
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(calibrate(probabilities, np.exp(log_t)), y_index),
-        bounds=(np.log(0.2), np.log(5.0)),
+        bounds=(np.log(0.2), np.log(20.0)),
         method="bounded",
     )
     return float(np.exp(found.x))
