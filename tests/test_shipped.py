@@ -1,7 +1,6 @@
 """The checkpoints that ship: small, honest, and doing what their cards say."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from benchmarks import results_table
@@ -23,24 +22,24 @@ def test_they_take_at_most_40_mb():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_cards_carry_both_protocols_and_their_leaks(shipped, name):
+def test_cards_carry_the_honest_figure_and_the_leak_of_each_protocol(shipped, name):
     card = shipped[name].card
     assert card["labels"] == list(LABELS)
-    assert set(card["metrics"]) == {"grouped", "random"}
+    assert "grouped" in card["metrics"]
     assert card["split"]["grouped"]["shared_series_fraction"] == 0.0
-    assert card["split"]["random"]["shared_series_fraction"] > 0.95
+    if "random" in card["metrics"]:
+        assert card["split"]["random"]["shared_series_fraction"] > 0.95
     assert card["intended_use"] == checkpoint.INTENDED_USE
     assert len(card["limits"]) >= 3
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("protocol", ["grouped", "random"])
-def test_figures_on_the_card_follow_from_the_stored_predictions(shipped, name, protocol):
-    found = evaluation.figures(shipped[name].predictions(protocol))
-    card = shipped[name].figures(protocol)
-    assert found["confusion"] == card["confusion"]
-    assert found["balanced_accuracy"] == pytest.approx(card["balanced_accuracy"])
-    assert found["macro"]["roc_auc"] == pytest.approx(card["macro"]["roc_auc"], abs=1e-3)
+def test_figures_on_the_card_follow_from_the_stored_predictions(shipped, name):
+    for protocol, card in shipped[name].card["metrics"].items():
+        found = evaluation.figures(shipped[name].predictions(protocol))
+        assert found["confusion"] == card["confusion"]
+        assert found["balanced_accuracy"] == pytest.approx(card["balanced_accuracy"])
+        assert found["macro"]["roc_auc"] == pytest.approx(card["macro"]["roc_auc"], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,7 +80,6 @@ def test_the_readme_shows_the_figures_of_the_cards(shipped):
 
 def test_predictions_hold_no_image_and_no_path_of_the_training_machine(shipped):
     for item in shipped.values():
-        for protocol in ("grouped", "random"):
+        for protocol in item.card["metrics"]:
             table = item.predictions(protocol)
-            assert isinstance(table, pd.DataFrame)
             assert table["path"].str.match(r"^(Cyst|Normal|Stone|Tumor)/[A-Za-z]+- \(\d+\)\.jpg$").all()
