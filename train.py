@@ -12,8 +12,9 @@ from pathlib import Path
 
 from kidney_core import jobs
 from kidney_core.errors import KidneyError, RunError
+from kidney_core.recipes import TrainingConfig, config_from_recipe
 from kidney_core.run_lock import hold
-from kidney_core.runs import Run, TrainingConfig, config_from_recipe
+from kidney_core.runs import Run
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:

@@ -16,7 +16,8 @@ import pandas as pd
 from kidney_core import __version__
 from kidney_core.checkpoint import INTENDED_USE, Checkpoint, checkpoints_folder, save_checkpoint
 from kidney_core.errors import CheckpointError, KidneyError, RunError
-from kidney_core.runs import FINISHED, Run, TrainingConfig, list_runs
+from kidney_core.recipes import TrainingConfig
+from kidney_core.runs import FINISHED, Run, list_runs
 from kidney_core.splits import GROUPED, PROTOCOLS
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, jobs, run_lock, runs, ui
-from kidney_core.errors import KidneyError
+from kidney_core import figures, jobs, recipes, run_lock, runs, ui
+from kidney_core.errors import KidneyError, RunError
 from kidney_core.paper import ARCHITECTURE_NAMES
-from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RECIPE_DESCRIPTIONS, RECIPES, RUNNING, STOPPED, Run
+from kidney_core.recipes import RECIPE_DESCRIPTIONS, RECIPES, TrainingConfig
+from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run
 from kidney_core.splits import GROUPED, PROTOCOL_TITLES, RANDOM
 
 STARTS = {
@@ -18,7 +19,7 @@ STARTS = {
     "Random weights": "scratch",
 }
 BOTH = "both, one after the other"
-OPTIONS = {option.name: option for option in fields(runs.TrainingConfig)}
+OPTIONS = {option.name: option for option in fields(TrainingConfig)}
 
 ui.start_page(
     "Training",
@@ -80,7 +81,7 @@ def recipe_key() -> str:
 
 def recipe_fields(recipe: str) -> dict:
     """The options of a recipe, which the user may change; another recipe brings its own defaults."""
-    base = runs.TrainingConfig(**RECIPES[recipe])
+    base = TrainingConfig(**RECIPES[recipe])
     chosen = {}
     left, middle, right = st.columns(3)
     with left:
@@ -149,14 +150,14 @@ def submit(folder: str, names: list[str], protocols: tuple[str, ...], recipe: st
         from kidney_core import dataset, models
 
         if not folder:
-            raise runs.RunError("Name the folder of images first.")
+            raise RunError("Name the folder of images first.")
         if not options["init"]:
-            raise runs.RunError("Name the safetensors file to start from, or choose another start.")
+            raise RunError("Name the safetensors file to start from, or choose another start.")
         dataset.read_dataset(folder, progress=ui.progress_bar("Reading images"))
         architectures = [models.timm_name(name) for name in names]
         for architecture in architectures:
             for protocol in protocols:
-                config = runs.config_from_recipe(
+                config = recipes.config_from_recipe(
                     recipe, data=folder, architecture=architecture, protocol=protocol, **options
                 )
                 jobs.submit(Run.create(config))

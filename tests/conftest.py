@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kidney_core import publish, recipes, runs
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a download
+# Tiny networks gain nothing from threads, and several test processes with spinning threads starve each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("KIDNEY_SHARED", ROOT.parent / "shared"))
@@ -61,3 +65,30 @@ def write_series_dataset(
 def small_dataset(tmp_path):
     """60 images: 4 classes of 3 series of 5 slices, 48 px."""
     return write_series_dataset(tmp_path / "dataset")
+
+
+TINY = {"architecture": "test_resnet", "init": "scratch", "trainable": "all", "image_size_px": 32, "batch_size": 8}
+
+
+def tiny_run(data, name="run", **changes):
+    return runs.Run.create(
+        recipes.config_from_recipe("paper", data=str(data), **{**TINY, "n_epochs": 2, **changes}), name=name
+    )
+
+
+@pytest.fixture
+def pair(small_dataset):
+    """Two finished runs of one recipe, one under each protocol."""
+    from kidney_core import training
+
+    made = {}
+    for protocol in ("grouped", "random"):
+        made[protocol] = tiny_run(small_dataset, protocol, protocol=protocol)
+        training.train(made[protocol])
+    return made
+
+
+@pytest.fixture
+def published(pair):
+    """The checkpoint "tiny", published from the pair."""
+    return publish.publish(pair["grouped"], name="tiny", other=pair["random"])

@@ -7,11 +7,12 @@ from tests.conftest import ROOT
 
 FLOORS = [
     {"errors", "labels", "paper"},
-    {"slices", "runs", "models"},
+    {"slices", "recipes", "models"},
+    {"runs"},
     {"dicom", "run_lock", "dataset", "checkpoint"},
     {"series", "splits", "preprocessing"},
     {"pixel_cache", "frozen_features", "evaluation", "explanation", "phantom"},
-    {"prediction", "diagnosis", "figures"},
+    {"prediction", "diagnosis", "figures", "material"},
     {"training", "publish"},
     {"jobs"},
     {"ui", "viewer", "serve"},

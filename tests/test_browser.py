@@ -10,9 +10,8 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path, running_app, settled
-from kidney_core import jobs, publish, run_lock, runs, training
+from kidney_core import jobs, run_lock, runs
 from tests.conftest import write_series_dataset
-from tests.test_training import tiny_run
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)
@@ -46,15 +45,6 @@ def page(browser):
     )
     yield opened
     context.close()
-
-
-@pytest.fixture
-def published(small_dataset):
-    made = {}
-    for protocol in ("grouped", "random"):
-        made[protocol] = tiny_run(small_dataset, protocol, protocol=protocol, n_epochs=1)
-        training.train(made[protocol])
-    return publish.publish(made["grouped"], name="tiny", other=made["random"])
 
 
 def go(page, title):

@@ -9,22 +9,7 @@ from safetensors.torch import load_file
 
 from kidney_core import checkpoint, prediction, publish, runs, training
 from kidney_core.errors import CheckpointError, DatasetError, RunError
-from tests.test_training import tiny_run
-
-
-@pytest.fixture
-def pair(small_dataset):
-    """Two finished runs of one recipe, one under each protocol."""
-    made = {}
-    for protocol in ("grouped", "random"):
-        made[protocol] = tiny_run(small_dataset, protocol, protocol=protocol, n_epochs=2)
-        training.train(made[protocol])
-    return made
-
-
-@pytest.fixture
-def published(pair):
-    return publish.publish(pair["grouped"], name="tiny", other=pair["random"])
+from tests.conftest import tiny_run
 
 
 def test_publish_carries_both_protocols_and_the_weights_of_the_grouped_run(published, pair):

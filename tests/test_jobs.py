@@ -11,8 +11,7 @@ import pytest
 
 from kidney_core import jobs, run_lock, runs
 from kidney_core.errors import RunError
-from tests.conftest import ROOT
-from tests.test_training import tiny_run
+from tests.conftest import ROOT, tiny_run
 
 
 def wait_for(condition, seconds=90.0):

@@ -7,10 +7,9 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from kidney_core import publish, run_lock, runs, training
-from tests.conftest import ROOT
+from kidney_core import run_lock, runs, training
+from tests.conftest import ROOT, tiny_run
 from tests.test_diagnosis import made_checkpoint
-from tests.test_training import tiny_run
 
 PAGES = ("streamlit_app.py", "pages/1_Diagnosis.py", "pages/2_Evaluation.py", "pages/3_Training.py")
 
@@ -37,15 +36,6 @@ def png(seed=0):
 @pytest.fixture
 def tiny_checkpoint(tmp_path):
     return made_checkpoint(tmp_path / "checkpoints")
-
-
-@pytest.fixture
-def published(small_dataset):
-    made = {}
-    for protocol in ("grouped", "random"):
-        made[protocol] = tiny_run(small_dataset, protocol, protocol=protocol, n_epochs=1)
-        training.train(made[protocol])
-    return publish.publish(made["grouped"], name="tiny", other=made["random"])
 
 
 @pytest.mark.parametrize("page", PAGES)

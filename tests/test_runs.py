@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from kidney_core import runs
+from kidney_core import recipes, runs
 from kidney_core.errors import RunError
 
 
 def config(**changes):
-    return runs.config_from_recipe("paper", data="somewhere", **changes)
+    return recipes.config_from_recipe("paper", data="somewhere", **changes)
 
 
 def test_paper_recipe_is_the_published_one():
@@ -17,7 +17,7 @@ def test_paper_recipe_is_the_published_one():
     assert (paper.image_size_px, paper.n_epochs, paper.batch_size) == (224, 10, 32)
     assert (paper.init, paper.trainable, paper.augmentation) == ("imagenet", "last-block", "flip")
     assert (paper.protocol, paper.test_fraction, paper.validation_fraction) == ("random", 0.2, 0.0)
-    assert runs.TrainingConfig(data="somewhere") == paper
+    assert recipes.TrainingConfig(data="somewhere") == paper
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def test_config__error(changes, message):
 
 def test_config__error_no_data_and_unknown_recipe():
     with pytest.raises(RunError, match="No dataset is given"):
-        runs.config_from_recipe("paper")
+        recipes.config_from_recipe("paper")
     with pytest.raises(RunError, match="no recipe “secret”"):
-        runs.config_from_recipe("secret", data="somewhere")
+        recipes.config_from_recipe("secret", data="somewhere")
 
 
 def test_a_new_run_is_queued_and_gives_its_configuration_back():

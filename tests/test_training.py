@@ -14,17 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kidney_core import frozen_features, models, preprocessing, runs, training
+from kidney_core import frozen_features, models, preprocessing, recipes, training
 from kidney_core.errors import DatasetError, RunError
-from tests.conftest import ROOT, write_series_dataset
-
-TINY = {"architecture": "test_resnet", "init": "scratch", "trainable": "all", "image_size_px": 32, "batch_size": 8}
-
-
-def tiny_run(data, name="run", **changes):
-    return runs.Run.create(
-        runs.config_from_recipe("paper", data=str(data), **{**TINY, "n_epochs": 2, **changes}), name=name
-    )
+from tests.conftest import ROOT, tiny_run, write_series_dataset
 
 
 def final_weights(run):
@@ -193,7 +185,7 @@ def test_frozen_features_hold_the_trunk_of_each_image_and_its_mirror_image():
 
 
 def test_learning_rate_of_one_cycle_agrees_with_torch():
-    config = runs.config_from_recipe("augmented", data="x", learning_rate=0.01)
+    config = recipes.config_from_recipe("augmented", data="x", learning_rate=0.01)
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=0.01)
     reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=101, final_div_factor=400)

@@ -1,0 +1,134 @@
+"""What a run trains on: the squares of its dataset, their parts, and batches of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from kidney_core import preprocessing, splits
+from kidney_core.dataset import Dataset, read_dataset
+from kidney_core.errors import RunError
+from kidney_core.pixel_cache import dataset_pixels
+from kidney_core.recipes import TrainingConfig
+from kidney_core.runs import Run, write_json, write_whole
+from kidney_core.series import group_series
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run trains on: grey squares of dataset and extra data, their labels, and who is in which part."""
+
+    dataset: Dataset
+    pixels: np.ndarray = field(repr=False)  # (N + extra, S, S) uint8
+    y: np.ndarray = field(repr=False)  # (N + extra,) int64, positions in dataset.labels
+    train: np.ndarray = field(repr=False)  # positions
+    validation: np.ndarray = field(repr=False)  # the test part where the split has no validation part
+    test: np.ndarray = field(repr=False)
+    n_extra: int = 0
+
+
+def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]]) -> Material:
+    """Read the data of a run and its split, which the first call writes and later calls obey.
+
+    Raises: DatasetError; RunError when the data changed since the run began.
+    """
+    config = run.config()
+    dataset = read_dataset(config.data, progress=report("Reading images"))
+    table = dataset.table.assign(series=group_series(dataset))
+    table["part"] = _parts(run, config, table)
+    pixels = dataset_pixels(dataset, config.image_size_px, progress=report("Decoding images"))
+    y = np.array(table["label"].map(dataset.labels.index), np.int64)
+    position = {part: np.flatnonzero(table["part"] == part) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
+    train_positions, n_extra = position[splits.TRAIN], 0
+    if config.extra_data:
+        extra = read_dataset(config.extra_data, progress=report("Reading extra images"))
+        unknown = sorted(set(extra.labels) - set(dataset.labels))
+        if unknown:
+            raise RunError(f"The extra data have the class “{unknown[0]}”, which “{config.data}” does not have.")
+        n_extra = len(extra)
+        pixels = np.concatenate([pixels, dataset_pixels(extra, config.image_size_px)])
+        y = np.concatenate([y, extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)])
+        train_positions = np.concatenate([train_positions, len(dataset) + np.arange(n_extra)])
+    write_json(run.folder / "data.json", _describe(dataset, table, config, n_extra))
+    validation = position[splits.VALIDATION] if len(position[splits.VALIDATION]) else position[splits.TEST]
+    return Material(dataset, pixels, y, train_positions, validation, position[splits.TEST], n_extra)
+
+
+def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame) -> np.ndarray:
+    path = run.folder / "split.csv"
+    if path.is_file():
+        stored = pd.read_csv(path)
+        if stored["sha256"].tolist() != table["sha256"].tolist() or stored["path"].tolist() != table["path"].tolist():
+            raise RunError(
+                f"The images in “{config.data}” changed since the run “{run.name}” began, so it cannot go on. "
+                "Restore the folder, or start a new run."
+            )
+        return stored["part"].to_numpy(object)
+    parts = splits.split(
+        table,
+        protocol=config.protocol,
+        seed=config.seed,
+        test_fraction=config.test_fraction,
+        validation_fraction=config.validation_fraction,
+    )
+    write_whole(path, lambda partial: table.assign(part=parts).to_csv(partial, index=False))
+    return parts
+
+
+def _describe(dataset: Dataset, table: pd.DataFrame, config: TrainingConfig, n_extra: int) -> dict:
+    parts = table["part"].to_numpy(object)
+    return {
+        "name": dataset.root.resolve().name,
+        "fingerprint": dataset.fingerprint,
+        "labels": list(dataset.labels),
+        "n_slices": len(dataset),
+        "counts": dataset.counts(),
+        "n_series": int(table["series"].nunique()),
+        "series_per_label": {label: int(n) for label, n in table.groupby("label")["series"].nunique().items()},
+        "parts": {part: int((parts == part).sum()) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)},
+        "test_series": int(table.loc[parts == splits.TEST, "series"].nunique()),
+        "shared_series_fraction": splits.shared_series_fraction(table, parts),
+        "extra_training_slices": n_extra,
+        "extra_data": Path(config.extra_data).name if config.extra_data else "",
+        "unreadable": [list(item) for item in dataset.unreadable],
+    }
+
+
+class FromPixels:
+    """Batches of images; the whole network runs at every step."""
+
+    def __init__(self, model: nn.Module, material: Material, config: TrainingConfig, device: torch.device) -> None:
+        self.model, self.config, self.device = model, config, device
+        self.pixels = torch.from_numpy(np.array(material.pixels))
+        if device.type == "cuda":
+            self.pixels = self.pixels.to(device)  # a dataset of 10,000 slices takes 0.5 GB
+
+    def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
+        grey = self.pixels[torch.from_numpy(positions).to(self.pixels.device)].to(self.device)  # (B, S, S)
+        if numbers is not None:
+            grey = preprocessing.augment(grey, torch.from_numpy(numbers).to(self.device), self.config.augmentation)
+        return preprocessing.to_input(grey)  # (B, 3, S, S)
+
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.model(batch)
+
+
+class FromFeatures:
+    """Batches of what the frozen trunk computed; only the tail runs at every step."""
+
+    def __init__(self, model: nn.Module, tail: nn.Module, features: torch.Tensor, device: torch.device) -> None:
+        self.model, self.tail, self.features, self.device = model, tail, features, device
+
+    def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
+        mirrored = torch.zeros(len(positions), dtype=torch.long)
+        if numbers is not None and len(self.features) == 2:
+            mirrored = (torch.from_numpy(numbers[:, 0]) < 0.5).long()  # as preprocessing.augment decides
+        chosen = self.features[mirrored, torch.from_numpy(positions)]
+        return chosen.to(self.device, torch.float32)  # (B, C, h, w)
+
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.model.forward_head(self.tail(batch))

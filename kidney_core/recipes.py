@@ -1,0 +1,93 @@
+"""What a training run can be asked to do, and the named sets of defaults."""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from kidney_core.errors import RunError
+
+
+def _option(default: Any, help: str, choices: tuple[str, ...] | None = None, limits: tuple | None = None) -> Any:
+    return field(default=default, metadata={"help": help, "choices": choices, "limits": limits})
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What a training run is asked to do; the defaults are the paper's recipe.
+
+    `python train.py --data FOLDER --architecture mobilenetv2_100` trains it as published: ImageNet
+    weights, new head, early layers frozen, 224 x 224, horizontal flip, random 80/20 split,
+    batch 32, 10 epochs, cross-entropy. The paper names no optimizer: Adam at 1e-3 is our choice.
+    """
+
+    data: str = _option("", "folder with one folder of images per class")
+    architecture: str = _option("mobilenetv2_100", "timm name, or ResNet18, MobileNetV2, EfficientNet-B0")
+    recipe: str = _option("paper", "named set of defaults that the other options change", ("paper", "augmented"))
+    init: str = _option("imagenet", "imagenet (downloads), scratch, or the path of a safetensors file")
+    trainable: str = _option("last-block", "which layers learn", ("head", "last-block", "all"))
+    image_size_px: int = _option(224, "side of the square the network sees", limits=(32, 1024))
+    n_epochs: int = _option(10, "passes over the training part", limits=(1, 1000))
+    batch_size: int = _option(32, "images a step", limits=(1, 4096))
+    optimizer: str = _option("adam", "update rule", ("adam", "adamw", "sgd"))
+    learning_rate: float = _option(1e-3, "peak learning rate", limits=(1e-7, 10.0))
+    weight_decay: float = _option(0.0, "decay of the weights per unit of learning rate", limits=(0.0, 1.0))
+    schedule: str = _option("constant", "course of the learning rate", ("constant", "one-cycle"))
+    label_smoothing: float = _option(0.0, "share of each target spread over all classes", limits=(0.0, 0.5))
+    augmentation: str = _option("flip", "random changes of the training images", ("none", "flip", "strong"))
+    protocol: str = _option("random", "random (the paper) or grouped (no scan on both sides)", ("random", "grouped"))
+    test_fraction: float = _option(0.2, "share of the slices that is tested on", limits=(0.05, 0.5))
+    validation_fraction: float = _option(
+        0.0, "share kept to choose the best epoch and calibrate; 0 watches the test part, as the paper", limits=(0, 0.4)
+    )
+    extra_data: str = _option("", "second folder, used for training only (simulated slices, say)")
+    seed: int = _option(0, "seed of split, order, augmentation and weights", limits=(0, 2**31 - 1))
+    device: str = _option("auto", "auto, cuda, mps or cpu")
+
+    def validated(self) -> "TrainingConfig":
+        """Return self, or raise RunError naming the first option out of its range."""
+        for option in fields(self):
+            value, choices, limits = getattr(self, option.name), option.metadata["choices"], option.metadata["limits"]
+            if choices and value not in choices:
+                raise RunError(f"{option.name} must be one of {', '.join(choices)}; it is “{value}”.")
+            if limits and not limits[0] <= value <= limits[1]:
+                raise RunError(f"{option.name} must be between {limits[0]} and {limits[1]}; it is {value}.")
+        if not self.data:
+            raise RunError("No dataset is given. Name the folder that holds one folder of images per class.")
+        if self.test_fraction + self.validation_fraction > 0.8:
+            raise RunError("Test and validation take more than 80 % of the slices. Lower one of the fractions.")
+        if self.init == "scratch" and self.trainable != "all":
+            raise RunError(
+                f"init “scratch” with trainable “{self.trainable}” would keep random layers frozen for ever. "
+                "Choose trainable “all”, or start from weights."
+            )
+        return self
+
+
+# What each recipe changes from the defaults above.
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "augmented": {
+        "trainable": "all",
+        "image_size_px": 160,
+        "n_epochs": 8,
+        "optimizer": "adamw",
+        "weight_decay": 0.05,
+        "schedule": "one-cycle",
+        "augmentation": "strong",
+        "protocol": "grouped",
+        "validation_fraction": 0.1,
+    },
+}
+RECIPE_DESCRIPTIONS = {
+    "paper": "As published: frozen early layers, 224 px, flips, random 80/20 split, 10 epochs.",
+    "augmented": "All layers learn, 160 px, strong augmentation, one-cycle AdamW, best epoch chosen on a validation part.",
+}
+
+
+def config_from_recipe(recipe: str, **changes: Any) -> TrainingConfig:
+    """The configuration of a recipe with some options changed.
+
+    Raises: RunError for an unknown recipe or an option out of range.
+    """
+    if recipe not in RECIPES:
+        raise RunError(f"There is no recipe “{recipe}”. Choose one of {', '.join(RECIPES)}.")
+    return replace(TrainingConfig(recipe=recipe, **RECIPES[recipe]), **changes).validated()
