@@ -72,6 +72,8 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=CHROMIUM_ARGUMENTS)
         for scheme, width in variants:
             for name, (path, act) in SCENES.items():
+                if "-" in name and not options.all:
+                    continue  # a second view of a page the README shows already
                 page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
                 page.set_default_timeout(60_000)
                 page.goto(f"{address}/{path}")
