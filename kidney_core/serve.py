@@ -3,13 +3,19 @@
 import sys
 from pathlib import Path
 
+import plotly.io
+import pyarrow  # noqa: F401 - Streamlit imports it at the first table
 from streamlit.web import cli
+
+# The pages' imports, so that they are paid before the server answers and not by its first visitor.
+from kidney_core import figures, jobs, ui, viewer  # noqa: F401
 
 APP = Path(__file__).resolve().parent.parent / "streamlit_app.py"
 
 
 def main() -> None:
     """Run Streamlit with the settings of .streamlit/config.toml; more options are passed on."""
+    plotly.io.templates["plotly"]  # parsed at the first figure otherwise
     print("Kidney CT workbench: http://127.0.0.1:8501 (Ctrl+C stops it; training jobs go on)", flush=True)
     sys.argv = ["streamlit", "run", str(APP), *sys.argv[1:]]
     cli.main()
