@@ -15,7 +15,8 @@ FLOORS = [
     {"prediction", "diagnosis", "figures", "material"},
     {"training", "publish"},
     {"jobs"},
-    {"ui", "viewer", "serve"},
+    {"ui", "viewer"},
+    {"serve"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 CORE = sorted((ROOT / "kidney_core").glob("*.py"))
@@ -49,10 +50,10 @@ def test_imports_go_down_only():
                 assert FLOOR_OF[imported] < FLOOR_OF[path.stem], f"{path.stem} imports {imported} upward"
 
 
-def test_only_the_top_floor_imports_streamlit():
+def test_only_the_top_floors_import_streamlit():
     for path in CORE:
         if any(module.split(".")[0] == "streamlit" for module, _ in imports(path)):
-            assert path.stem in FLOORS[-1]
+            assert path.stem in FLOORS[-1] | FLOORS[-2]
 
 
 def test_no_page_imports_torch_at_its_top():
