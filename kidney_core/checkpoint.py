@@ -139,8 +139,9 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> "nn.Module":
         )
     try:
         model = models.build_model(checkpoint.card["architecture"], len(checkpoint.labels))
-        model.load_state_dict({name: tensor.float() for name, tensor in load(content).items()}, strict=False)
-        _check_complete(model, load(content), checkpoint.name)
+        stored = load(content)
+        model.load_state_dict({name: tensor.float() for name, tensor in stored.items()}, strict=False)
+        _check_complete(model, stored, checkpoint.name)
     except (SafetensorError, RuntimeError, ModelError) as error:
         raise CheckpointError(f"The weights of “{checkpoint.name}” do not fit its card: {error}") from error
     return model.to(device).eval()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kidney_core import run_lock
 from kidney_core.errors import KidneyError, RunError
-from kidney_core.runs import FAILED, FINISHED, QUEUED, STOPPED, Run, list_runs, write_json
+from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, STOPPED, Run, list_runs, write_json
 
 JOB_FILE, CANCEL_FILE = "job.json", "cancel"
 _POLL_S = 0.5
@@ -37,9 +37,7 @@ def submit(run: Run) -> None:
         raise RunError(f"The run “{run.name}” is queued or running already.")
     try:
         (run.folder / CANCEL_FILE).unlink(missing_ok=True)
-        before = run.state()
-        standing = {key: before[key] for key in ("epoch", "n_epochs", "step", "n_steps") if key in before}
-        run.write_state(QUEUED, **standing)
+        run.write_state(QUEUED, **run.standing())
         write_json(run.folder / JOB_FILE, {"submitted_at": time.time_ns()})
         with (run.folder / "log.txt").open("ab") as log:
             # The job inherits the lock: there is no moment at which nobody holds it.
@@ -73,7 +71,7 @@ def _lock_of(run: Run) -> int | None:
 def cancel(run: Run) -> None:
     """Ask a queued or running job to stop; it writes a checkpoint first and can be resumed."""
     (run.folder / CANCEL_FILE).touch()
-    if run_lock.status(run) == "crashed":
+    if run_lock.status(run) == CRASHED:
         run.write_state(STOPPED)
 
 
@@ -144,7 +142,7 @@ def main(arguments: list[str]) -> int:
     try:
         slot = _wait_for_slot(run)
         if slot is None:
-            run.write_state(STOPPED, **{k: v for k, v in run.state().items() if k not in ("state", "updated_at")})
+            run.write_state(STOPPED, **run.standing())
             return 0
         if _n_gpus():
             os.environ["CUDA_VISIBLE_DEVICES"] = str(slot)

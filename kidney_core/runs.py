@@ -103,6 +103,11 @@ class Run:
         """The last written state; "queued" for a folder so young that it has none."""
         return self._read_json("state.json") or {"state": QUEUED}
 
+    def standing(self) -> dict[str, Any]:
+        """How far the run has come: what every later state keeps of the last one."""
+        state = self.state()
+        return {key: state[key] for key in ("epoch", "n_epochs", "step", "n_steps") if key in state}
+
     def write_state(self, state: str, **more: Any) -> None:
         """Replace the state; `more` may give message, epoch, step, n_steps, seconds_left."""
         write_json(self.folder / "state.json", {"state": state, "updated_at": time.time(), **more})

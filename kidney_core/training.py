@@ -66,23 +66,19 @@ def train(run: Run, *, should_stop: Callable[[], bool] = lambda: False, show_pro
         _Training(run, should_stop, show_progress).go()
         return FINISHED
     except _Stopped:
-        run.write_state(STOPPED, **_standing(run.state()))
+        run.write_state(STOPPED, **run.standing())
         return STOPPED
     except KidneyError as error:
-        run.write_state(FAILED, **{**_standing(run.state()), "message": str(error)})
+        run.write_state(FAILED, **{**run.standing(), "message": str(error)})
         raise
     except torch.OutOfMemoryError as error:
         message = "The device ran out of memory. Lower the batch size or the image size, then resume."
-        run.write_state(FAILED, **{**_standing(run.state()), "message": message})
+        run.write_state(FAILED, **{**run.standing(), "message": message})
         raise RunError(message) from error
     except Exception as error:
         message = f"Unexpected error: {type(error).__name__}: {error}. The log has the details."
-        run.write_state(FAILED, **{**_standing(run.state()), "message": message})
+        run.write_state(FAILED, **{**run.standing(), "message": message})
         raise
-
-
-def _standing(state: dict) -> dict:
-    return {key: state[key] for key in ("epoch", "n_epochs", "step", "n_steps") if key in state}
 
 
 def learning_rate_at(step: int, n_steps: int, config: TrainingConfig) -> float:
@@ -387,7 +383,7 @@ class _Training:
     # --- telling ----------------------------------------------------------------------------
 
     def note(self, message: str) -> None:
-        self.run.write_state(RUNNING, **{**_standing(self.run.state()), "message": message})
+        self.run.write_state(RUNNING, **{**self.run.standing(), "message": message})
 
     def progress_of(self, what: str) -> Callable[[int, int], None]:
         """A progress callback that tells the run's state at most once a second."""
