@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kidney_core import preprocessing, splits
+from kidney_core import frozen_features, models, preprocessing, splits
 from kidney_core.dataset import Dataset, read_dataset
 from kidney_core.errors import RunError
 from kidney_core.pixel_cache import dataset_pixels
@@ -132,3 +132,31 @@ class FromFeatures:
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         return self.model.forward_head(self.tail(batch))
+
+
+def open_source(
+    model: nn.Module,
+    material: Material,
+    config: TrainingConfig,
+    device: torch.device,
+    *,
+    progress: Callable[[int, int], None],
+    should_stop: Callable[[], bool],
+) -> FromPixels | FromFeatures:
+    """Batches for the steps of a run: of frozen layers' output where that can be computed once, else of images."""
+    if config.trainable != models.ALL and config.augmentation in ("none", "flip"):
+        probe = preprocessing.to_input(torch.from_numpy(np.array(material.pixels[:2]))).to(device)
+        divided = frozen_features.frozen_prefix(model, probe)
+        if divided:
+            trunk, tail = divided
+            features = frozen_features.compute(
+                trunk,
+                material.pixels,
+                flips=config.augmentation == "flip",
+                device=device,
+                progress=progress,
+                should_stop=should_stop,
+            )
+            if features is not None:
+                return FromFeatures(model, tail, features, device)
+    return FromPixels(model, material, config, device)

@@ -32,6 +32,9 @@ class TrainingConfig:
     weight_decay: float = _option(0.0, "decay of the weights per unit of learning rate", limits=(0.0, 1.0))
     schedule: str = _option("constant", "course of the learning rate", ("constant", "one-cycle"))
     label_smoothing: float = _option(0.0, "share of each target spread over all classes", limits=(0.0, 0.5))
+    class_weights: str = _option(
+        "none", "weight of each class in the loss; balanced: inverse to its slices", ("none", "balanced")
+    )
     augmentation: str = _option("flip", "random changes of the training images", ("none", "flip", "strong"))
     protocol: str = _option("random", "random (the paper) or grouped (no scan on both sides)", ("random", "grouped"))
     test_fraction: float = _option(0.2, "share of the slices that is tested on", limits=(0.05, 0.5))
@@ -41,6 +44,9 @@ class TrainingConfig:
     extra_data: str = _option("", "second folder, used for training only (simulated slices, say)")
     seed: int = _option(0, "seed of split, order, augmentation and weights", limits=(0, 2**31 - 1))
     device: str = _option("auto", "auto, cuda, mps or cpu")
+    precision: str = _option(
+        "auto", "auto (bf16 on CUDA, else fp32), or bf16 on a CPU with AVX-512 BF16 or AMX", ("auto", "fp32", "bf16")
+    )
 
     def validated(self) -> "TrainingConfig":
         """Return self, or raise RunError naming the first option out of its range."""

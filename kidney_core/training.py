@@ -5,26 +5,26 @@ and the dropout of a step are functions of (seed, epoch, image) and (seed, step)
 computes what the uninterrupted one would have.
 """
 
-import json
-import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tqdm import tqdm
 
-from kidney_core import evaluation, frozen_features, material, models, prediction, preprocessing, splits
+from kidney_core import (
+    final_test,
+    material,
+    models,
+    optimization,
+    preprocessing,
+    splits,
+    training_state,
+)
 from kidney_core.errors import KidneyError, RunError
-from kidney_core.recipes import TrainingConfig
-from kidney_core.runs import FAILED, FINISHED, RUNNING, STOPPED, Run, write_json, write_whole
+from kidney_core.runs import FAILED, FINISHED, RUNNING, STOPPED, Run
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 STEPS_BETWEEN_MEASUREMENTS = 10
@@ -34,19 +34,6 @@ _EVALUATION_BATCH = 64
 
 class _Stopped(Exception):
     """The run was asked to stop; its checkpoint is written."""
-
-
-@dataclass
-class Position:
-    """Where a run stands, and the sums of the epoch it is in."""
-
-    step: int = 0
-    loss_sum: float = 0.0
-    n_correct: int = 0
-    n_seen: int = 0
-    epoch_seconds: float = 0.0
-    best_loss: float = math.inf
-    best_epoch: int = 0
 
 
 def train(run: Run, *, should_stop: Callable[[], bool] = lambda: False, show_progress: bool = False) -> str:
@@ -81,21 +68,6 @@ def train(run: Run, *, should_stop: Callable[[], bool] = lambda: False, show_pro
         raise
 
 
-def learning_rate_at(step: int, n_steps: int, config: TrainingConfig) -> float:
-    """The learning rate of a step; one-cycle rises for 30 % of the steps and falls to 1/10,000, by cosines.
-
-    Source: Smith & Topin 2018, arXiv:1708.07120; shape as in torch.optim.lr_scheduler.OneCycleLR.
-    """
-    if config.schedule == "constant":
-        return config.learning_rate
-    peak, rise = config.learning_rate, max(1.0, 0.3 * n_steps)
-    if step < rise:
-        start, end, share = peak / 25, peak, step / rise
-    else:
-        start, end, share = peak, peak / 1e4, (step - rise) / max(1.0, n_steps - rise)
-    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
-
-
 class _Training:
     """The state of one call of `train`."""
 
@@ -104,7 +76,7 @@ class _Training:
         self.show_progress = show_progress
         self.asked_to_stop = should_stop
         self.cancel_file = run.folder / "cancel"
-        self.position = Position()
+        self.position = training_state.Position()
 
     def should_stop(self) -> bool:
         return self.asked_to_stop() or self.cancel_file.exists()
@@ -114,63 +86,48 @@ class _Training:
         self.note("Preparing")
         torch.manual_seed(config.seed)
         self.device = models.pick_device(config.device)
+        self.mixed_precision = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.material = material.prepare(self.run, self.progress_of)
         self.stop_if_asked()
         self.model = models.build_model(config.architecture, len(self.material.dataset.labels), init=config.init)
         models.set_trainable(self.model, config.trainable)
         self.model.to(self.device, memory_format=torch.channels_last)
         self.y = torch.from_numpy(self.material.y)
+        self.class_weights = optimization.class_weights(
+            self.y[self.material.train], len(self.material.dataset.labels), config.class_weights
+        )
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(self.device)
         n_train = len(self.material.train)
         # A last batch of one image has no variance for batch norm: it is left out.
         self.steps_per_epoch = max(1, n_train // config.batch_size + (n_train % config.batch_size > 1))
         self.n_steps = self.steps_per_epoch * config.n_epochs
-        self.optimizer = self.make_optimizer()
-        if not self.restore():
+        self.optimizer = optimization.make_optimizer(self.model, self.config)
+        last = self.run.folder / LAST_FILE
+        if last.is_file():
+            self.position = training_state.load(last, self.model, self.optimizer)
+        else:
             self.calibrate_folded_norms()
-        self.source = self.make_source()
+        self.run.drop_metrics_after(self.position.step)
+        self.source = material.open_source(
+            self.model,
+            self.material,
+            config,
+            self.device,
+            progress=self.progress_of("Computing frozen layers"),
+            should_stop=self.should_stop,
+        )
         self.stop_if_asked()
         self.loop()
         self.finish()
 
     # --- setting up -------------------------------------------------------------------------
 
-    def make_optimizer(self) -> torch.optim.Optimizer:
-        learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        decay = self.config.weight_decay
-        groups = [
-            {"params": [p for p in learned if p.ndim >= 2], "weight_decay": decay},
-            {"params": [p for p in learned if p.ndim < 2], "weight_decay": 0.0},  # norms and biases do not decay
-        ]
-        lr = self.config.learning_rate
-        if self.config.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr=lr, momentum=0.9)
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.config.optimizer]
-        return kind(groups, lr=lr, fused=self.device.type in ("cpu", "cuda"))
-
     def calibrate_folded_norms(self) -> None:
         if models.has_folded_batch_norm(self.model):
             chosen = self.material.train[:: max(1, len(self.material.train) // 64)][:64]
             images = preprocessing.to_input(torch.from_numpy(np.array(self.material.pixels[chosen])))
             models.recalibrate_batch_norm(self.model, images.to(self.device))
-
-    def make_source(self) -> material.FromPixels | material.FromFeatures:
-        config = self.config
-        if config.trainable != models.ALL and config.augmentation in ("none", "flip"):
-            probe = preprocessing.to_input(torch.from_numpy(np.array(self.material.pixels[:2]))).to(self.device)
-            divided = frozen_features.frozen_prefix(self.model, probe)
-            if divided:
-                trunk, tail = divided
-                features = frozen_features.compute(
-                    trunk,
-                    self.material.pixels,
-                    flips=config.augmentation == "flip",
-                    device=self.device,
-                    progress=self.progress_of("Computing frozen layers"),
-                    should_stop=self.should_stop,
-                )
-                if features is not None:
-                    return material.FromFeatures(self.model, tail, features, self.device)
-        return material.FromPixels(self.model, self.material, config, self.device)
 
     # --- the loop ---------------------------------------------------------------------------
 
@@ -201,11 +158,11 @@ class _Training:
         models.train_mode(self.model)
         torch.manual_seed(self.config.seed * 1_000_003 + position.step)  # dropout is a function of the step
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(position.step, self.n_steps, self.config)
+            group["lr"] = optimization.learning_rate_at(position.step, self.n_steps, self.config)
         y = self.y[torch.from_numpy(positions)].to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
             logits = self.source.logits(self.source.batch(positions, numbers))
-            loss = F.cross_entropy(logits, y, label_smoothing=self.config.label_smoothing)
+            loss = F.cross_entropy(logits, y, self.class_weights, label_smoothing=self.config.label_smoothing)
         if not torch.isfinite(loss):
             raise RunError(f"The training loss became {loss.item()} at step {position.step}. Lower the learning rate.")
         loss.backward()
@@ -254,7 +211,7 @@ class _Training:
             "train_accuracy": round(position.n_correct / position.n_seen, 6),
             "validation_loss": round(loss, 6),
             "validation_accuracy": round(accuracy, 6),
-            "learning_rate": learning_rate_at(position.step - 1, self.n_steps, self.config),
+            "learning_rate": optimization.learning_rate_at(position.step - 1, self.n_steps, self.config),
             "images_per_s": round(position.n_seen / trained_s, 1),
             "duration_s": round(position.epoch_seconds + time.monotonic() - self.clock, 2),
         }
@@ -262,7 +219,7 @@ class _Training:
         # would make the test figure too good.
         if loss < position.best_loss or not self.config.validation_fraction:
             position.best_loss, position.best_epoch = loss, epoch + 1
-            self.save_weights(self.run.folder / BEST_FILE)
+            training_state.save_weights(self.run.folder / BEST_FILE, self.model)
         position.loss_sum, position.n_correct, position.n_seen, position.epoch_seconds = 0.0, 0, 0, 0.0
         self.clock = time.monotonic()
         # The line comes first: after a kill in between, resuming drops it and measures the epoch again.
@@ -276,16 +233,17 @@ class _Training:
 
     @torch.inference_mode()
     def validate(self) -> tuple[float, float]:
-        """Mean cross-entropy and accuracy on the validation part."""
+        """Mean cross-entropy, weighted as in training, and accuracy on the validation part."""
         self.model.eval()
-        loss, n_correct, positions = 0.0, 0, self.material.validation
+        loss, weight, n_correct, positions = 0.0, 0.0, 0, self.material.validation
         for start in range(0, len(positions), _EVALUATION_BATCH):
             chosen = positions[start : start + _EVALUATION_BATCH]
             logits = self.source.logits(self.source.batch(chosen))
             y = self.y[torch.from_numpy(chosen)].to(self.device)
-            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            loss += F.cross_entropy(logits, y, self.class_weights, reduction="sum").item()
+            weight += len(y) if self.class_weights is None else self.class_weights[y].sum().item()
             n_correct += int((logits.argmax(1) == y).sum())
-        return loss / len(positions), n_correct / len(positions)
+        return loss / weight, n_correct / len(positions)
 
     # --- checkpoints ------------------------------------------------------------------------
 
@@ -296,81 +254,22 @@ class _Training:
         if stop and self.position.step < self.n_steps:
             raise _Stopped
 
-    def save_weights(self, path: Path) -> None:
-        state = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
-        write_whole(path, lambda partial: save_file(state, partial))
-
     def save_last(self) -> None:
-        """Everything needed to go on, in one file that is replaced in one step."""
         now = time.monotonic()
         self.position.epoch_seconds += (now - self.clock) if self.position.n_seen else 0.0
         self.clock = self.saved_at = now
-        tensors = {f"model.{name}": tensor.contiguous() for name, tensor in self.model.state_dict().items()}
-        for index, values in self.optimizer.state_dict()["state"].items():
-            for name, value in values.items():
-                if value is not None:
-                    tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).contiguous()
-        metadata = {"position": json.dumps(asdict(self.position))}
-        write_whole(self.run.folder / LAST_FILE, lambda partial: save_file(tensors, partial, metadata=metadata))
-
-    def restore(self) -> bool:
-        """Load the last checkpoint, if there is one, and drop what was measured after it."""
-        path = self.run.folder / LAST_FILE
-        if not path.is_file():
-            self.run.drop_metrics_after(0)
-            return False
-        try:
-            with safe_open(path, "pt") as stored:
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
-                self.position = Position(**json.loads(stored.metadata()["position"]))
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise RunError(f"The run's checkpoint “{path}” is damaged ({error}). Start the run anew.") from error
-        model_state = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
-        self.model.load_state_dict(model_state)
-        learned = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        optimizer_state: dict[int, dict] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".", 2)
-                parameter = learned[int(index)]
-                if value.shape == parameter.shape:
-                    # Fused kernels walk memory: moments must be laid out as their parameter is.
-                    value = torch.empty_like(parameter).copy_(value)
-                optimizer_state.setdefault(int(index), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
-        self.run.drop_metrics_after(self.position.step)
-        return True
-
-    # --- the end ----------------------------------------------------------------------------
+        training_state.save(self.run.folder / LAST_FILE, self.model, self.optimizer, self.position)
 
     def finish(self) -> None:
-        """Predict with the reported weights: validation fits the temperature, test gives the figures."""
         self.note("Testing")
-        with safe_open(self.run.folder / BEST_FILE, "pt") as stored:
-            self.model.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
-        shown, labels = self.material, self.material.dataset.labels
-        temperature = 1.0
-        if self.config.validation_fraction:
-            validation = prediction.predict_probabilities(self.model, shown.pixels[shown.validation])
-            temperature = evaluation.fit_temperature(validation, shown.y[shown.validation])
-        progress = self.progress_of("Testing")
-        probabilities = prediction.predict_probabilities(self.model, shown.pixels[shown.test], progress=progress)
-        calibrated = evaluation.calibrate(probabilities, temperature)
-        rows = pd.read_csv(self.run.folder / "split.csv").iloc[shown.test][["path", "label", "series"]]
-        predictions = evaluation.prediction_table(rows, calibrated, labels)
-        write_whole(
-            self.run.folder / "predictions.csv",
-            lambda partial: predictions.to_csv(partial, index=False, float_format="%.6g"),
+        training_state.load_weights(self.run.folder / BEST_FILE, self.model)
+        figures = final_test.write_report(
+            self.run,
+            self.model,
+            self.material,
+            best_epoch=self.position.best_epoch,
+            progress=self.progress_of("Testing"),
         )
-        figures = evaluation.figures(predictions)
-        report = {
-            "protocol": self.config.protocol,
-            "temperature": temperature,
-            "best_epoch": self.position.best_epoch,
-            "figures": figures,
-        }
-        write_json(self.run.folder / "report.json", report)
         self.run.write_state(
             FINISHED, epoch=self.config.n_epochs, n_epochs=self.config.n_epochs, step=self.n_steps, n_steps=self.n_steps
         )

@@ -7,13 +7,14 @@ from tests.conftest import ROOT
 
 FLOORS = [
     {"errors", "labels", "paper"},
-    {"slices", "recipes", "models"},
-    {"runs"},
-    {"dicom", "run_lock", "dataset", "checkpoint"},
+    {"slices", "recipes", "models", "canvas"},
+    {"runs", "anatomy", "optimization"},
+    {"dicom", "run_lock", "dataset", "checkpoint", "training_state"},
     {"series", "splits", "preprocessing"},
     {"pixel_cache", "frozen_features", "evaluation", "explanation", "phantom"},
     {"prediction", "diagnosis", "figures", "material"},
-    {"training", "publish"},
+    {"final_test", "publish"},
+    {"training"},
     {"jobs"},
     {"ui", "viewer"},
     {"serve"},

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kidney_core import frozen_features, models, preprocessing, recipes, training
+from kidney_core import frozen_features, models, optimization, preprocessing, recipes, training
 from kidney_core.errors import DatasetError, RunError
 from tests.conftest import ROOT, tiny_run, write_series_dataset
 
@@ -29,10 +29,10 @@ def max_difference(one, other):
 
 
 def test_train_learns_and_leaves_a_readable_folder(small_dataset):
-    run = tiny_run(small_dataset, n_epochs=12, learning_rate=3e-3)
+    run = tiny_run(small_dataset, n_epochs=24)  # at 1e-3 every seed tried ends with all slices right
     assert training.train(run) == "finished"
     epochs = run.epochs()
-    assert [row["epoch"] for row in epochs] == list(range(1, 13))
+    assert [row["epoch"] for row in epochs] == list(range(1, 25))
     assert epochs[-1]["train_loss"] < epochs[0]["train_loss"] / 2
     assert {"train_accuracy", "validation_loss", "validation_accuracy", "learning_rate", "duration_s"} <= epochs[
         0
@@ -184,6 +184,41 @@ def test_frozen_features_hold_the_trunk_of_each_image_and_its_mirror_image():
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
+def test_balanced_class_weights_are_inverse_to_the_slices_of_a_class():
+    y = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
+    assert optimization.class_weights(y, 3, "none") is None
+    found = optimization.class_weights(y, 3, "balanced")
+    assert found.tolist() == pytest.approx([8 / 12, 8 / 6, 8 / 6])
+    assert found[y].mean() == pytest.approx(1.0)
+
+
+def test_a_run_with_balanced_weights_validates_with_them(small_dataset):
+    for image in sorted((small_dataset / "Stone").glob("*.png"))[5:]:
+        image.unlink()
+    run = tiny_run(small_dataset, class_weights="balanced", n_epochs=1)
+    training.train(run)
+    split = pd.read_csv(run.folder / "split.csv")
+    counts = split.loc[split["part"] == "train", "label"].value_counts()
+    predictions = pd.read_csv(run.folder / "predictions.csv")
+    weight = predictions["label"].map(1 / counts)
+    right = np.array([row["p_" + row["label"]] for _, row in predictions.iterrows()])
+    expected = (weight * -np.log(right)).sum() / weight.sum()
+    assert run.epochs()[0]["validation_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_mixed_precision_learns_with_weights_in_single(small_dataset):
+    runs = [tiny_run(small_dataset, precision, precision=precision, n_epochs=4) for precision in ("fp32", "bf16")]
+    for run in runs:
+        training.train(run)
+        assert run.epochs()[-1]["train_loss"] < run.epochs()[0]["train_loss"]
+    single, mixed = (final_weights(run) for run in runs)
+    assert {str(value.dtype) for name, value in mixed.items() if name.startswith("model.")} <= {
+        "torch.float32",
+        "torch.int64",
+    }
+    assert 0 < max_difference(single, mixed) < 0.2
+
+
 def test_learning_rate_of_one_cycle_agrees_with_torch():
     config = recipes.config_from_recipe("augmented", data="x", learning_rate=0.01)
     parameter = torch.nn.Parameter(torch.zeros(1))
@@ -191,11 +226,11 @@ def test_learning_rate_of_one_cycle_agrees_with_torch():
     reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=101, final_div_factor=400)
     for step in range(100):
         # torch places the peak at 0.3 * total - 1 and counts one step less: compare shapes, not offsets
-        ours = training.learning_rate_at(step, 100, config)
+        ours = optimization.learning_rate_at(step, 100, config)
         assert ours == pytest.approx(optimizer.param_groups[0]["lr"], abs=0.0006)
         optimizer.step()
         reference.step()
-    assert training.learning_rate_at(50, 100, replace(config, schedule="constant")) == 0.01
+    assert optimization.learning_rate_at(50, 100, replace(config, schedule="constant")) == 0.01
 
 
 def test_train__error_leaves_the_reason_in_the_state(tmp_path):

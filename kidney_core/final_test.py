@@ -1,0 +1,42 @@
+"""What a trained network is worth: validation slices fit its temperature, test slices give its figures."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from kidney_core import evaluation, prediction
+from kidney_core.material import Material
+from kidney_core.runs import Run, write_json, write_whole
+
+
+def write_report(
+    run: Run,
+    model: nn.Module,
+    material: Material,
+    *,
+    best_epoch: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Write predictions.csv and report.json of a run; `model` holds its reported weights.
+
+    Returns: the figures, as `evaluation.figures` gives them.
+    """
+    config, labels = run.config(), material.dataset.labels
+    temperature = 1.0
+    if config.validation_fraction:
+        validation = prediction.predict_probabilities(model, material.pixels[material.validation])
+        temperature = evaluation.fit_temperature(validation, material.y[material.validation])
+    probabilities = prediction.predict_probabilities(model, material.pixels[material.test], progress=progress)
+    calibrated = evaluation.calibrate(probabilities, temperature)
+    rows = pd.read_csv(run.folder / "split.csv").iloc[material.test][["path", "label", "series"]]
+    predictions = evaluation.prediction_table(rows, calibrated, labels)
+    write_whole(
+        run.folder / "predictions.csv",
+        lambda partial: predictions.to_csv(partial, index=False, float_format="%.6g"),
+    )
+    figures = evaluation.figures(predictions)
+    report = {"protocol": config.protocol, "temperature": temperature, "best_epoch": best_epoch, "figures": figures}
+    write_json(run.folder / "report.json", report)
+    return figures
