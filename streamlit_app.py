@@ -47,8 +47,8 @@ This workbench reproduces that number and shows beside it the one that matters t
     )
     busy = sum(run_lock.status(run) in (runs.QUEUED, runs.RUNNING) for run in runs.list_runs())
     device = "a GPU" if jobs.has_gpu() else "the processor, as no GPU was found"
-    ready = [f"{len(checkpoints)} checkpoint{'s' if len(checkpoints) != 1 else ''}", f"{busy} training jobs at work"]
-    st.success(f"Ready: {' · '.join(ready)}. Training uses {device}.")
+    ready = f"{ui.counted(len(checkpoints), 'checkpoint')} · {ui.counted(busy, 'training job')} at work"
+    st.success(f"Ready: {ready}. Training uses {device}.")
 
 with st.expander("Where to get the data"):
     st.markdown(

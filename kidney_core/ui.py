@@ -34,6 +34,7 @@ _STYLE = """
 @media (max-width: 1000px) {
   [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stColumn"] { min-width: min(100%, 14rem); }
+  .st-key-training_charts [data-testid="stColumn"] { min-width: 100%; }
 }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 </style>
@@ -172,6 +173,11 @@ def progress_bar(text: str) -> Callable[[int, int], None]:
 def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:
     """A table for a download button."""
     return table.to_csv(index=index, float_format="%.6g").encode()
+
+
+def counted(number: int, noun: str) -> str:
+    """1, "job" -> "1 job"; 2, "job" -> "2 jobs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float | None) -> str:

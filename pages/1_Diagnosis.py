@@ -108,9 +108,15 @@ def show_verdict(answer, checkpoint) -> None:
     grouped = checkpoint.figures(GROUPED)
     if grouped:
         right = grouped["per_label"][label]
+        n_said = sum(row[grouped["labels"].index(label)] for row in grouped["confusion"])
+        said = (
+            f"this model was right **{figures.percent(right['precision'], 0)}** of the {n_said:,} times it said {label}"
+            if n_said
+            else f"this model **never said {label}**"
+        )
         st.markdown(
-            f"On scans it had never seen, this model was right **{figures.percent(right['precision'], 0)}** of the times "
-            f"it said {label}, and it found **{figures.percent(right['recall'], 0)}** of the slices that were {label}."
+            f"On scans it had never seen, {said}, and it found **{figures.percent(right['recall'], 0)}** of the "
+            f"{right['support']:,} slices that were {label}."
         )
     ui.honest_pair(checkpoint)
 
@@ -158,13 +164,17 @@ def main() -> None:
         except KidneyError as error:
             st.error(str(error))
             return
+        answer = diagnosis.diagnose(reader, image)
         explain = st.segmented_control(
             "Explain the evidence for",
             checkpoint.labels,
-            key=f"diagnosis_explain_{key}",
-            help="Grad-CAM; default: the answer",
+            default=answer.predicted_label,
+            required=True,
+            key=f"diagnosis_explain_{key}_{checkpoint.name}_{answer.predicted_label}",
+            help="Grad-CAM. It starts with the label the model names.",
         )
-        answer = diagnosis.diagnose(reader, image, explain=explain)
+        if explain != answer.predicted_label:
+            answer = diagnosis.diagnose(reader, image, explain=explain)
         show_scan(
             image.grey8(),
             answer.heatmap,

@@ -35,16 +35,14 @@ def compare(chosen: list[Checkpoint]) -> None:
     name = st.selectbox("Compare by", list(offered), key="evaluation_measure")
     rows, table = [], []
     for checkpoint in chosen:
-        row = {"Model": figures.model_name(checkpoint.card["architecture"]), "Checkpoint": checkpoint.name}
         for protocol in PROTOCOLS:
             found = checkpoint.figures(protocol)
-            if found:
-                rows.append((checkpoint.name, protocol, offered[name](found)))
-        for title, measure in OVERALL.items():
-            for protocol in (GROUPED, RANDOM):
-                found = checkpoint.figures(protocol)
-                row[f"{title}, {figures.PROTOCOL_NAMES[protocol]}"] = measure(found) if found else None
-        table.append(row)
+            if not found:
+                continue
+            rows.append((checkpoint.name, protocol, offered[name](found)))
+            row = {"Checkpoint": checkpoint.name, "Protocol": figures.PROTOCOL_NAMES[protocol]}
+            row |= {title: measure(found) for title, measure in OVERALL.items()}
+            table.append(row | {name: offered[name](found)})
     st.plotly_chart(figures.protocol_bars(rows, title=name.lower()), config={"displayModeBar": False})
     shown = pd.DataFrame(table)
     numbers = {title: st.column_config.NumberColumn(format="percent") for title in shown.columns[2:]}

@@ -1,0 +1,136 @@
+"""What training jobs do: their table, live curves, and stop, resume, log and publish of one run."""
+
+import pandas as pd
+import streamlit as st
+
+from kidney_core import figures, jobs, run_lock, runs, ui
+from kidney_core.errors import KidneyError
+from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run
+from kidney_core.splits import GROUPED, PROTOCOL_TITLES, RANDOM
+
+
+def draw() -> None:
+    """Draw the table, the curves and the actions, or say how to make a first run."""
+    found = runs.list_runs()
+    if not found:
+        st.info("No jobs yet. `make demo-data` writes a simulated dataset to “demo-data” for a first try.")
+        return
+    busy = any(run_lock.status(run) in (QUEUED, RUNNING) for run in found[:50])
+    st.fragment(_draw_jobs, run_every=2.0 if busy else None)(busy)
+    _act_on_run()
+
+
+def _job_row(run: Run) -> dict:
+    """What the table shows of a run."""
+    state, status = run.state(), run_lock.status(run)
+    config, report = run.config(), run.report()
+    place = jobs.queue_place(run) if status == QUEUED else None
+    message = state.get("message", "")
+    if place:
+        message = f"place {place} in the queue"
+    elif status == CRASHED:
+        message = "the process died; resume goes on from the last checkpoint"
+    return {
+        "Run": run.name,
+        "State": status,
+        "Epoch": f"{state.get('epoch', 0)} / {state.get('n_epochs', config.n_epochs)}",
+        "Progress": round(100 * state.get("step", 0) / state["n_steps"]) if state.get("n_steps") else 0,
+        "Time left": ui.duration(state.get("seconds_left")) if status == RUNNING else "",
+        "Protocol": figures.PROTOCOL_NAMES[config.protocol],
+        "Test accuracy": report["figures"]["accuracy"] if report else None,
+        "Balanced": report["figures"]["balanced_accuracy"] if report else None,
+        "Message": message,
+    }
+
+
+def _measurements(run: Run) -> list[dict]:
+    """All measurements of a run, of which only the new tail is read."""
+    kept = st.session_state.setdefault("training_metrics", {})
+    rows, offset = kept.get(run.name, ([], 0))
+    path = run.folder / "metrics.jsonl"
+    if path.exists() and path.stat().st_size < offset:
+        rows, offset = [], 0  # a resumed run dropped what was newer than its checkpoint
+    new, offset = run.read_metrics(offset)
+    kept[run.name] = (rows + new, offset)
+    return kept[run.name][0]
+
+
+def _draw_jobs(busy: bool) -> None:
+    """The table and the curves; runs again by itself while something is queued or running."""
+    found = runs.list_runs()
+    rows = []
+    for run in found:
+        try:
+            rows.append(_job_row(run))
+        except KidneyError as error:
+            st.warning(str(error))
+    rates = {name: st.column_config.NumberColumn(format="percent") for name in ("Test accuracy", "Balanced")}
+    progress = st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100)
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={**rates, "Progress": progress},
+        placeholder="–",
+        key="training_table",
+    )
+    if busy and not any(row["State"] in (QUEUED, RUNNING) for row in rows):
+        st.rerun()  # the last job ended: draw the page once more, then stop asking
+    names = [row["Run"] for row in rows]
+    live = [row["Run"] for row in rows if row["State"] == RUNNING]
+    drawn = st.multiselect("Runs to draw", names, default=(live or names)[:3], key="training_drawn")
+    if not drawn:
+        return
+    by_name = {run.name: run for run in found}
+    curves = {name: _measurements(by_name[name]) for name in drawn}
+    with st.container(key="training_charts"):
+        left, right = st.columns(2)
+    for column, quantity in ((left, "loss"), (right, "accuracy")):
+        with column:
+            st.echarts_chart(figures.curve_options(curves, quantity), height=340, key=f"training_{quantity}")
+    st.caption(
+        "Solid: validation. Dashed: training. Faint: single steps. Without a validation part, “validation” is the test "
+        "part, as in the paper. Scroll inside a chart to zoom."
+    )
+
+
+def _act_on_run() -> None:
+    """Stop, resume, log and publish of one run."""
+    # What is alive comes first: it is what one wants to stop or look into.
+    found = sorted(runs.list_runs(), key=lambda run: run_lock.status(run) not in (QUEUED, RUNNING))
+    run = st.selectbox("Run", found, format_func=lambda item: item.name, key="training_run")
+    status = run_lock.status(run)
+    stop, resume, publish = st.columns([1, 1, 3])
+    try:
+        if stop.button("Stop", disabled=status not in (QUEUED, RUNNING), width="stretch", key="training_stop"):
+            jobs.cancel(run)
+            st.toast("It will stop after its current step and write a checkpoint.")
+        if resume.button(
+            "Resume", disabled=status not in (STOPPED, FAILED, CRASHED), width="stretch", key="training_resume"
+        ):
+            jobs.submit(run)
+            st.rerun()
+        if status == FINISHED:
+            with publish.popover("Publish as a checkpoint"):
+                _publish_form(run)
+    except KidneyError as error:
+        st.error(str(error))
+    with st.expander("Log and configuration"):
+        st.code(run.log_tail(60) or "The log is empty.", language=None)
+        st.code((run.folder / "config.json").read_text(), language="json")
+
+
+def _publish_form(run: Run) -> None:
+    from kidney_core import publish
+
+    other = publish.counterpart(run)
+    if other:
+        st.caption(f"With the figures of “{other.name}” for the other protocol.")
+    else:
+        missing = RANDOM if run.config().protocol == GROUPED else GROUPED
+        st.caption(
+            f"No finished run of the same recipe has the {PROTOCOL_TITLES[missing]}: its figure will be missing."
+        )
+    name = st.text_input("Name", run.config().architecture, key="training_publish_name")
+    if st.button("Publish", type="primary", key="training_publish"):
+        made = publish.publish(run, name=name.strip(), other=other)
+        st.success(f"Published as “{made.name}”. It is on the Diagnosis and Evaluation pages now.")
