@@ -7,7 +7,7 @@ on one side, which is the question a hospital asks: what about a scan the model 
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from kidney_core.errors import DatasetError
 
@@ -21,15 +21,24 @@ PROTOCOL_TITLES = {
 
 
 def split(
-    table: pd.DataFrame, *, protocol: str, seed: int, test_fraction: float = 0.2, validation_fraction: float = 0.0
+    table: pd.DataFrame,
+    *,
+    protocol: str,
+    seed: int,
+    test_fraction: float = 0.2,
+    validation_fraction: float = 0.0,
+    n_folds: int = 0,
+    fold: int = 0,
 ) -> np.ndarray:
     """Assign each slice to train, validation or test.
 
     Args:
         table: rows in file order with the columns `label` and `series`.
         protocol: "random" or "grouped".
-        seed: the same seed gives the same split of the same table.
+        seed: the same seed gives the same split of the same table, and the same folds.
         test_fraction, validation_fraction: of all slices; approximate under "grouped".
+        n_folds: 0 for one split; otherwise the test part is fold number `fold` of as many, whatever
+            `test_fraction` says, and over all folds each slice is tested exactly once.
 
     Returns:
         (N,) array of "train", "validation" and "test".
@@ -38,13 +47,16 @@ def split(
         DatasetError: too few slices or series of a class to have it on both sides.
         ValueError: an unknown protocol or impossible fractions.
     """
+    if n_folds:
+        test_fraction = 1 / n_folds
+    if n_folds == 1 or not 0 <= fold < max(n_folds, 1):
+        raise ValueError(f"fold must be one of 2 folds or more, got {fold=} {n_folds=}")
     if not 0 < test_fraction < 1 or not 0 <= validation_fraction < 1 - test_fraction:
         raise ValueError(f"fractions must leave something to train on, got {test_fraction=} {validation_fraction=}")
-    if protocol == RANDOM:
-        return _random_split(table, seed, test_fraction, validation_fraction)
-    if protocol == GROUPED:
-        return _grouped_split(table, seed, test_fraction, validation_fraction)
-    raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
+    divide = _random_split if protocol == RANDOM else _grouped_split
+    return divide(table, seed, test_fraction, validation_fraction, n_folds, fold)
 
 
 def shared_series_fraction(table: pd.DataFrame, parts: np.ndarray) -> float:
@@ -54,11 +66,18 @@ def shared_series_fraction(table: pd.DataFrame, parts: np.ndarray) -> float:
     return float(table.loc[in_test, "series"].isin(trained).mean()) if in_test.any() else 0.0
 
 
-def _random_split(table: pd.DataFrame, seed: int, test_fraction: float, validation_fraction: float) -> np.ndarray:
+def _random_split(
+    table: pd.DataFrame, seed: int, test_fraction: float, validation_fraction: float, n_folds: int, fold: int
+) -> np.ndarray:
     labels = table["label"].to_numpy()
-    _require(table.groupby("label").size(), 3 if validation_fraction else 2, "slices")
+    _require(table.groupby("label").size(), max(n_folds, 3 if validation_fraction else 2), "slices")
     parts = np.full(len(table), TRAIN, dtype=object)
-    rest, test = train_test_split(np.arange(len(table)), test_size=test_fraction, stratify=labels, random_state=seed)
+    everything = np.arange(len(table))
+    if n_folds:
+        folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+        rest, test = list(folds.split(everything, labels))[fold]
+    else:
+        rest, test = train_test_split(everything, test_size=test_fraction, stratify=labels, random_state=seed)
     parts[test] = TEST
     if validation_fraction:
         share = validation_fraction / (1 - test_fraction)
@@ -67,15 +86,18 @@ def _random_split(table: pd.DataFrame, seed: int, test_fraction: float, validati
     return parts
 
 
-def _grouped_split(table: pd.DataFrame, seed: int, test_fraction: float, validation_fraction: float) -> np.ndarray:
+def _grouped_split(
+    table: pd.DataFrame, seed: int, test_fraction: float, validation_fraction: float, n_folds: int, fold: int
+) -> np.ndarray:
     """Contiguous runs of series in file order, per class: neighbouring series are often one patient.
 
     The series of a class are laid on a circle in file order, each as long as it has slices, starting
     at a series drawn by the seed. Those whose middle lies in the first 20 % are the test part, the
-    next stretch is the validation part: so each part has one seam, or two, per class.
+    next stretch is the validation part: so each part has one seam, or two, per class. Folds are
+    neighbouring arcs of that circle, each as near to its share of the slices as whole series allow.
     """
     owner = table.groupby("series")["label"].agg(lambda labels: labels.mode().iloc[0])  # a mixed series has one side
-    _require(owner.value_counts(), 3 if validation_fraction else 2, "series")
+    _require(owner.value_counts(), max(n_folds, 3 if validation_fraction else 2), "series")
     part_of: dict[int, str] = {}
     rng = np.random.default_rng(seed)
     sizes = table.groupby("series", sort=False).size()  # in file order
@@ -83,17 +105,36 @@ def _grouped_split(table: pd.DataFrame, seed: int, test_fraction: float, validat
         series = [number for number in sizes.index if owner[number] == label]
         first = int(rng.integers(len(series)))
         series = series[first:] + series[:first]
-        lengths = sizes[series].to_numpy()
-        middle = (np.cumsum(lengths) - lengths / 2) / lengths.sum()
         least = 1 if validation_fraction else 0
-        # One huge series must leave no part empty: each has at least one, training too.
-        n_test = int(np.clip((middle < test_fraction).sum(), 1, len(series) - 1 - least))
-        n_validation = (middle < test_fraction + validation_fraction).sum() - n_test
+        if n_folds:
+            starts = _arc_starts(sizes[series].to_numpy(), n_folds)
+            n_test = starts[fold + 1] - starts[fold]
+            series = series[starts[fold] :] + series[: starts[fold]]
+        middle = _middles(sizes[series].to_numpy())
+        if not n_folds:
+            # One huge series must leave no part empty: each has at least one, training too.
+            n_test = int(np.clip((middle < test_fraction).sum(), 1, len(series) - 1 - least))
+        tested = sizes[series[:n_test]].sum() / sizes[series].sum() if n_folds else test_fraction
+        n_validation = (middle < tested + validation_fraction).sum() - n_test
         n_validation = int(np.clip(n_validation, least, len(series) - 1 - n_test)) if least else 0
         drawn = [TEST] * n_test + [VALIDATION] * n_validation
         drawn += [TRAIN] * (len(series) - len(drawn))
         part_of.update(zip(series, drawn, strict=True))
     return table["series"].map(part_of).to_numpy()
+
+
+def _middles(lengths: np.ndarray) -> np.ndarray:
+    """Where the middle of each series lies, as a share of all slices."""
+    return (np.cumsum(lengths) - lengths / 2) / lengths.sum()
+
+
+def _arc_starts(lengths: np.ndarray, n_folds: int) -> list[int]:
+    """The first series of each fold, and the end: n_folds + 1 positions; no fold is empty."""
+    middles, starts = _middles(lengths), [0]
+    for fold in range(1, n_folds):
+        wanted = int((middles < fold / n_folds).sum())
+        starts.append(int(np.clip(wanted, starts[-1] + 1, len(lengths) - (n_folds - fold))))
+    return [*starts, len(lengths)]
 
 
 def _require(counts: pd.Series, least: int, what: str) -> None:

@@ -13,7 +13,7 @@ FLOORS = [
     {"series", "splits", "preprocessing"},
     {"pixel_cache", "frozen_features", "evaluation", "explanation", "phantom"},
     {"prediction", "diagnosis", "figures", "material"},
-    {"final_test", "publish"},
+    {"final_test", "publish", "audit"},
     {"training"},
     {"jobs"},
     {"ui", "viewer"},

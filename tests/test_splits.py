@@ -87,3 +87,31 @@ def test_split__error_one_slice():
 def test_split__error_unknown_protocol():
     with pytest.raises(ValueError, match="protocol must be one of"):
         splits.split(TABLE, protocol="lucky", seed=0)
+
+
+@pytest.mark.parametrize("protocol", splits.PROTOCOLS)
+def test_folds_test_every_slice_once(protocol):
+    folds = [
+        splits.split(TABLE, protocol=protocol, seed=3, validation_fraction=0.1, n_folds=5, fold=k) for k in range(5)
+    ]
+    tested = np.sum([parts == "test" for parts in folds], axis=0)
+    np.testing.assert_array_equal(tested, np.ones(len(TABLE)))
+    for parts in folds:
+        for part in ("train", "validation", "test"):
+            assert set(TABLE["label"][parts == part]) == {"Cyst", "Normal", "Stone", "Tumor"}
+        leaked = splits.shared_series_fraction(TABLE, parts)
+        assert leaked == 0.0 if protocol == "grouped" else leaked > 0.9
+
+
+def test_grouped_folds_keep_series_together_in_arcs_of_about_equal_size():
+    for k in range(5):
+        parts = splits.split(TABLE, protocol="grouped", seed=1, n_folds=5, fold=k)
+        assert TABLE.assign(part=parts).groupby("series")["part"].nunique().max() == 1
+        for label, slack in (("Cyst", 0.001), ("Normal", 0.07), ("Stone", 0.07), ("Tumor", 0.14)):
+            assert abs((parts[(TABLE["label"] == label).to_numpy()] == "test").mean() - 0.2) <= slack
+
+
+def test_folds__error_fewer_series_than_folds():
+    table = table_of({"Cyst": [5] * 8, "Stone": [5] * 4})
+    with pytest.raises(DatasetError, match="class Stone has 4 series; at least 5"):
+        splits.split(table, protocol="grouped", seed=0, n_folds=5)
