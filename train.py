@@ -2,6 +2,7 @@
 
 python train.py --data FOLDER                            the paper's recipe
 python train.py --data FOLDER --recipe augmented         every layer, strong augmentation, honest split
+python train.py --data FOLDER --split grouped --folds 5  cross-validation: five runs, every scan tested once
 python train.py --resume runs/NAME                       go on where a run stopped or was killed
 """
 
@@ -10,11 +11,12 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from kidney_core import jobs
+from kidney_core import cross_validation, jobs
 from kidney_core.errors import KidneyError, RunError
 from kidney_core.recipes import TrainingConfig, config_from_recipe
 from kidney_core.run_lock import hold
-from kidney_core.runs import Run
+from kidney_core.runs import FINISHED, Run
+from kidney_core.splits import PROTOCOL_TITLES
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -42,30 +44,52 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def open_run(arguments: argparse.Namespace) -> Run:
-    """The run to resume, or a new one of the given configuration.
+def open_runs(arguments: argparse.Namespace) -> list[Run]:
+    """The run to resume, a new one of the given configuration, or one for each fold of a cross-validation.
 
     Raises: RunError for a bad configuration or a folder that is no run.
     """
     given = vars(arguments)
     if "resume" not in given:
-        name = given.pop("name", None)
-        return Run.create(config_from_recipe(given.pop("recipe", "paper"), **given), name=name)
+        name, one_fold = given.pop("name", None), "fold" in given
+        config = config_from_recipe(given.pop("recipe", "paper"), **given)
+        if not config.n_folds or one_fold:
+            return [Run.create(config, name=name)]
+        return [
+            Run.create(fold, name=f"{name}-fold-{fold.fold + 1}" if name else None)
+            for fold in cross_validation.fold_configs(config)
+        ]
     folder = given.pop("resume")
     if given:
         raise RunError(f"A resumed run keeps its configuration; leave out --{next(iter(given)).replace('_', '-')}.")
     run = Run(folder)
     run.config()
-    return run
+    return [run]
+
+
+def train_all(runs: list[Run]) -> int:
+    """Train one run after the other; the exit status of the first that fails, or 0."""
+    for run in runs:
+        with hold(run):
+            (run.folder / jobs.CANCEL_FILE).unlink(missing_ok=True)
+            status = jobs.work(run, show_progress=sys.stderr.isatty())
+        if status or run.state()["state"] != FINISHED:  # the folds that follow stay queued, to be resumed one by one
+            return status
+    if len(runs) > 1:
+        from kidney_core import evaluation
+
+        figures = evaluation.figures(cross_validation.pooled_predictions(runs[0]))
+        print(
+            f"pooled over {len(runs)} folds, {PROTOCOL_TITLES[runs[0].config().protocol]}: "
+            f"accuracy {100 * figures['accuracy']:.2f} %, balanced accuracy {100 * figures['balanced_accuracy']:.2f} %"
+        )
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; errors a user can mend are one sentence and exit status 1."""
     try:
-        run = open_run(parse_arguments(sys.argv[1:] if arguments is None else arguments))
-        with hold(run):
-            (run.folder / jobs.CANCEL_FILE).unlink(missing_ok=True)
-            return jobs.work(run, show_progress=sys.stderr.isatty())
+        return train_all(open_runs(parse_arguments(sys.argv[1:] if arguments is None else arguments)))
     except KidneyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

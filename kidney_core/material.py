@@ -74,6 +74,8 @@ def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame) -> np.ndarray:
         seed=config.seed,
         test_fraction=config.test_fraction,
         validation_fraction=config.validation_fraction,
+        n_folds=config.n_folds,
+        fold=config.fold,
     )
     write_whole(path, lambda partial: table.assign(part=parts).to_csv(partial, index=False))
     return parts

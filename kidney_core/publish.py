@@ -15,6 +15,7 @@ import pandas as pd
 
 from kidney_core import __version__
 from kidney_core.checkpoint import INTENDED_USE, Checkpoint, checkpoints_folder, save_checkpoint
+from kidney_core.cross_validation import same_recipe
 from kidney_core.errors import CheckpointError, KidneyError, RunError
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import FINISHED, Run, list_runs
@@ -28,8 +29,8 @@ def counterpart(run: Run, folder: Path | None = None) -> Run | None:
         if other.name == run.name or other.state()["state"] != FINISHED:
             continue
         theirs = other.config()
-        same_recipe = theirs.protocol != config.protocol and _same_but_protocol(config, theirs)
-        if same_recipe and other.data().get("fingerprint") == fingerprint:
+        fits = theirs.protocol != config.protocol and same_recipe(config, theirs, but=("protocol",))
+        if fits and other.data().get("fingerprint") == fingerprint:
             return other
     return None
 
@@ -65,13 +66,8 @@ def _check(runs: dict[str, Run], run: Run, other: Run | None) -> None:
     if other is not None:
         if len(runs) != 2:
             raise RunError(f"“{run.name}” and “{other.name}” have the same protocol. Give one of each.")
-        if not _same_but_protocol(run.config(), other.config()):
+        if not same_recipe(run.config(), other.config(), but=("protocol",)):
             raise RunError(f"“{run.name}” and “{other.name}” differ in more than their protocol.")
-
-
-def _same_but_protocol(one: TrainingConfig, two: TrainingConfig) -> bool:
-    ignored = ("protocol", "data", "device")
-    return all(value == asdict(two)[key] for key, value in asdict(one).items() if key not in ignored)
 
 
 def _card(name: str, source: Run, runs: dict[str, Run]) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class TrainingConfig:
     validation_fraction: float = _option(
         0.0, "share kept to choose the best epoch and calibrate; 0 watches the test part, as the paper", limits=(0, 0.4)
     )
+    n_folds: int = _option(0, "cross-validation: test a fold of this many; 0 for one split", limits=(0, 20))
+    fold: int = _option(0, "which fold is tested, from 0", limits=(0, 19))
     extra_data: str = _option("", "second folder, used for training only (simulated slices, say)")
     seed: int = _option(0, "seed of split, order, augmentation and weights", limits=(0, 2**31 - 1))
     device: str = _option("auto", "auto, cuda, mps or cpu")
@@ -58,6 +60,10 @@ class TrainingConfig:
                 raise RunError(f"{option.name} must be between {limits[0]} and {limits[1]}; it is {value}.")
         if not self.data:
             raise RunError("No dataset is given. Name the folder that holds one folder of images per class.")
+        if self.n_folds == 1 or self.fold >= max(self.n_folds, 1):
+            raise RunError(
+                f"fold {self.fold} of {self.n_folds} folds is impossible: give 2 folds or more, numbered from 0."
+            )
         if self.test_fraction + self.validation_fraction > 0.8:
             raise RunError("Test and validation take more than 80 % of the slices. Lower one of the fractions.")
         if self.init == "scratch" and self.trainable != "all":

@@ -65,7 +65,9 @@ class Run:
         parent = folder or runs_folder()
         if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
             raise RunError(f"“{name}” cannot name a run: use up to 100 letters, digits, dots, dashes and underscores.")
-        stem = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{config.architecture.replace('/', '_')}-{config.protocol}"
+        fold = f"-fold-{config.fold + 1}" if config.n_folds else ""
+        made = f"{config.architecture.replace('/', '_')}-{config.protocol}{fold}"
+        stem = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{made}"
         for number in range(1, 1000):
             path = parent / (stem if number == 1 else f"{stem}-{number}")
             try:

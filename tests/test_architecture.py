@@ -9,7 +9,7 @@ FLOORS = [
     {"errors", "labels", "paper"},
     {"slices", "recipes", "models", "canvas"},
     {"runs", "anatomy", "optimization"},
-    {"dicom", "run_lock", "dataset", "checkpoint", "training_state"},
+    {"dicom", "run_lock", "cross_validation", "dataset", "checkpoint", "training_state"},
     {"series", "splits", "preprocessing"},
     {"pixel_cache", "frozen_features", "evaluation", "explanation", "phantom"},
     {"prediction", "diagnosis", "figures", "material"},

@@ -1,0 +1,62 @@
+"""Folds of one recipe -> predictions of every slice, each by a network that never saw its scan."""
+
+from dataclasses import asdict, replace
+
+import pandas as pd
+
+from kidney_core.errors import RunError
+from kidney_core.recipes import TrainingConfig
+from kidney_core.runs import FINISHED, Run, list_runs
+
+
+def fold_configs(config: TrainingConfig) -> list[TrainingConfig]:
+    """One configuration a fold; the configuration itself where it asks for one split."""
+    return [replace(config, fold=fold) for fold in range(config.n_folds)] if config.n_folds else [config]
+
+
+def same_recipe(one: TrainingConfig, two: TrainingConfig, *, but: tuple[str, ...]) -> bool:
+    """True when two configurations differ at most in the options named in `but`, the data's path and the device.
+
+    The same data may lie elsewhere; whether they are the same is for fingerprints to say.
+    """
+    ignored = ("data", "device", *but)
+    theirs = asdict(two)
+    return all(value == theirs[key] for key, value in asdict(one).items() if key not in ignored)
+
+
+def find_folds(run: Run) -> dict[int, Run]:
+    """Fold number -> the newest finished run of the cross-validation that `run` belongs to."""
+    config, fingerprint = run.config(), run.data().get("fingerprint")
+    found: dict[int, Run] = {}
+    for other in list_runs(run.folder.parent):  # newest first
+        theirs = other.config()
+        if (
+            config.n_folds
+            and same_recipe(config, theirs, but=("fold",))
+            and other.state()["state"] == FINISHED
+            and other.data().get("fingerprint") == fingerprint
+        ):
+            found.setdefault(theirs.fold, other)
+    return dict(sorted(found.items()))
+
+
+def pooled_predictions(run: Run) -> pd.DataFrame:
+    """The test predictions of all folds of the cross-validation that `run` belongs to, with a column `fold`.
+
+    Every slice is there once, in the dataset's file order. Each fold's probabilities are calibrated with
+    that fold's own temperature.
+
+    Raises: RunError naming the folds that are not finished.
+    """
+    config = run.config()
+    folds = find_folds(run)
+    missing = sorted(set(range(config.n_folds)) - set(folds))
+    if missing or not config.n_folds:
+        listed = ", ".join(str(fold + 1) for fold in missing) or "all"
+        raise RunError(f"The cross-validation of “{run.name}” lacks fold {listed} of {config.n_folds}. Train it first.")
+    tables = [pd.read_csv(fold.folder / "predictions.csv").assign(fold=number) for number, fold in folds.items()]
+    pooled = pd.concat(tables).set_index("path")
+    order = pd.read_csv(run.folder / "split.csv")["path"]
+    if sorted(pooled.index) != sorted(order):
+        raise RunError(f"The folds of “{run.name}” do not test every slice once. Train them anew.")
+    return pooled.loc[order].reset_index()

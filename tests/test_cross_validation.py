@@ -1,0 +1,66 @@
+"""Cross-validation: every slice is tested once, by a network that never saw its scan."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kidney_core import cross_validation, evaluation, recipes, runs, training
+from kidney_core.errors import RunError
+from tests.conftest import ROOT, tiny_run
+
+
+def tiny_folds(data, n_folds=3, **changes):
+    made = [
+        tiny_run(data, f"fold-{fold}", n_epochs=1, protocol="grouped", n_folds=n_folds, fold=fold, **changes)
+        for fold in range(n_folds)
+    ]
+    for run in made:
+        training.train(run)
+    return made
+
+
+def test_pooled_predictions_hold_every_slice_once_from_the_fold_that_tested_it(small_dataset):
+    made = tiny_folds(small_dataset)
+    pooled = cross_validation.pooled_predictions(made[1])
+    split = pd.read_csv(made[0].folder / "split.csv")
+    assert pooled["path"].tolist() == split["path"].tolist()
+    assert pooled.groupby("series")["fold"].nunique().max() == 1
+    for fold, run in enumerate(made):
+        own = pd.read_csv(run.folder / "predictions.csv").set_index("path")
+        there = pooled[pooled["fold"] == fold].set_index("path")
+        assert set(there.index) == set(own.index)
+        np.testing.assert_allclose(there.loc[own.index, "p_Cyst"], own["p_Cyst"])
+    assert evaluation.figures(pooled)["n"] == 60
+    assert evaluation.labels_of(pooled) == ("Cyst", "Normal", "Stone", "Tumor")
+
+
+def test_pooled_predictions__error_names_the_missing_fold(small_dataset):
+    run = tiny_run(small_dataset, "only", n_epochs=1, protocol="grouped", n_folds=3, fold=0)
+    training.train(run)
+    with pytest.raises(RunError, match="lacks fold 2, 3 of 3"):
+        cross_validation.pooled_predictions(run)
+
+
+def test_folds_of_another_recipe_or_seed_are_not_mixed_in(small_dataset):
+    made = tiny_folds(small_dataset)
+    stranger = tiny_run(small_dataset, "other", n_epochs=1, protocol="grouped", n_folds=3, fold=0, seed=1)
+    training.train(stranger)
+    assert [run.name for run in cross_validation.find_folds(made[0]).values()] == ["fold-0", "fold-1", "fold-2"]
+    assert list(cross_validation.find_folds(stranger)) == [0]
+
+
+def test_config__error_impossible_fold():
+    with pytest.raises(RunError, match="fold 5 of 5 folds is impossible"):
+        recipes.config_from_recipe("paper", data="x", n_folds=5, fold=5)
+
+
+def test_command_line_trains_all_folds_and_prints_the_pooled_figure(small_dataset):
+    words = f"--data {small_dataset} --architecture test_resnet --init scratch --trainable all --image-size 32"
+    words += " --epochs 1 --split grouped --folds 3 --name cv"
+    done = subprocess.run([sys.executable, "train.py", *words.split()], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pooled over 3 folds, grouped split (scans never seen): accuracy" in done.stdout
+    assert sorted(run.name for run in runs.list_runs()) == ["cv-fold-1", "cv-fold-2", "cv-fold-3"]
