@@ -40,51 +40,83 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, labels: tuple[str, 
     return _confusion_matrix(y_true, y_pred, labels=list(labels))
 
 
+def rates(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Every rate that counts give: rows true, columns predicted, any number of matrices at once.
+
+    Args:
+        confusion: (..., n_labels, n_labels) counts or weighted counts.
+
+    Returns:
+        accuracy, balanced_accuracy and {macro,weighted}_{precision,recall,f1} of shape (...,);
+        precision, recall, f1 and support of shape (..., n_labels). Balanced accuracy and macro averages are
+        over the labels that have slices. A rate without a denominator is 0, as in scikit-learn.
+    """
+    counts = np.asarray(confusion, float)
+    hits, support, predicted = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1), counts.sum(axis=-2)
+    found = {
+        "precision": _rate(hits, predicted),
+        "recall": _rate(hits, support),
+        "f1": _rate(2 * hits, support + predicted),
+    }
+    present = support > 0
+    overall = {"accuracy": _rate(hits.sum(axis=-1), support.sum(axis=-1))}
+    for name, values in list(found.items()):
+        overall[f"macro_{name}"] = _rate((values * present).sum(axis=-1), present.sum(axis=-1))
+        overall[f"weighted_{name}"] = _rate((values * support).sum(axis=-1), support.sum(axis=-1))
+    return {**overall, "balanced_accuracy": overall["macro_recall"], **found, "support": support}
+
+
 def figures(predictions: pd.DataFrame) -> dict[str, Any]:
     """Everything a page or a card shows of a prediction table.
 
     Returns:
         n, accuracy, balanced_accuracy, confusion (counts), per_label {precision, recall, f1, support,
-        roc_auc}, macro and weighted {precision, recall, f1, roc_auc}. Balanced accuracy and macro averages are over
-        the labels that have slices. A rate without a denominator is 0, as in scikit-learn; an area under
-        the curve without both classes is None.
+        roc_auc}, macro and weighted {precision, recall, f1, roc_auc}; see `rates`. An area under the curve
+        without both classes is None.
     """
     labels = labels_of(predictions)
     y_true = predictions["label"].to_numpy(object)
     counts = confusion_matrix(y_true, predictions["predicted"].to_numpy(object), labels)
     probabilities = probabilities_of(predictions)
-    hits, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
-    precision, recall = _rate(hits, predicted), _rate(hits, support)
-    f1 = _rate(2 * hits, support + predicted)
-    present = support > 0
-    rates = {"precision": precision, "recall": recall, "f1": f1}
+    found = rates(counts)
     areas = [_roc_auc(y_true == label, probabilities[:, i]) for i, label in enumerate(labels)]
+    averages = {
+        kind: {name: float(found[f"{kind}_{name}"]) for name in ("precision", "recall", "f1")}
+        for kind in ("macro", "weighted")
+    }
+    averages["macro"]["roc_auc"] = _average(areas, np.ones(len(labels)))
+    averages["weighted"]["roc_auc"] = _average(areas, found["support"])
     return {
         "n": int(counts.sum()),
-        "accuracy": float(hits.sum() / max(counts.sum(), 1)),
-        "balanced_accuracy": float(recall[present].mean()) if present.any() else 0.0,
+        "accuracy": float(found["accuracy"]),
+        "balanced_accuracy": float(found["balanced_accuracy"]),
         "labels": list(labels),
         "confusion": counts.tolist(),
         "per_label": {
             label: {
-                **{name: float(values[i]) for name, values in rates.items()},
-                "support": int(support[i]),
+                **{name: float(found[name][i]) for name in ("precision", "recall", "f1")},
+                "support": int(found["support"][i]),
                 "roc_auc": areas[i],
             }
             for i, label in enumerate(labels)
         },
-        "macro": {
-            **{name: float(values[present].mean()) if present.any() else 0.0 for name, values in rates.items()},
-            "roc_auc": _average(areas, np.ones(len(labels))),
-        },
-        "weighted": {
-            **{
-                name: float(np.average(values, weights=support)) if support.sum() else 0.0
-                for name, values in rates.items()
-            },
-            "roc_auc": _average(areas, support),
-        },
+        **averages,
     }
+
+
+def per_series(predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row a series: the mean of its slices' probabilities, and its label.
+
+    Args:
+        predictions: with the column `series`; a series of two labels is answered once for each.
+
+    Returns: a prediction table with the columns series, label, n_slices, predicted, p_<label>.
+    """
+    labels = labels_of(predictions)
+    columns = [PROBABILITY_PREFIX + label for label in labels]
+    grouped = predictions.groupby(["series", "label"], sort=False)
+    rows = grouped.size().rename("n_slices").reset_index()
+    return prediction_table(rows, grouped[columns].mean().to_numpy(), labels)
 
 
 def report_table(result: dict[str, Any]) -> pd.DataFrame:
@@ -124,7 +156,8 @@ def fit_temperature(probabilities: np.ndarray, y_index: np.ndarray) -> float:
 
 
 def _rate(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
+    numerator, denominator = np.asarray(numerator, float), np.asarray(denominator, float)
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
 def _roc_auc(is_label: np.ndarray, score: np.ndarray) -> float | None:

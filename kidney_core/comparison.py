@@ -1,0 +1,125 @@
+"""Model against model on the same slices: paired tests, corrected for how many were made.
+
+The unit is the series. Under the hypothesis that two models are alike, swapping their answers on a
+whole series changes nothing; the p value is the share of random swaps whose difference is at least
+as large as the one found. McNemar's test on slices is given beside it and named as what it is:
+optimistic, since slices of one scan are no independent witnesses.
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from kidney_core import evaluation, intervals
+from kidney_core.errors import DatasetError
+from kidney_core.intervals import Interval
+
+N_SWAPS = 5000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model against another.
+
+    Attributes:
+        difference: first minus second, with its 95 % interval by bootstrap over series.
+        p_series: of the swap test over series, uncorrected.
+        p_corrected: the same, corrected over all pairs by Holm's method.
+        p_slices: McNemar's exact test over slices, of right against wrong: optimistic.
+    """
+
+    first: str
+    second: str
+    difference: Interval
+    p_series: float
+    p_corrected: float
+    p_slices: float
+
+
+def compare(
+    predictions: dict[str, pd.DataFrame], name: str, *, n_resamples: int = intervals.N_RESAMPLES, seed: int = 0
+) -> list[Comparison]:
+    """Every pair of models by one figure.
+
+    Args:
+        predictions: model -> its predictions of the same slices, with the columns path and series.
+        name: a figure that counts give, in `intervals`' dotted names: "balanced_accuracy", "per_label.Stone.recall".
+
+    Raises: DatasetError when two models were not asked about the same slices.
+    """
+    paired = _aligned(predictions)
+    counted = {model: intervals.count_series(table) for model, table in paired.items()}
+    found = []
+    for first, second in combinations(paired, 2):
+        one, two = counted[first], counted[second]
+        weights = intervals.draw_weights(one.owner, n_resamples, seed=seed)
+        drawn = _figure_of(one, weights, name) - _figure_of(two, weights, name)
+        whole = np.ones((1, len(one.owner)))
+        value = (_figure_of(one, whole, name) - _figure_of(two, whole, name))[0]
+        low, high = np.percentile(drawn, (2.5, 97.5))
+        p_slices = mcnemar(paired[first], paired[second])
+        difference = Interval(float(value), float(low), float(high))
+        found.append((first, second, difference, _swap_test(one, two, name, seed), p_slices))
+    corrected = holm([row[3] for row in found])
+    return [Comparison(*row[:4], p, row[4]) for row, p in zip(found, corrected, strict=True)]
+
+
+def mcnemar(one: pd.DataFrame, two: pd.DataFrame) -> float:
+    """McNemar's exact p value of two aligned prediction tables. Source: McNemar 1947, Psychometrika 12:153."""
+    right_one = (one["predicted"] == one["label"]).to_numpy()
+    right_two = (two["predicted"] == two["label"]).to_numpy()
+    only_one, only_two = int((right_one & ~right_two).sum()), int((~right_one & right_two).sum())
+    return float(binomtest(only_one, only_one + only_two).pvalue) if only_one + only_two else 1.0
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """p values corrected for their number. Source: Holm 1979, Scand J Statist 6:65."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, position in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        corrected[position] = largest
+    return corrected
+
+
+def _aligned(predictions: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables in one order of slices."""
+    order = sorted(next(iter(predictions.values()))["path"])
+    aligned = {}
+    for model, table in predictions.items():
+        if sorted(table["path"]) != order:
+            raise DatasetError(
+                f"“{model}” was not tested on the same slices as the others, so a paired test is not sound."
+            )
+        aligned[model] = table.set_index("path").loc[order].reset_index()
+    return aligned
+
+
+def _figure_of(counted: intervals.SeriesCounts, weights: np.ndarray, name: str) -> np.ndarray:
+    """One count-based figure under many weightings of the series: (n, S) -> (n,)."""
+    return _rate_of(
+        np.einsum("bs,sij->bij", weights.astype(float), counted.confusion.astype(float), optimize=True), counted, name
+    )
+
+
+def _rate_of(confusion: np.ndarray, counted: intervals.SeriesCounts, name: str) -> np.ndarray:
+    rates = evaluation.rates(confusion)
+    if name in intervals.OVERALL:
+        return rates[name]
+    kind, *rest = name.split(".")
+    if kind == "per_label":
+        label, rate = rest
+        return rates[rate][..., counted.labels.index(label)]
+    return rates[f"{kind}_{rest[0]}"]
+
+
+def _swap_test(one: intervals.SeriesCounts, two: intervals.SeriesCounts, name: str, seed: int) -> float:
+    """Two-sided p value; counts the arrangement that was found among the random ones, so it is never 0."""
+    swapped = np.random.default_rng([seed, 1]).integers(0, 2, (N_SWAPS, len(one.owner))).astype(float)
+    swapped = np.concatenate([np.zeros((1, len(one.owner))), swapped])  # first: as found
+    first, second = one.confusion.astype(float), two.confusion.astype(float)
+    moved = np.einsum("bs,sij->bij", swapped, second - first, optimize=True)
+    difference = _rate_of(first.sum(axis=0) + moved, one, name) - _rate_of(second.sum(axis=0) - moved, two, name)
+    return float((np.abs(difference) >= np.abs(difference[0]) - 1e-12).mean())

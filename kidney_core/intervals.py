@@ -1,0 +1,151 @@
+"""How far a figure can be trusted: 95 % intervals by bootstrap over series, not over slices.
+
+Slices of one scan are as alike as twins, so 1,000 slices of 20 scans hold the evidence of 20 scans.
+Whole series are drawn again with replacement, as many of each class as there are; the slices of a
+series drawn twice count twice. Source: Davison & Hinkley 1997, Bootstrap Methods and their
+Application, section 3.8 (clustered data); percentile intervals, section 5.3.1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from kidney_core import evaluation
+
+N_RESAMPLES = 2000
+_COVERED = (2.5, 97.5)
+_CHUNK = 250
+OVERALL = ("accuracy", "balanced_accuracy")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % interval; None where too few resamples have the figure at all."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class SeriesCounts:
+    """A prediction table as counts per series, from which every figure of a resample follows.
+
+    Attributes:
+        labels: in the model's order.
+        owner: (S,) position of each series' label (the most frequent one of its slices).
+        confusion: (S, n_labels, n_labels) counts, rows true.
+        series: (N,) position of the series of each slice.
+        y: (N,) position of the label of each slice.
+        probabilities: (N, n_labels).
+    """
+
+    labels: tuple[str, ...]
+    owner: np.ndarray
+    confusion: np.ndarray
+    series: np.ndarray
+    y: np.ndarray
+    probabilities: np.ndarray
+
+
+def count_series(predictions: pd.DataFrame) -> SeriesCounts:
+    """Count a prediction table by its column `series`."""
+    labels = evaluation.labels_of(predictions)
+    position = {label: i for i, label in enumerate(labels)}
+    y_true = predictions["label"].map(position).to_numpy(np.int64)
+    y_pred = predictions["predicted"].map(position).to_numpy(np.int64)
+    series, names = pd.factorize(predictions["series"])
+    confusion = np.zeros((len(names), len(labels), len(labels)), np.int64)
+    np.add.at(confusion, (series, y_true, y_pred), 1)
+    owner = confusion.sum(axis=2).argmax(axis=1)
+    return SeriesCounts(labels, owner, confusion, series, y_true, evaluation.probabilities_of(predictions))
+
+
+def draw_weights(owner: np.ndarray, n_resamples: int, *, seed: int = 0) -> np.ndarray:
+    """How often each resample holds each series: (n_resamples, S) int16; each class keeps its number of series."""
+    rng = np.random.default_rng(seed)
+    weights = np.zeros((n_resamples, len(owner)), np.int16)
+    for label in np.unique(owner):
+        own = np.flatnonzero(owner == label)
+        weights[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=n_resamples)
+    return weights
+
+
+def resampled_figures(counted: SeriesCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Every figure under every resample: name -> (n_resamples,), NaN where a resample does not have it.
+
+    Names are those of `evaluation.figures` with dots: "accuracy", "macro.f1", "per_label.Stone.recall".
+    """
+    confusion = np.einsum("bs,sij->bij", weights.astype(float), counted.confusion.astype(float), optimize=True)
+    rates = evaluation.rates(confusion)
+    present = rates["support"] > 0
+    found = {name: rates[name] for name in OVERALL}
+    for average in ("macro", "weighted"):
+        found |= {f"{average}.{name}": rates[f"{average}_{name}"] for name in ("precision", "recall", "f1")}
+    areas = np.stack([_weighted_auc(counted, weights, i) for i in range(len(counted.labels))], axis=1)
+    for i, label in enumerate(counted.labels):
+        for name in ("precision", "recall", "f1"):
+            found[f"per_label.{label}.{name}"] = np.where(present[:, i], rates[name][:, i], np.nan)
+        found[f"per_label.{label}.roc_auc"] = areas[:, i]
+    known = ~np.isnan(areas)
+    for average, weight in (("macro", known), ("weighted", known * rates["support"])):
+        total = weight.sum(axis=1)
+        mean = np.where(known, areas, 0) * weight
+        found[f"{average}.roc_auc"] = np.divide(
+            mean.sum(axis=1), total, out=np.full(len(weights), np.nan), where=total > 0
+        )
+    return found
+
+
+def _weighted_auc(counted: SeriesCounts, weights: np.ndarray, label: int) -> np.ndarray:
+    """(n_resamples,) area under the ROC curve, ties counted half; NaN without both classes.
+
+    The area is the chance that a slice of the label scores above another one: Hanley & McNeil 1982.
+    """
+    rank = np.unique(counted.probabilities[:, label], return_inverse=True)[1]
+    positive = counted.y == label
+    order = np.argsort(rank, kind="stable")
+    series, rank, positive = counted.series[order], rank[order], positive[order]
+    ends = np.append(np.flatnonzero(np.diff(rank)), len(rank) - 1)  # the last slice of each score
+    area = np.full(len(weights), np.nan)
+    for start in range(0, len(weights), _CHUNK):
+        drawn = weights[start : start + _CHUNK][:, series].astype(np.float64)  # (chunk, N)
+        below_or_tied = np.cumsum(drawn * ~positive, axis=1)[:, ends]  # (chunk, n_scores)
+        negatives = np.diff(below_or_tied, axis=1, prepend=0)
+        positives = np.diff(np.cumsum(drawn * positive, axis=1)[:, ends], axis=1, prepend=0)
+        ordered = (positives * (below_or_tied - negatives / 2)).sum(axis=1)
+        pairs = positives.sum(axis=1) * below_or_tied[:, -1]
+        area[start : start + _CHUNK] = np.divide(ordered, pairs, out=np.full(len(drawn), np.nan), where=pairs > 0)
+    return area
+
+
+def intervals(predictions: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Interval]:
+    """Every figure of a prediction table with its 95 % interval; names as in `resampled_figures`.
+
+    Args:
+        predictions: with the column `series`.
+        seed: the same seed draws the same resamples, also for another model on the same slices.
+    """
+    counted = count_series(predictions)
+    drawn = resampled_figures(counted, draw_weights(counted.owner, n_resamples, seed=seed))
+    point = resampled_figures(counted, np.ones((1, len(counted.owner)), np.int16))
+    return {name: _interval(point[name][0], values) for name, values in drawn.items()}
+
+
+def _interval(value: float, drawn: np.ndarray) -> Interval:
+    known = drawn[~np.isnan(drawn)]
+    if np.isnan(value):
+        return Interval(None, None, None)
+    if len(known) < 0.9 * len(drawn):
+        return Interval(float(value), None, None)
+    low, high = np.percentile(known, _COVERED)
+    return Interval(float(value), float(low), float(high))
+
+
+def figure(figures: dict, name: str) -> float | None:
+    """The figure of a dotted name in what `evaluation.figures` returns."""
+    value = figures
+    for part in name.split("."):
+        value = value[part]
+    return value

@@ -1,0 +1,109 @@
+"""Intervals over series: against slow plain resampling, scikit-learn, and cases worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from kidney_core import evaluation, intervals
+
+LABELS = ("Cyst", "Normal", "Stone", "Tumor")
+
+
+def made_predictions(n_series=24, seed=0, skill=1.2):
+    """Series of 3 to 12 slices whose slices share most of their error; scores are rounded, so that there are ties."""
+    rng = np.random.default_rng(seed)
+    rows, probabilities = [], []
+    for number in range(n_series):
+        label, mood = number % 4, rng.normal(0, 1, 4)
+        for _ in range(int(rng.integers(3, 13))):
+            logits = mood + rng.normal(0, 0.4, 4) + skill * np.eye(4)[label]
+            p = np.exp(logits) / np.exp(logits).sum()
+            p = np.round(p, 1) + 1e-3
+            rows.append((f"{LABELS[label]}/{len(rows)}.png", LABELS[label], number))
+            probabilities.append(p / p.sum())
+    frame = pd.DataFrame(rows, columns=["path", "label", "series"])
+    return evaluation.prediction_table(frame, np.array(probabilities), LABELS)
+
+
+def test_every_figure_of_the_whole_equals_evaluation_figures():
+    predictions = made_predictions()
+    reference = evaluation.figures(predictions)
+    found = intervals.intervals(predictions, n_resamples=50)
+    assert len(found) == 2 + 2 * 4 + 4 * 4
+    for name, interval in found.items():
+        assert interval.value == pytest.approx(intervals.figure(reference, name)), name
+        assert interval.low <= interval.value + 0.2
+        assert interval.low <= interval.high
+
+
+def test_resampled_figures_equal_figures_of_really_repeated_slices():
+    predictions = made_predictions(seed=3)
+    counted = intervals.count_series(predictions)
+    weights = intervals.draw_weights(counted.owner, 12, seed=5)
+    fast = intervals.resampled_figures(counted, weights)
+    for position, row in enumerate(weights):
+        parts = [predictions[predictions["series"] == number] for number, times in enumerate(row) for _ in range(times)]
+        repeated = pd.concat(parts, ignore_index=True)
+        slow = evaluation.figures(repeated)
+        for name, values in fast.items():
+            assert values[position] == pytest.approx(intervals.figure(slow, name)), name
+        is_stone = repeated["label"] == "Stone"
+        area = roc_auc_score(is_stone, repeated["p_Stone"])
+        assert fast["per_label.Stone.roc_auc"][position] == pytest.approx(area)
+
+
+def test_each_resample_keeps_the_number_of_series_of_each_class():
+    owner = np.array([0, 0, 0, 1, 1, 2])
+    weights = intervals.draw_weights(owner, 500)
+    for label, number in ((0, 3), (1, 2), (2, 1)):
+        assert (weights[:, owner == label].sum(axis=1) == number).all()
+    assert weights[:, 0].std() > 0
+
+
+def test_interval_by_hand_of_two_series_a_class():
+    """One series all right and one all wrong, of equal size: accuracy is 0, 1/2 or 1 with odds 1:2:1."""
+    rows = pd.DataFrame({"path": list("abcd"), "label": ["Cyst", "Cyst", "Normal", "Normal"], "series": [0, 1, 2, 3]})
+    right, wrong = [0.9, 0.1], [0.1, 0.9]
+    table = evaluation.prediction_table(rows, np.array([right, wrong, wrong, wrong]), ("Cyst", "Normal"))
+    recall = intervals.intervals(table, n_resamples=4000)["per_label.Cyst.recall"]
+    assert (recall.value, recall.low, recall.high) == (0.5, 0.0, 1.0)
+    drawn = intervals.resampled_figures(
+        intervals.count_series(table), intervals.draw_weights(np.array([0, 0, 1, 1]), 4000)
+    )["per_label.Cyst.recall"]
+    shares = [(drawn == value).mean() for value in (0.0, 0.5, 1.0)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+
+
+def test_intervals_over_series_are_wider_than_over_slices_when_slices_are_alike():
+    predictions = made_predictions(n_series=40, seed=1)
+    over_series = intervals.intervals(predictions)["accuracy"]
+    over_slices = intervals.intervals(predictions.assign(series=np.arange(len(predictions))))["accuracy"]
+    assert over_series.high - over_series.low > 1.5 * (over_slices.high - over_slices.low)
+
+
+def test_a_class_without_slices_has_no_figure():
+    predictions = made_predictions()
+    predictions = predictions[predictions["label"] != "Stone"]
+    found = intervals.intervals(predictions, n_resamples=20)
+    assert found["per_label.Stone.recall"] == intervals.Interval(None, None, None)
+    assert found["per_label.Stone.roc_auc"] == intervals.Interval(None, None, None)
+    assert found["balanced_accuracy"].low is not None
+
+
+def test_intervals_are_reproducible():
+    predictions = made_predictions()
+    one, same, other = (intervals.intervals(predictions, n_resamples=100, seed=seed) for seed in (1, 1, 2))
+    assert one == same
+    assert one != other
+
+
+def test_per_series_averages_the_probabilities_of_a_series():
+    rows = pd.DataFrame({"path": list("abc"), "label": ["Cyst", "Cyst", "Normal"], "series": [7, 7, 9]})
+    table = evaluation.prediction_table(rows, np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]]), ("Cyst", "Normal"))
+    found = evaluation.per_series(table)
+    assert found["series"].tolist() == [7, 9]
+    assert found["n_slices"].tolist() == [2, 1]
+    assert found["p_Cyst"].tolist() == pytest.approx([0.55, 0.4])
+    assert found["predicted"].tolist() == ["Cyst", "Normal"]
+    assert evaluation.figures(found)["accuracy"] == 1.0
