@@ -16,8 +16,9 @@ PURPOSES = (
     "Upload a slice: label, calibrated probabilities, and where the evidence is.",
     "Confusion matrices, reports and comparisons, under both protocols.",
     "Fine-tune any timm network on your folder of images, with live curves.",
+    "Audit a folder: which slices are one scan, and what a random split gives away.",
 )
-for column, (page, title, symbol), purpose in zip(st.columns(3), ui.PAGES[1:], PURPOSES, strict=True):
+for column, (page, title, symbol), purpose in zip(st.columns(len(PURPOSES)), ui.PAGES[1:], PURPOSES, strict=True):
     with column.container(border=True, height="stretch"):
         st.page_link(page, label=f"**{title}**", icon=symbol)
         st.write(purpose)

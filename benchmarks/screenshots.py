@@ -4,6 +4,7 @@ Without --all, one light picture a page at 1440 px; with it, light and dark at 1
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def training(page: Page) -> None:
     page.wait_for_timeout(2000)
 
 
+def dataset(page: Page) -> None:
+    """Audits the folder named by $KIDNEY_SCREENSHOT_DATA, or the simulated one."""
+    page.get_by_role("textbox", name="Folder of images").fill(os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data"))
+    page.get_by_role("button", name="Audit").click()
+    page.get_by_text("Download slices with their series").wait_for()
+    settled(page)
+
+
 SCENES = {
     "home": ("", home),
     "diagnosis": ("Diagnosis", diagnosis),
@@ -49,6 +58,7 @@ SCENES = {
     "evaluation-model": ("Evaluation", evaluation_model),
     "evaluation-paper": ("Evaluation", evaluation_paper),
     "training": ("Training", training),
+    "dataset": ("Dataset", dataset),
 }
 
 
@@ -65,6 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--only", help="names of scenes, separated by commas")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     variants = [("light", 1440)] + ([("dark", 1440), ("light", 800), ("dark", 800)] if options.all else [])
@@ -72,6 +83,8 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=CHROMIUM_ARGUMENTS)
         for scheme, width in variants:
             for name, (path, act) in SCENES.items():
+                if options.only and name not in options.only.split(","):
+                    continue
                 if "-" in name and not options.all:
                     continue  # a second view of a page the README shows already
                 page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)

@@ -1,12 +1,9 @@
-"""Numbers -> figures: Plotly for what is studied, ECharts options for what is live, pixels for overlays."""
+"""Numbers -> figures: Plotly for what is studied, ECharts options for what is live."""
 
-import base64
-import io
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from PIL import Image
 
 from kidney_core.labels import color_of
 from kidney_core.paper import ARCHITECTURE_NAMES
@@ -14,20 +11,6 @@ from kidney_core.splits import GROUPED, RANDOM
 
 PROTOCOL_COLORS = {RANDOM: "#999999", GROUPED: "#0072B2"}
 PROTOCOL_NAMES = {RANDOM: "random split (paper)", GROUPED: "scans never seen"}
-# Anchors of matplotlib's inferno (BSD): monotonic in lightness, readable with colour-vision deficiency.
-_INFERNO = np.array(
-    [
-        (0, 0, 4),
-        (40, 11, 84),
-        (101, 21, 110),
-        (159, 42, 99),
-        (212, 72, 66),
-        (245, 125, 21),
-        (250, 193, 39),
-        (252, 255, 164),
-    ],
-    dtype=np.float32,
-)
 # Okabe & Ito again, then repeated with dashes: curves of any number of runs stay tellable.
 _CURVE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 
@@ -40,22 +23,6 @@ def model_name(architecture: str) -> str:
 def percent(value: float | None, digits: int = 1) -> str:
     """0.8213 -> "82.1 %"; a dash for None."""
     return "–" if value is None else f"{100 * value:.{digits}f} %"
-
-
-def overlay_rgba(heatmap: np.ndarray) -> np.ndarray:
-    """A map in 0..1 as a colour layer: (H, W) -> (H, W, 4) uint8, transparent where there is no evidence."""
-    position = np.clip(heatmap, 0, 1) * (len(_INFERNO) - 1)
-    anchors = np.arange(len(_INFERNO))
-    channels = [np.interp(position, anchors, _INFERNO[:, channel]) for channel in range(3)]
-    alpha = np.clip(heatmap * 1.6, 0, 1) * 255
-    return np.stack([*channels, alpha], axis=-1).astype(np.uint8)
-
-
-def png_data_url(pixels: np.ndarray) -> str:
-    """An image as text for the browser; nothing is written and no address on the server is made."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def probability_bars(probabilities: dict[str, float]) -> go.Figure:

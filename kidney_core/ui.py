@@ -25,6 +25,7 @@ PAGES = (
     ("pages/1_Diagnosis.py", "Diagnosis", ":material/radiology:"),
     ("pages/2_Evaluation.py", "Evaluation", ":material/bar_chart:"),
     ("pages/3_Training.py", "Training", ":material/model_training:"),
+    ("pages/4_Dataset.py", "Dataset", ":material/photo_library:"),
 )
 SECONDS_BEFORE_WARM_UP = 1.5
 _STYLE = """
@@ -34,6 +35,7 @@ _STYLE = """
 @media (max-width: 1000px) {
   [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stColumn"] { min-width: min(100%, 14rem); }
+  .st-key-dataset_twins [data-testid="stColumn"] { min-width: 28%; }
   .st-key-training_charts [data-testid="stColumn"] { min-width: 100%; }
 }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
@@ -158,14 +160,14 @@ def honest_pair(checkpoint: Checkpoint) -> None:
 
 
 def progress_bar(text: str) -> Callable[[int, int], None]:
-    """A progress callback that draws a bar where it is called."""
-    bar = st.progress(0.0, text=text)
+    """A progress callback that draws a bar where this was called, from the first report to the last."""
+    place = st.empty()
 
     def tell(done: int, total: int) -> None:
         if done >= total:
-            bar.empty()
+            place.empty()
         else:
-            bar.progress(done / max(total, 1), text=f"{text}: {done:,} of {total:,}")
+            place.progress(done / max(total, 1), text=f"{text}: {done:,} of {total:,}")
 
     return tell
 
@@ -175,9 +177,9 @@ def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:
     return table.to_csv(index=index, float_format="%.6g").encode()
 
 
-def counted(number: int, noun: str) -> str:
-    """1, "job" -> "1 job"; 2, "job" -> "2 jobs"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """1, "job" -> "1 job"; 2, "job" -> "2 jobs"; 2, "copy", "copies" -> "2 copies"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def duration(seconds: float | None) -> str:

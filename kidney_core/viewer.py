@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from kidney_core.figures import overlay_rgba, png_data_url
+from kidney_core.pictures import overlay_rgba, png_data_url
 
 MAX_SHOWN_PX = 2048
 _HTML = """

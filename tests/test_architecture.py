@@ -11,7 +11,7 @@ FLOORS = [
     {"runs", "anatomy", "optimization"},
     {"dicom", "run_lock", "cross_validation", "dataset", "checkpoint", "training_state"},
     {"series", "splits", "preprocessing"},
-    {"pixel_cache", "frozen_features", "evaluation", "explanation", "phantom"},
+    {"pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
     {"prediction", "diagnosis", "figures", "material", "intervals"},
     {"final_test", "publish", "audit", "comparison"},
     {"training"},

@@ -1,6 +1,5 @@
 """Figures say what the numbers say, in the labels' own colours, and nothing is stretched to look certain."""
 
-import numpy as np
 import pytest
 
 from kidney_core import figures, paper
@@ -19,24 +18,6 @@ def test_confusion_heatmap_shows_counts_and_shares_of_rows():
     assert drawn.z[0].tolist() == [0.75, 0.25]
     assert drawn.text[0][1] == "1<br>25 %"
     assert drawn.z[1].tolist() == [0.0, 0.0]  # a label without slices
-
-
-def test_overlay_is_clear_where_there_is_no_evidence():
-    layer = figures.overlay_rgba(np.array([[0.0, 1.0]], np.float32))
-    assert layer[0, 0, 3] == 0
-    assert layer[0, 1].tolist() == [252, 255, 164, 255]
-
-
-def test_png_data_url_gives_the_pixels_back():
-    import base64
-    import io
-
-    from PIL import Image
-
-    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    url = figures.png_data_url(pixels)
-    read = Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
-    np.testing.assert_array_equal(np.asarray(read), pixels)
 
 
 def measurements(n_epochs):

@@ -8,10 +8,16 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from kidney_core import run_lock, runs, training
-from tests.conftest import ROOT, tiny_run
+from tests.conftest import ROOT, tiny_run, write_series_dataset
 from tests.test_diagnosis import made_checkpoint
 
-PAGES = ("streamlit_app.py", "pages/1_Diagnosis.py", "pages/2_Evaluation.py", "pages/3_Training.py")
+PAGES = (
+    "streamlit_app.py",
+    "pages/1_Diagnosis.py",
+    "pages/2_Evaluation.py",
+    "pages/3_Training.py",
+    "pages/4_Dataset.py",
+)
 
 
 def opened(page, monkeypatch):
@@ -42,7 +48,7 @@ def tiny_checkpoint(tmp_path):
 def test_every_page_draws_with_nothing_there_and_keeps_the_notice(page, monkeypatch):
     app = opened(page, monkeypatch)
     assert "Not a medical device" in texts(app.caption)
-    if "Training" not in page:
+    if page not in ("pages/3_Training.py", "pages/4_Dataset.py"):
         assert "There is no checkpoint" in texts(app.info)
 
 
@@ -82,6 +88,30 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
     app.text_input(key="evaluation_folder").set_value("/nowhere")
     app.button[0].click().run()
     assert "There is no folder “/nowhere”. Expected one folder per class" in texts(app.error)
+
+
+def test_dataset_page_audits_a_folder_and_shows_both_protocols(monkeypatch, tmp_path):
+    folder = write_series_dataset(tmp_path / "wide", n_series=6, n_slices=4)
+    app = opened("pages/4_Dataset.py", monkeypatch)
+    app.text_input(key="dataset_folder").set_value(str(folder))
+    app.button[0].click().run()
+    assert not app.exception
+    assert "96 slices in 24 series" in texts(app.markdown)
+    shown = [metric.value for metric in app.metric if metric.label == "Near-twin in training"]
+    assert shown == ["0.0 %", "100.0 %"]
+    app.segmented_control(key="dataset_label").set_value("Stone").run()
+    assert "of 24 of Stone, in file order" in texts(app.caption)
+    app.text_input(key="dataset_folder").set_value("/nowhere")
+    app.button[0].click().run()
+    assert "There is no folder “/nowhere”" in texts(app.error)
+
+
+def test_dataset_page_says_which_protocol_the_data_do_not_allow(monkeypatch, small_dataset):
+    app = opened("pages/4_Dataset.py", monkeypatch)
+    app.text_input(key="dataset_folder").set_value(str(small_dataset))
+    app.button[0].click().run()
+    assert not app.exception
+    assert "has 3 series; at least 5" in texts(app.info)
 
 
 def test_training_page_says_what_a_bad_folder_lacks(monkeypatch):

@@ -1,0 +1,65 @@
+"""Pixels for the screen: colour layers of heat maps, images as text, strips of thumbnails."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+# Anchors of matplotlib's inferno (BSD): monotonic in lightness, readable with colour-vision deficiency.
+_INFERNO = np.array(
+    [
+        (0, 0, 4),
+        (40, 11, 84),
+        (101, 21, 110),
+        (159, 42, 99),
+        (212, 72, 66),
+        (245, 125, 21),
+        (250, 193, 39),
+        (252, 255, 164),
+    ],
+    dtype=np.float32,
+)
+# Two tints that alternate from series to series, Source: Okabe & Ito 2008, Color Universal Design.
+_SERIES_TINTS = np.array([(0, 114, 178), (230, 159, 0)], np.uint8)
+_EDGE_PX = 3
+
+
+def overlay_rgba(heatmap: np.ndarray) -> np.ndarray:
+    """A map in 0..1 as a colour layer: (H, W) -> (H, W, 4) uint8, transparent where there is no evidence."""
+    position = np.clip(heatmap, 0, 1) * (len(_INFERNO) - 1)
+    anchors = np.arange(len(_INFERNO))
+    channels = [np.interp(position, anchors, _INFERNO[:, channel]) for channel in range(3)]
+    alpha = np.clip(heatmap * 1.6, 0, 1) * 255
+    return np.stack([*channels, alpha], axis=-1).astype(np.uint8)
+
+
+def png_data_url(pixels: np.ndarray) -> str:
+    """An image as text for the browser; nothing is written and no address on the server is made."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def series_strip(thumbnails: np.ndarray, series: np.ndarray, *, per_row: int = 24) -> np.ndarray:
+    """Thumbnails in their order, with a bar under each whose colour changes where a new series begins.
+
+    Args:
+        thumbnails: (N, h, w) uint8.
+        series: (N,) numbers; equal neighbours are one series.
+
+    Returns: (H, W, 4) uint8, transparent between the thumbnails and after the last one.
+    """
+    n, height, width = thumbnails.shape
+    changes = np.concatenate([[0], np.cumsum(np.diff(series) != 0)]) if n else np.zeros(0, int)
+    tile_h, tile_w = height + 2 * _EDGE_PX, width + 1
+    strip = np.zeros((-(-n // per_row) * tile_h, per_row * tile_w, 4), np.uint8)
+    for position in range(n):
+        top, left = position // per_row * tile_h, position % per_row * tile_w
+        strip[top : top + height, left : left + width, :3] = thumbnails[position][..., None]
+        strip[top : top + height, left : left + width, 3] = 255
+        bar = strip[top + height : top + height + _EDGE_PX, left : left + tile_w]
+        bar[..., :3], bar[..., 3] = _SERIES_TINTS[changes[position] % 2], 255
+        if position and series[position] != series[position - 1]:
+            strip[top : top + height, left, :3] = _SERIES_TINTS[changes[position] % 2]
+    return strip

@@ -1,0 +1,36 @@
+"""Pixels for the screen say what the numbers say."""
+
+import numpy as np
+
+from kidney_core import pictures
+
+
+def test_overlay_is_clear_where_there_is_no_evidence():
+    layer = pictures.overlay_rgba(np.array([[0.0, 1.0]], np.float32))
+    assert layer[0, 0, 3] == 0
+    assert layer[0, 1].tolist() == [252, 255, 164, 255]
+
+
+def test_png_data_url_gives_the_pixels_back():
+    import base64
+    import io
+
+    from PIL import Image
+
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    url = pictures.png_data_url(pixels)
+    read = Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
+    np.testing.assert_array_equal(np.asarray(read), pixels)
+
+
+def test_series_strip_shows_each_thumbnail_and_changes_colour_with_the_series():
+    thumbnails = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8) * 10
+    strip = pictures.series_strip(thumbnails, np.array([0, 0, 1, 1, 2]), per_row=3)
+    tile_h, tile_w = 14, 9
+    assert strip.shape == (2 * tile_h, 3 * tile_w, 4)
+    shown = [strip[i // 3 * tile_h + 4, i % 3 * tile_w + 4, 0] for i in range(5)]
+    assert shown == [0, 10, 20, 30, 40]
+    bars = [tuple(strip[i // 3 * tile_h + 9, i % 3 * tile_w + 4, :3]) for i in range(5)]
+    assert bars[0] == bars[1] == bars[4]
+    assert bars[2] == bars[3] != bars[0]
+    assert strip[tile_h + 4, 2 * tile_w + 4, 3] == 0  # nothing after the last one
