@@ -3,7 +3,7 @@
 import streamlit as st
 
 from kidney_core import figures, jobs, run_lock, runs, ui
-from kidney_core.splits import PROTOCOLS
+from kidney_core.splits import MEASURED
 
 ui.start_page(
     "Kidney CT workbench",
@@ -28,7 +28,7 @@ checkpoints = ui.usable_checkpoints()
 rows = [
     (figures.model_name(checkpoint.card["architecture"]), protocol, shown["accuracy"])
     for checkpoint in checkpoints
-    for protocol in PROTOCOLS
+    for protocol in MEASURED
     if (shown := checkpoint.figures(protocol))
 ]
 chart, text = st.columns([3, 2], gap="large") if rows else (None, st.container())

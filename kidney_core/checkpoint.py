@@ -5,6 +5,7 @@
         model.safetensors           weights, half precision (norms and biases in single)
         predictions-grouped.csv     test slices with their probabilities, where the card has the figures
         predictions-random.csv
+        predictions-cross-validated.csv
 
 Nothing is ever unpickled. Reading cards imports no torch.
 """
@@ -20,6 +21,7 @@ import pandas as pd
 
 from kidney_core.errors import CheckpointError, ModelError
 from kidney_core.runs import write_json, write_whole
+from kidney_core.splits import CROSS_VALIDATED, GROUPED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,6 +62,19 @@ class Checkpoint:
     def figures(self, protocol: str) -> dict[str, Any] | None:
         """The card's figures under a protocol, or None where it was not measured."""
         return self.card["metrics"].get(protocol)
+
+    @property
+    def honest(self) -> str | None:
+        """How its figures on scans never seen were measured: over all folds, or under one split, or None."""
+        return next((protocol for protocol in (CROSS_VALIDATED, GROUPED) if protocol in self.card["metrics"]), None)
+
+    def honest_figures(self) -> dict[str, Any] | None:
+        """The card's figures on scans never seen, or None."""
+        return self.figures(self.honest) if self.honest else None
+
+    def intervals(self, protocol: str) -> dict[str, list[float | None]]:
+        """The 95 % intervals (low, high) of the card's figures by dotted name; empty where it has none."""
+        return self.card.get("intervals", {}).get(protocol, {})
 
     def predictions(self, protocol: str) -> pd.DataFrame | None:
         """The stored test predictions under a protocol, or None where there are none."""
@@ -111,8 +126,8 @@ def list_checkpoints(folder: Path | None = None) -> tuple[list[Checkpoint], list
 
 
 def _honest_figure(checkpoint: Checkpoint) -> float:
-    grouped = checkpoint.figures("grouped")
-    return grouped["balanced_accuracy"] if grouped else -1.0
+    found = checkpoint.honest_figures()
+    return found["balanced_accuracy"] if found else -1.0
 
 
 def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> "nn.Module":

@@ -7,6 +7,7 @@ import pandas as pd
 from kidney_core.errors import RunError
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import FINISHED, Run, list_runs
+from kidney_core.splits import GROUPED
 
 
 def fold_configs(config: TrainingConfig) -> list[TrainingConfig]:
@@ -40,6 +41,27 @@ def find_folds(run: Run) -> dict[int, Run]:
     return dict(sorted(found.items()))
 
 
+def find_cross_validation(run: Run) -> Run | None:
+    """A fold of the newest complete grouped cross-validation of this run's recipe and data, or None."""
+    config, fingerprint = run.config(), run.data().get("fingerprint")
+    for other in list_runs(run.folder.parent):
+        theirs = other.config()
+        if (
+            theirs.n_folds
+            and theirs.protocol == GROUPED
+            and same_recipe(config, theirs, but=("protocol", "n_folds", "fold", "test_fraction"))
+            and other.data().get("fingerprint") == fingerprint
+            and len(find_folds(other)) == theirs.n_folds
+        ):
+            return other
+    return None
+
+
+def tested_predictions(run: Run) -> pd.DataFrame:
+    """The test predictions of a finished run, with the temperature that calibrated them in a column."""
+    return pd.read_csv(run.folder / "predictions.csv").assign(temperature=run.report()["temperature"])
+
+
 def pooled_predictions(run: Run) -> pd.DataFrame:
     """The test predictions of all folds of the cross-validation that `run` belongs to, with a column `fold`.
 
@@ -54,7 +76,7 @@ def pooled_predictions(run: Run) -> pd.DataFrame:
     if missing or not config.n_folds:
         listed = ", ".join(str(fold + 1) for fold in missing) or "all"
         raise RunError(f"The cross-validation of “{run.name}” lacks fold {listed} of {config.n_folds}. Train it first.")
-    tables = [pd.read_csv(fold.folder / "predictions.csv").assign(fold=number) for number, fold in folds.items()]
+    tables = [tested_predictions(fold).assign(fold=number) for number, fold in folds.items()]
     pooled = pd.concat(tables).set_index("path")
     order = pd.read_csv(run.folder / "split.csv")["path"]
     if sorted(pooled.index) != sorted(order):

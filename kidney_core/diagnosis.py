@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from kidney_core import calibration, explanation, preprocessing
 from kidney_core import checkpoint as checkpoints
-from kidney_core import evaluation, explanation, preprocessing
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import ModelError
 from kidney_core.slices import Slice
@@ -73,7 +73,7 @@ def diagnose(reader: Reader, image: Slice, *, explain: str | None = None) -> Dia
             logits = reader.model(batch)[0].double().cpu().numpy()
         explained, reason = explain or labels[int(logits.argmax())], str(error)
     exponent = np.exp(logits - logits.max())
-    probabilities = evaluation.calibrate((exponent / exponent.sum())[None], reader.checkpoint.temperature)[0]
+    probabilities = calibration.calibrate((exponent / exponent.sum())[None], reader.checkpoint.temperature)[0]
     return Diagnosis(
         checkpoint_name=reader.checkpoint.name,
         probabilities={label: float(p) for label, p in zip(labels, probabilities, strict=True)},

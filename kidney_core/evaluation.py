@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
 from sklearn.metrics import confusion_matrix as _confusion_matrix
 from sklearn.metrics import roc_auc_score
 
@@ -126,33 +125,6 @@ def report_table(result: dict[str, Any]) -> pd.DataFrame:
         rows[f"{name} average"] = {**result[name], "support": result["n"]}
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table[["precision", "recall", "f1", "support", "roc_auc"]]
-
-
-def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Temperature scaling: softmax(log p / T), (N, n_labels). Source: Guo et al. 2017, arXiv:1706.04599."""
-    scaled = np.log(np.clip(probabilities, 1e-12, 1.0)) / temperature
-    scaled -= scaled.max(axis=1, keepdims=True)
-    exponent = np.exp(scaled)
-    return exponent / exponent.sum(axis=1, keepdims=True)
-
-
-def negative_log_likelihood(probabilities: np.ndarray, y_index: np.ndarray) -> float:
-    """Mean of -log p of the true label; y_index is (N,) positions of the true labels."""
-    chosen = probabilities[np.arange(len(y_index)), y_index]
-    return float(-np.log(np.clip(chosen, 1e-12, 1.0)).mean())
-
-
-def fit_temperature(probabilities: np.ndarray, y_index: np.ndarray) -> float:
-    """The temperature that minimises the negative log likelihood; to be fitted on validation slices only.
-
-    Searched between 1/5 and 20, so that a validation part without an error cannot ask for infinite certainty.
-    """
-    found = minimize_scalar(
-        lambda log_t: negative_log_likelihood(calibrate(probabilities, np.exp(log_t)), y_index),
-        bounds=(np.log(0.2), np.log(20.0)),
-        method="bounded",
-    )
-    return float(np.exp(found.x))
 
 
 def _rate(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -7,10 +7,9 @@ import plotly.graph_objects as go
 
 from kidney_core.labels import color_of
 from kidney_core.paper import ARCHITECTURE_NAMES
-from kidney_core.splits import GROUPED, RANDOM
+from kidney_core.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_NAMES, RANDOM
 
-PROTOCOL_COLORS = {RANDOM: "#999999", GROUPED: "#0072B2"}
-PROTOCOL_NAMES = {RANDOM: "random split (paper)", GROUPED: "scans never seen"}
+PROTOCOL_COLORS = {RANDOM: "#999999", GROUPED: "#0072B2", CROSS_VALIDATED: "#009E73"}
 # Okabe & Ito again, then repeated with dashes: curves of any number of runs stay tellable.
 _CURVE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 
@@ -75,8 +74,10 @@ def confusion_heatmap(confusion: list[list[int]], labels: list[str]) -> go.Figur
 def protocol_bars(rows: list[tuple[str, str, float]], *, title: str = "accuracy") -> go.Figure:
     """Pairs of bars: (model, protocol, figure) with the paper's protocol beside the honest one."""
     figure = go.Figure()
-    for protocol in (RANDOM, GROUPED):
+    for protocol in MEASURED:
         own = [(model, value) for model, shown, value in rows if shown == protocol]
+        if not own:
+            continue
         figure.add_bar(
             name=PROTOCOL_NAMES[protocol],
             x=[model for model, _ in own],

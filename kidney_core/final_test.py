@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from kidney_core import evaluation, prediction
+from kidney_core import calibration, evaluation, prediction
 from kidney_core.material import Material
 from kidney_core.runs import Run, write_json, write_whole
 
@@ -27,9 +27,9 @@ def write_report(
     temperature = 1.0
     if config.validation_fraction:
         validation = prediction.predict_probabilities(model, material.pixels[material.validation])
-        temperature = evaluation.fit_temperature(validation, material.y[material.validation])
+        temperature = calibration.fit_temperature(validation, material.y[material.validation])
     probabilities = prediction.predict_probabilities(model, material.pixels[material.test], progress=progress)
-    calibrated = evaluation.calibrate(probabilities, temperature)
+    calibrated = calibration.calibrate(probabilities, temperature)
     rows = pd.read_csv(run.folder / "split.csv").iloc[material.test][["path", "label", "series"]]
     predictions = evaluation.prediction_table(rows, calibrated, labels)
     write_whole(

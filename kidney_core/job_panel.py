@@ -6,7 +6,7 @@ import streamlit as st
 from kidney_core import figures, jobs, run_lock, runs, ui
 from kidney_core.errors import KidneyError
 from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run
-from kidney_core.splits import GROUPED, PROTOCOL_TITLES, RANDOM
+from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
 
 
 def draw() -> None:
@@ -36,7 +36,7 @@ def _job_row(run: Run) -> dict:
         "Epoch": f"{state.get('epoch', 0)} / {state.get('n_epochs', config.n_epochs)}",
         "Progress": round(100 * state.get("step", 0) / state["n_steps"]) if state.get("n_steps") else 0,
         "Time left": ui.duration(state.get("seconds_left")) if status == RUNNING else "",
-        "Protocol": figures.PROTOCOL_NAMES[config.protocol],
+        "Protocol": PROTOCOL_NAMES[config.protocol],
         "Test accuracy": report["figures"]["accuracy"] if report else None,
         "Balanced": report["figures"]["balanced_accuracy"] if report else None,
         "Message": message,
@@ -120,7 +120,7 @@ def _act_on_run() -> None:
 
 
 def _publish_form(run: Run) -> None:
-    from kidney_core import publish
+    from kidney_core import cross_validation, publish
 
     other = publish.counterpart(run)
     if other:
@@ -130,7 +130,10 @@ def _publish_form(run: Run) -> None:
         st.caption(
             f"No finished run of the same recipe has the {PROTOCOL_TITLES[missing]}: its figure will be missing."
         )
+    folds = cross_validation.find_cross_validation(run)
+    if folds:
+        st.caption(f"With the figures over all {folds.config().n_folds} folds of its cross-validation.")
     name = st.text_input("Name", run.config().architecture, key="training_publish_name")
     if st.button("Publish", type="primary", key="training_publish"):
-        made = publish.publish(run, name=name.strip(), other=other)
+        made = publish.publish(run, name=name.strip(), other=other, folds=folds)
         st.success(f"Published as “{made.name}”. It is on the Diagnosis and Evaluation pages now.")

@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from torch import nn
 
+from kidney_core import calibration, evaluation, models, preprocessing
 from kidney_core import checkpoint as checkpoints
-from kidney_core import evaluation, models, preprocessing
 from kidney_core.dataset import Dataset
 from kidney_core.errors import DatasetError
 from kidney_core.pixel_cache import dataset_pixels
@@ -55,6 +55,6 @@ def predict_dataset(
     model = checkpoints.load_model(checkpoint, device=str(models.pick_device(device)))
     pixels = dataset_pixels(dataset, checkpoint.size_px)
     probabilities = predict_probabilities(model, pixels, progress=progress)
-    calibrated = evaluation.calibrate(probabilities, checkpoint.temperature)
+    calibrated = calibration.calibrate(probabilities, checkpoint.temperature)
     rows = dataset.table[[column for column in ("path", "label", "series") if column in dataset.table]]
     return evaluation.prediction_table(rows, calibrated, checkpoint.labels)

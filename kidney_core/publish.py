@@ -1,6 +1,6 @@
-"""A finished run, or a pair of runs under the two protocols, -> a checkpoint with its card.
+"""A finished run, its pair under the other protocol and its cross-validation -> a checkpoint with its card.
 
-python -m kidney_core.publish runs/GROUPED runs/RANDOM --name NAME
+python -m kidney_core.publish runs/GROUPED runs/RANDOM --folds runs/FOLD --name NAME
 """
 
 import argparse
@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from kidney_core import __version__
+from kidney_core import __version__, evaluation, intervals
 from kidney_core.checkpoint import INTENDED_USE, Checkpoint, checkpoints_folder, save_checkpoint
-from kidney_core.cross_validation import same_recipe
+from kidney_core.cross_validation import find_folds, pooled_predictions, same_recipe, tested_predictions
 from kidney_core.errors import CheckpointError, KidneyError, RunError
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import FINISHED, Run, list_runs
-from kidney_core.splits import GROUPED, PROTOCOLS
+from kidney_core.splits import CROSS_VALIDATED, GROUPED, PROTOCOLS
 
 
 def counterpart(run: Run, folder: Path | None = None) -> Run | None:
@@ -35,17 +35,23 @@ def counterpart(run: Run, folder: Path | None = None) -> Run | None:
     return None
 
 
-def publish(run: Run, *, name: str, other: Run | None = None, folder: Path | None = None) -> Checkpoint:
-    """Make a checkpoint of a finished run; `other` contributes the figures under the other protocol.
+def publish(
+    run: Run, *, name: str, other: Run | None = None, folds: Run | None = None, folder: Path | None = None
+) -> Checkpoint:
+    """Make a checkpoint of a finished run.
 
     The weights are those of the grouped run where there is one, since they are the ones that the honest
     figure describes.
 
-    Raises: RunError when a run is not finished or the two do not belong together; CheckpointError when the
+    Args:
+        other: the run that contributes the figures under the other protocol.
+        folds: any fold of the cross-validation that contributes the figures over all scans.
+
+    Raises: RunError when a run is not finished or they do not belong together; CheckpointError when the
         name is taken.
     """
     runs = {item.config().protocol: item for item in (run, other) if item is not None}
-    _check(runs, run, other)
+    _check(runs, run, other, folds)
     target = (folder or checkpoints_folder()) / name
     if not name or name != Path(name).name or name.startswith("."):
         raise CheckpointError(f"“{name}” cannot name a checkpoint. Use letters, digits, dots, dashes and underscores.")
@@ -55,11 +61,13 @@ def publish(run: Run, *, name: str, other: Run | None = None, folder: Path | Non
     from safetensors.torch import load_file
 
     state = load_file(source.folder / "best.safetensors")
-    predictions = {protocol: pd.read_csv(item.folder / "predictions.csv") for protocol, item in runs.items()}
-    return save_checkpoint(target, state, _card(name, source, runs), predictions)
+    predictions = {protocol: tested_predictions(runs[protocol]) for protocol in PROTOCOLS if protocol in runs}
+    if folds is not None:
+        predictions[CROSS_VALIDATED] = pooled_predictions(folds)
+    return save_checkpoint(target, state, _card(name, source, runs, folds, predictions), predictions)
 
 
-def _check(runs: dict[str, Run], run: Run, other: Run | None) -> None:
+def _check(runs: dict[str, Run], run: Run, other: Run | None, folds: Run | None) -> None:
     for item in runs.values():
         if item.state()["state"] != FINISHED or item.report() is None:
             raise RunError(f"The run “{item.name}” is not finished. Resume it, or choose another one.")
@@ -68,9 +76,15 @@ def _check(runs: dict[str, Run], run: Run, other: Run | None) -> None:
             raise RunError(f"“{run.name}” and “{other.name}” have the same protocol. Give one of each.")
         if not same_recipe(run.config(), other.config(), but=("protocol",)):
             raise RunError(f"“{run.name}” and “{other.name}” differ in more than their protocol.")
+    if folds is not None:
+        differing = ("protocol", "n_folds", "fold", "test_fraction")
+        if folds.config().protocol != GROUPED or not same_recipe(run.config(), folds.config(), but=differing):
+            raise RunError(f"“{folds.name}” is no grouped cross-validation of the recipe of “{run.name}”.")
 
 
-def _card(name: str, source: Run, runs: dict[str, Run]) -> dict[str, Any]:
+def _card(
+    name: str, source: Run, runs: dict[str, Run], folds: Run | None, predictions: dict[str, pd.DataFrame]
+) -> dict[str, Any]:
     config, data, report = source.config(), source.data(), source.report()
     options = {key: value for key, value in asdict(config).items() if value not in ("", None)}
     for key in ("data", "extra_data", "init"):  # folders of the training machine are nobody else's business
@@ -92,13 +106,31 @@ def _card(name: str, source: Run, runs: dict[str, Run]) -> dict[str, Any]:
         "split": {
             protocol: {key: item.data()[key] for key in ("parts", "test_series", "shared_series_fraction")}
             for protocol, item in runs.items()
-        },
-        "metrics": {protocol: runs[protocol].report()["figures"] for protocol in PROTOCOLS if protocol in runs},
+        }
+        | ({CROSS_VALIDATED: _describe_folds(folds)} if folds else {}),
+        "metrics": {protocol: evaluation.figures(table) for protocol, table in predictions.items()},
+        "intervals": {protocol: _intervals(table) for protocol, table in predictions.items()},
         "curves": source.epochs(),
         "intended_use": INTENDED_USE,
-        "limits": _limits(config, data, runs),
+        "limits": _limits(config, data, runs, folds),
         "created": time.strftime("%Y-%m-%d"),
         "software": {"kidney-ct-workbench": __version__, "torch": version("torch"), "timm": version("timm")},
+    }
+
+
+def _intervals(predictions: pd.DataFrame) -> dict[str, list[float | None]]:
+    """95 % intervals over series, rounded to what they can bear."""
+    found = intervals.intervals(predictions)
+    return {name: [None if end is None else round(end, 4) for end in (at.low, at.high)] for name, at in found.items()}
+
+
+def _describe_folds(fold: Run) -> dict[str, Any]:
+    config, data = fold.config(), fold.data()
+    return {
+        "n_folds": config.n_folds,
+        "seed": config.seed,
+        "test_series": data["n_series"],
+        "shared_series_fraction": max(each.data()["shared_series_fraction"] for each in find_folds(fold).values()),
     }
 
 
@@ -107,12 +139,17 @@ def _command(options: dict[str, Any]) -> str:
     return "python train.py " + " ".join(words)
 
 
-def _limits(config: TrainingConfig, data: dict[str, Any], runs: dict[str, Run]) -> list[str]:
+def _limits(config: TrainingConfig, data: dict[str, Any], runs: dict[str, Run], folds: Run | None) -> list[str]:
     limits = [
         "It sees one slice at a time and knows only its labels: anything else is forced into one of them.",
         "One public dataset from hospitals of one city; scanners, protocols and people elsewhere differ.",
     ]
-    if GROUPED in runs:
+    if folds is not None:
+        limits.append(
+            f"The honest figure is of the recipe: {folds.config().n_folds} networks, each tested on the "
+            f"scans it never saw, {folds.data()['n_series']} in all. The network that ships is another one of the recipe."
+        )
+    elif GROUPED in runs:
         test = runs[GROUPED].data()
         limits.append(
             f"The honest figure rests on {test['test_series']} test series of one split: another split would give "
@@ -132,10 +169,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Publish a finished run as a checkpoint.")
     parser.add_argument("run", type=Path)
     parser.add_argument("other", type=Path, nargs="?", help="the same recipe under the other protocol")
+    parser.add_argument("--folds", type=Path, help="any fold of a cross-validation of the same recipe")
     parser.add_argument("--name", required=True)
     options = parser.parse_args(arguments)
     try:
-        made = publish(Run(options.run), name=options.name, other=Run(options.other) if options.other else None)
+        other, folds = (Run(path) if path else None for path in (options.other, options.folds))
+        made = publish(Run(options.run), name=options.name, other=other, folds=folds)
     except KidneyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -13,10 +13,19 @@ from kidney_core.errors import DatasetError
 
 RANDOM, GROUPED = "random", "grouped"
 PROTOCOLS = (RANDOM, GROUPED)
+# How figures were measured: under one split of a protocol, or pooled over the folds of grouped cross-validation.
+CROSS_VALIDATED = "cross-validated"
+MEASURED = (RANDOM, GROUPED, CROSS_VALIDATED)
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PROTOCOL_TITLES = {
     RANDOM: "random split (the paper's protocol)",
     GROUPED: "grouped split (scans never seen)",
+    CROSS_VALIDATED: "cross-validation (scans never seen, grouped folds)",
+}
+PROTOCOL_NAMES = {
+    RANDOM: "random split (paper)",
+    GROUPED: "scans never seen",
+    CROSS_VALIDATED: "scans never seen, all folds",
 }
 
 

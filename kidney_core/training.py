@@ -106,7 +106,7 @@ class _Training:
         last = self.run.folder / LAST_FILE
         if last.is_file():
             self.position = training_state.load(last, self.model, self.optimizer)
-        else:
+        elif config.init not in (models.IMAGENET, models.SCRATCH):
             self.calibrate_folded_norms()
         self.run.drop_metrics_after(self.position.step)
         self.source = material.open_source(
@@ -124,6 +124,7 @@ class _Training:
     # --- setting up -------------------------------------------------------------------------
 
     def calibrate_folded_norms(self) -> None:
+        """Weights of a file may have folded norms; a fresh network's look alike, and must stay as they are."""
         if models.has_folded_batch_norm(self.model):
             chosen = self.material.train[:: max(1, len(self.material.train) // 64)][:64]
             images = preprocessing.to_input(torch.from_numpy(np.array(self.material.pixels[chosen])))

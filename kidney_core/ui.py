@@ -14,7 +14,7 @@ import streamlit as st
 from kidney_core import __version__
 from kidney_core.checkpoint import Checkpoint, checkpoints_folder, list_checkpoints
 from kidney_core.figures import percent
-from kidney_core.splits import GROUPED, RANDOM
+from kidney_core.splits import RANDOM
 
 if TYPE_CHECKING:
     from kidney_core.diagnosis import Reader
@@ -136,8 +136,8 @@ def usable_checkpoints() -> list[Checkpoint]:
 
 def describe(checkpoint: Checkpoint) -> str:
     """One line for choosing a checkpoint: its name, and its honest figure."""
-    grouped = checkpoint.figures(GROUPED)
-    honest = f"{percent(grouped['accuracy'], 0)} on unseen scans" if grouped else "unmeasured on unseen scans"
+    found = checkpoint.honest_figures()
+    honest = f"{percent(found['accuracy'], 0)} on unseen scans" if found else "unmeasured on unseen scans"
     return f"{checkpoint.name} · {honest}"
 
 
@@ -145,17 +145,21 @@ def honest_pair(checkpoint: Checkpoint) -> None:
     """The two accuracies of a checkpoint, always shown together."""
     st.caption("Accuracy of this model on test slices")
     honest, paper = st.columns(2)
-    for column, protocol, title, help_text in (
-        (honest, GROUPED, "Unseen scans", "Test slices come from scans of which no slice was in training."),
+    for column, figures, title, help_text in (
+        (
+            honest,
+            checkpoint.honest_figures(),
+            "Unseen scans",
+            "Test slices come from scans of which no slice was in training.",
+        ),
         (
             paper,
-            RANDOM,
+            checkpoint.figures(RANDOM),
             "Paper's protocol",
             "Slices were split at random, so neighbours of nearly every test slice were in training. "
             "It measures memory of scans, not diagnosis of a new patient.",
         ),
     ):
-        figures = checkpoint.figures(protocol)
         column.metric(title, percent(figures["accuracy"] if figures else None), help=help_text, border=True)
 
 

@@ -9,7 +9,6 @@ from kidney_core import figures, ui
 from kidney_core.errors import KidneyError
 from kidney_core.labels import DESCRIPTIONS, LABELS
 from kidney_core.slices import WINDOW_PRESETS_HU, Slice, read_slice
-from kidney_core.splits import GROUPED
 from kidney_core.viewer import show_scan
 
 UNDECIDED_BELOW = 0.5
@@ -105,7 +104,7 @@ def show_verdict(answer, checkpoint) -> None:
     st.plotly_chart(
         figures.probability_bars(answer.probabilities), config={"displayModeBar": False}, key="diagnosis_bars"
     )
-    grouped = checkpoint.figures(GROUPED)
+    grouped = checkpoint.honest_figures()
     if grouped:
         right = grouped["per_label"][label]
         n_said = sum(row[grouped["labels"].index(label)] for row in grouped["confusion"])

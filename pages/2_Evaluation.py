@@ -8,7 +8,7 @@ import streamlit as st
 from kidney_core import figures, paper, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import KidneyError
-from kidney_core.splits import GROUPED, PROTOCOL_TITLES, PROTOCOLS, RANDOM
+from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, PROTOCOLS, RANDOM
 
 ui.start_page(
     "Evaluation",
@@ -40,7 +40,7 @@ def compare(chosen: list[Checkpoint]) -> None:
             if not found:
                 continue
             rows.append((checkpoint.name, protocol, offered[name](found)))
-            row = {"Checkpoint": checkpoint.name, "Protocol": figures.PROTOCOL_NAMES[protocol]}
+            row = {"Checkpoint": checkpoint.name, "Protocol": PROTOCOL_NAMES[protocol]}
             row |= {title: measure(found) for title, measure in OVERALL.items()}
             table.append(row | {name: offered[name](found)})
     st.plotly_chart(figures.protocol_bars(rows, title=name.lower()), config={"displayModeBar": False})
@@ -131,7 +131,7 @@ def beside_paper(chosen: list[Checkpoint]) -> None:
         for protocol in PROTOCOLS:
             found = checkpoint.figures(protocol)
             if found:
-                source = f"{checkpoint.name}, {figures.PROTOCOL_NAMES[protocol]}"
+                source = f"{checkpoint.name}, {PROTOCOL_NAMES[protocol]}"
                 rows.append(
                     {"Model": name, "Source": source, **paper.cells(found), "accuracy": f"{found['accuracy']:.2f}"}
                 )

@@ -7,7 +7,7 @@ import streamlit as st
 
 from kidney_core import figures, pictures, ui
 from kidney_core.errors import KidneyError
-from kidney_core.splits import GROUPED, PROTOCOL_TITLES, RANDOM
+from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
 
 PER_STRIP = 240
 
@@ -55,7 +55,7 @@ def show_leak(found) -> None:
         for row in examples(found):
             shown = [(row, "test slice", None)]
             for protocol, side in found.protocols.items():
-                shown.append((int(side.nearest[row]), figures.PROTOCOL_NAMES[protocol], float(side.correlation[row])))
+                shown.append((int(side.nearest[row]), PROTOCOL_NAMES[protocol], float(side.correlation[row])))
             for column, (position, title, likeness) in zip(st.columns(len(shown)), shown, strict=True):
                 path, label = found.table["path"].iat[position], found.table["label"].iat[position]
                 caption = f"**{title}**: {label}" + (f", likeness {likeness:.3f}" if likeness is not None else "")

@@ -60,34 +60,3 @@ def test_report_table_has_labels_then_averages():
     shown = evaluation.report_table(evaluation.figures(table(["Cyst", "Stone"], [[1, 0, 0], [0, 0, 1]])))
     assert shown.index.tolist() == ["Cyst", "Normal", "Stone", "macro average", "weighted average"]
     assert shown.loc["macro average", "support"] == 2
-
-
-def test_calibrate_with_temperature_one_changes_nothing_and_keeps_the_order():
-    probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], 50)
-    np.testing.assert_allclose(evaluation.calibrate(probabilities, 1.0), probabilities)
-    hot = evaluation.calibrate(probabilities, 3.0)
-    np.testing.assert_allclose(hot.sum(1), 1.0)
-    np.testing.assert_array_equal(hot.argmax(1), probabilities.argmax(1))
-    assert (hot.max(1) <= probabilities.max(1) + 1e-12).all()
-
-
-def test_calibrate_equals_the_softmax_of_scaled_logits():
-    logits = np.random.default_rng(1).normal(0, 3, (20, 4))
-
-    def softmax(values):
-        return np.exp(values) / np.exp(values).sum(1, keepdims=True)
-
-    np.testing.assert_allclose(evaluation.calibrate(softmax(logits), 2.5), softmax(logits / 2.5))
-
-
-def test_fit_temperature_recovers_the_temperature_that_made_the_labels():
-    rng = np.random.default_rng(2)
-    logits = rng.normal(0, 2, (20_000, 4))
-    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    y = np.array([rng.choice(4, p=row) for row in honest])
-    overconfident = evaluation.calibrate(honest, 1 / 2.0)
-    assert evaluation.fit_temperature(overconfident, y) == pytest.approx(2.0, rel=0.05)
-
-
-def test_fit_temperature_stays_in_bounds_when_nothing_is_wrong():
-    assert 0.19 < evaluation.fit_temperature(np.eye(3) * 0.7 + 0.1, np.arange(3)) < 0.25

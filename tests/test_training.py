@@ -206,6 +206,16 @@ def test_a_run_with_balanced_weights_validates_with_them(small_dataset):
     assert run.epochs()[0]["validation_loss"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_network_from_random_weights_keeps_its_norms(small_dataset):
+    """Fresh norms hold mean 0 and variance 1, as folded ones do; recalibrating them would shrink every gradient."""
+    run = tiny_run(small_dataset, n_epochs=1, learning_rate=1e-7)
+    training.train(run)
+    scales = [value for name, value in final_weights(run).items() if name.startswith("model.") and "bn1.weight" in name]
+    assert scales
+    for scale in scales:
+        torch.testing.assert_close(scale, torch.ones_like(scale), rtol=0, atol=1e-4)
+
+
 def test_mixed_precision_learns_with_weights_in_single(small_dataset):
     runs = [tiny_run(small_dataset, precision, precision=precision, n_epochs=4) for precision in ("fp32", "bf16")]
     for run in runs:

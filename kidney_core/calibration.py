@@ -1,0 +1,113 @@
+"""Do probabilities mean what they say? Temperature scaling, reliability, and what abstaining buys."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+N_BINS = 15
+
+
+def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Temperature scaling: softmax(log p / T), (N, n_labels). Source: Guo et al. 2017, arXiv:1706.04599."""
+    scaled = np.log(np.clip(probabilities, 1e-12, 1.0)) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    exponent = np.exp(scaled)
+    return exponent / exponent.sum(axis=1, keepdims=True)
+
+
+def negative_log_likelihood(probabilities: np.ndarray, y_index: np.ndarray) -> float:
+    """Mean of -log p of the true label; y_index is (N,) positions of the true labels."""
+    chosen = probabilities[np.arange(len(y_index)), y_index]
+    return float(-np.log(np.clip(chosen, 1e-12, 1.0)).mean())
+
+
+def fit_temperature(probabilities: np.ndarray, y_index: np.ndarray) -> float:
+    """The temperature that minimises the negative log likelihood; to be fitted on validation slices only.
+
+    Searched between 1/5 and 20, so that a validation part without an error cannot ask for infinite certainty.
+    """
+    found = minimize_scalar(
+        lambda log_t: negative_log_likelihood(calibrate(probabilities, np.exp(log_t)), y_index),
+        bounds=(np.log(0.2), np.log(20.0)),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often answers of about one confidence are right.
+
+    Attributes:
+        confidence: (n_bins,) mean probability of the answers in each bin, NaN for an empty bin.
+        accuracy: (n_bins,) share of them that is right, NaN for an empty bin.
+        count: (n_bins,) answers in each bin.
+        error: the expected calibration error, 0 to 1: mean gap of the two, weighted by count.
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    count: np.ndarray
+    error: float
+
+
+def reliability(probabilities: np.ndarray, y_index: np.ndarray, *, n_bins: int = N_BINS) -> Reliability:
+    """Bin the answers by their confidence into equal widths. Source: Guo et al. 2017, equations 2 and 3.
+
+    Args:
+        probabilities: (N, n_labels).
+        y_index: (N,) positions of the true labels.
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_index
+    # Right-closed bins, as in the source: (0, 1/n], (1/n, 2/n], …
+    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    count = np.bincount(bins, minlength=n_bins)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(bins, confidence, n_bins) / count
+        accuracy = np.bincount(bins, right, n_bins) / count
+    gap = np.where(count > 0, np.abs(mean - accuracy), 0)
+    return Reliability(mean, accuracy, count, float((gap * count).sum() / max(count.sum(), 1)))
+
+
+@dataclass(frozen=True)
+class RiskCoverage:
+    """What is gained by not answering below a confidence.
+
+    Attributes:
+        threshold: (K,) the lowest confidence that is still answered, falling.
+        coverage: (K,) share of the slices that is answered.
+        risk: (K,) share of the answers that is wrong.
+        area: area under risk over coverage: the mean risk over all thresholds.
+    """
+
+    threshold: np.ndarray
+    coverage: np.ndarray
+    risk: np.ndarray
+    area: float
+
+    def at(self, threshold: float) -> tuple[float, float]:
+        """Coverage and risk when answers below `threshold` are withheld; (0, 0) when none is given."""
+        kept = int((self.threshold >= threshold).sum())
+        return (float(self.coverage[kept - 1]), float(self.risk[kept - 1])) if kept else (0.0, 0.0)
+
+
+def risk_coverage(probabilities: np.ndarray, y_index: np.ndarray) -> RiskCoverage:
+    """The risk-coverage curve of confidence. Source: Geifman & El-Yaniv 2017, arXiv:1705.08500.
+
+    Args:
+        probabilities: (N, n_labels), N at least 1.
+        y_index: (N,) positions of the true labels.
+    """
+    confidence, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != y_index
+    order = np.argsort(-confidence, kind="stable")
+    n_answered = np.arange(1, len(order) + 1)
+    risk = np.cumsum(wrong[order]) / n_answered
+    last_of_ties = np.append(np.diff(confidence[order]) != 0, True)  # equal confidence: answered together or not
+    threshold, coverage, risk_at = (
+        confidence[order][last_of_ties],
+        n_answered[last_of_ties] / len(order),
+        risk[last_of_ties],
+    )
+    steps = np.diff(coverage, prepend=0)
+    return RiskCoverage(threshold, coverage, risk_at, float((risk_at * steps).sum()))
