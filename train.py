@@ -15,7 +15,7 @@ from kidney_core import cross_validation, jobs
 from kidney_core.errors import KidneyError, RunError
 from kidney_core.recipes import TrainingConfig, config_from_recipe
 from kidney_core.run_lock import hold
-from kidney_core.runs import FINISHED, Run
+from kidney_core.runs import CANCEL_FILE, FINISHED, Run
 from kidney_core.splits import PROTOCOL_TITLES
 
 
@@ -71,7 +71,7 @@ def train_all(runs: list[Run]) -> int:
     """Train one run after the other; the exit status of the first that fails, or 0."""
     for run in runs:
         with hold(run):
-            (run.folder / jobs.CANCEL_FILE).unlink(missing_ok=True)
+            (run.folder / CANCEL_FILE).unlink(missing_ok=True)
             status = jobs.work(run, show_progress=sys.stderr.isatty())
         if status or run.state()["state"] != FINISHED:  # the folds that follow stay queued, to be resumed one by one
             return status

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kidney_core.errors import CheckpointError, ModelError
-from kidney_core.runs import write_json, write_whole
+from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.splits import CROSS_VALIDATED, GROUPED
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Checkpoint:
     def predictions(self, protocol: str) -> pd.DataFrame | None:
         """The stored test predictions under a protocol, or None where there are none."""
         path = self.folder / f"predictions-{protocol}.csv"
-        return pd.read_csv(path) if path.is_file() else None
+        return read_table(path) if path.is_file() else None
 
 
 def checkpoints_folder() -> Path:

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import pandas as pd
 
 from kidney_core.errors import RunError
+from kidney_core.files import read_table
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import FINISHED, Run, list_runs
 from kidney_core.splits import GROUPED
@@ -59,7 +60,7 @@ def find_cross_validation(run: Run) -> Run | None:
 
 def tested_predictions(run: Run) -> pd.DataFrame:
     """The test predictions of a finished run, with the temperature that calibrated them in a column."""
-    return pd.read_csv(run.folder / "predictions.csv").assign(temperature=run.report()["temperature"])
+    return read_table(run.folder / "predictions.csv").assign(temperature=run.report()["temperature"])
 
 
 def pooled_predictions(run: Run) -> pd.DataFrame:
@@ -78,7 +79,7 @@ def pooled_predictions(run: Run) -> pd.DataFrame:
         raise RunError(f"The cross-validation of “{run.name}” lacks fold {listed} of {config.n_folds}. Train it first.")
     tables = [tested_predictions(fold).assign(fold=number) for number, fold in folds.items()]
     pooled = pd.concat(tables).set_index("path")
-    order = pd.read_csv(run.folder / "split.csv")["path"]
+    order = read_table(run.folder / "split.csv")["path"]
     if sorted(pooled.index) != sorted(order):
         raise RunError(f"The folds of “{run.name}” do not test every slice once. Train them anew.")
     return pooled.loc[order].reset_index()

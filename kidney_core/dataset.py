@@ -14,6 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from kidney_core.errors import DatasetError, SliceError
+from kidney_core.files import remove_left_over, write_whole
 from kidney_core.labels import canonical_label, ordered_labels
 from kidney_core.slices import SUFFIXES, read_slice
 
@@ -181,10 +182,13 @@ def _save_index(dataset: Dataset, path: Path) -> None:
         "unreadable": dataset.unreadable,
         "fingerprint": dataset.fingerprint,
     }
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    with partial.open("wb") as file:
-        np.savez(file, header=np.array(json.dumps(header)), thumbnails=dataset.thumbnails)
-    os.replace(partial, path)
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.savez(file, header=np.array(json.dumps(header)), thumbnails=dataset.thumbnails)
+
+    remove_left_over(path.parent)
+    write_whole(path, write)
 
 
 def _load_index(root: Path, path: Path) -> Dataset:

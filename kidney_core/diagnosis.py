@@ -67,7 +67,9 @@ def diagnose(reader: Reader, image: Slice, *, explain: str | None = None) -> Dia
         if found.is_empty:
             reason = f"Nothing in this image speaks for {explained}: the map is zero everywhere."
         else:
-            heatmap = explanation.over_slice(found.scaled(), image.height_px, image.width_px)
+            heatmap = explanation.over_slice(
+                found.scaled(), image.height_px, image.width_px, size_px=reader.checkpoint.size_px
+            )
     except ModelError as error:
         with torch.inference_mode():
             logits = reader.model(batch)[0].double().cpu().numpy()

@@ -38,27 +38,86 @@ def read_dicom(content: bytes, *, name: str, frame: int = 0) -> Slice:
     """
     dataset = _parse(content, name)
     _check_kind(dataset, name)
-    n_frames = int(dataset.get("NumberOfFrames") or 1)
+    n_frames = int(_number(dataset.get("NumberOfFrames")) or 1)
     if not 0 <= frame < n_frames:
         raise UnsupportedSlice(f"“{name}” has {n_frames} frames; there is no frame {frame + 1}. Choose a smaller one.")
     check_pixels(int(dataset.Columns), int(dataset.Rows), name)
-    stored = _decode(dataset, name, frame)
-    values = apply_modality_lut(stored, dataset).astype(np.float32)  # PS3.3 C.11.1.1.2
-    is_hu = dataset.get("Modality") == "CT" and "RescaleSlope" in dataset
-    inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
-    window, window_note = _window(dataset, values, is_hu)
+    tags = _Tags(dataset, frame)
+    values, is_hu = _rescale(_decode(dataset, name, frame), tags)
+    window, window_note = _window(tags, values, is_hu)
     return Slice(
         name=name,
         pixels=values,
         unit="HU" if is_hu else "grey",
         window=window,
-        inverted=inverted,
-        spacing_mm=_spacing(dataset),
+        inverted=dataset.PhotometricInterpretation == "MONOCHROME1",
+        spacing_mm=_spacing(tags),
         n_frames=n_frames,
         frame=frame,
-        facts=_facts(dataset, is_hu, window_note),
+        facts=_facts(tags, is_hu, window_note),
         notes=() if is_hu else ("The file gives no Hounsfield units; grey values are shown as stored.",),
     )
+
+
+class _Tags:
+    """The tags of one frame: its own, those shared by all frames, those of the file.
+
+    Enhanced CT keeps rescale, window, spacing and orientation in functional groups (PS3.3 C.7.6.16).
+    """
+
+    def __init__(self, dataset: pydicom.Dataset, frame: int) -> None:
+        self.dataset = dataset
+        groups: list[pydicom.Dataset] = []
+        for keyword, position in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+            sequence = dataset.get(keyword) or []
+            groups += sequence[position : position + 1]
+        self.places = [
+            item for group in groups for element in group if element.VR == "SQ" for item in element.value[:1]
+        ]
+        self.places.append(dataset)
+
+    def get(self, keyword: str) -> object:
+        """The value in the nearest place that has the tag, or None."""
+        return next((place.get(keyword) for place in self.places if keyword in place), None)
+
+    def number(self, keyword: str) -> float | None:
+        """The first finite number of a tag; None where it is missing, empty or not a number."""
+        return _number(self.get(keyword))
+
+    def numbers(self, keyword: str, count: int) -> list[float] | None:
+        """Exactly `count` finite numbers, or None."""
+        value = self.get(keyword)
+        if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or len(value) != count:
+            return None
+        found = [_number(item) for item in value]
+        return None if None in found else found
+
+
+def _number(value: object) -> float | None:
+    """The first finite number of a DICOM value that may be empty, single, multiple or damaged."""
+    if isinstance(value, (list, pydicom.multival.MultiValue)):
+        value = value[0] if len(value) else None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _rescale(stored: np.ndarray, tags: _Tags) -> tuple[np.ndarray, bool]:
+    """Stored values -> (float32 values, are they Hounsfield units). PS3.3 C.11.1.1.2."""
+    if "ModalityLUTSequence" in tags.dataset:
+        try:
+            return apply_modality_lut(stored, tags.dataset).astype(np.float32), False
+        except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
+            return stored.astype(np.float32), False  # a damaged table: shown as stored, which the note says
+    slope, intercept = tags.number("RescaleSlope"), tags.number("RescaleIntercept")
+    if not slope or intercept is None:
+        return stored.astype(np.float32), False
+    values = (stored * np.float64(slope) + intercept).astype(np.float32)
+    # PS3.3 C.11.1.1.2: RescaleType is HU where it is absent in a CT image.
+    is_hu = tags.get("Modality") == "CT" and str(tags.get("RescaleType") or "HU").upper() == "HU"
+    return values, is_hu
 
 
 def _parse(content: bytes, name: str) -> pydicom.Dataset:
@@ -94,10 +153,12 @@ def _check_kind(dataset: pydicom.Dataset, name: str) -> None:
         raise UnsupportedSlice(
             f"“{name}” is a DICOM file without an image (no tag 7FE0,0010). Choose the image files of the CT series."
         )
-    missing = [tag for tag in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation") if tag not in dataset]
+    required = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")
+    missing = [tag for tag in required if dataset.get(tag) in (None, "")]
+    missing += [tag for tag in ("Rows", "Columns") if (_number(dataset.get(tag)) or 0) < 1]
     if missing:
         raise UnreadableSlice(f"“{name}” lacks the DICOM tag {missing[0]} and cannot be decoded. Export it again.")
-    if int(dataset.get("SamplesPerPixel", 1)) != 1 or dataset.PhotometricInterpretation not in (
+    if (_number(dataset.get("SamplesPerPixel")) or 1) != 1 or dataset.PhotometricInterpretation not in (
         "MONOCHROME1",
         "MONOCHROME2",
     ):
@@ -125,61 +186,54 @@ def _decode(dataset: pydicom.Dataset, name: str, frame: int) -> np.ndarray:
     return pixels
 
 
-def _first(value: object) -> float | None:
-    """The first number of a DICOM value that may be empty, single or multiple."""
-    if value is None or value == "":
-        return None
-    if isinstance(value, (list, pydicom.multival.MultiValue)):
-        return _first(value[0]) if len(value) else None
-    return float(value)
-
-
-def _window(dataset: pydicom.Dataset, values: np.ndarray, is_hu: bool) -> tuple[Window, str]:
-    center, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
+def _window(tags: _Tags, values: np.ndarray, is_hu: bool) -> tuple[Window, str]:
+    center, width = tags.number("WindowCenter"), tags.number("WindowWidth")
+    if tags.get("RescaleSlope") is not None and not (
+        tags.number("RescaleSlope") and tags.number("RescaleIntercept") is not None
+    ):
+        center = None  # the window is on values that this damaged file does not tell how to compute
     if center is not None and width is not None and width >= 1:
         # PS3.3 C.11.2.1.2.1: LINEAR maps c - 0.5 to mid-grey over w - 1 values.
-        if dataset.get("VOILUTFunction", "LINEAR") == "LINEAR" and width > 1:
+        if str(tags.get("VOILUTFunction") or "LINEAR") == "LINEAR" and width > 1:
             return Window(center - 0.5, width - 1), f"{width:g}/{center:g}, from the file"
         return Window(center, width), f"{width:g}/{center:g}, from the file"
     if is_hu:
         return SOFT_TISSUE, "400/40, soft tissue (the file names none)"
-    padding = _first(dataset.get("PixelPaddingValue"))  # PS3.3 C.7.5.1.1.2: no part of the image
+    padding = tags.number("PixelPaddingValue")  # PS3.3 C.7.5.1.1.2: no part of the image
     real = values[values != padding] if padding is not None and (values != padding).any() else values
     return Window.spanning(real), "all values"
 
 
-def _spacing(dataset: pydicom.Dataset) -> tuple[float, float] | None:
-    spacing = dataset.get("PixelSpacing")
-    if spacing is None or len(spacing) != 2 or min(map(float, spacing)) <= 0:
-        return None
-    return float(spacing[0]), float(spacing[1])
+def _spacing(tags: _Tags) -> tuple[float, float] | None:
+    spacing = tags.numbers("PixelSpacing", 2)
+    return (spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None
 
 
-def _facts(dataset: pydicom.Dataset, is_hu: bool, window_note: str) -> dict[str, str]:
+def _facts(tags: _Tags, is_hu: bool, window_note: str) -> dict[str, str]:
     facts = {
-        "Format": f"DICOM, {dataset.file_meta.TransferSyntaxUID.name}",
+        "Format": f"DICOM, {tags.dataset.file_meta.TransferSyntaxUID.name}",
         "Values": "Hounsfield units" if is_hu else "grey values as stored",
         "Window": window_note,
     }
-    spacing = _spacing(dataset)
+    spacing = _spacing(tags)
     if spacing:
         facts["Pixel spacing"] = f"{spacing[0]:.3g} × {spacing[1]:.3g} mm"
     for tag, label, unit in (("SliceThickness", "Slice thickness", "mm"), ("KVP", "Tube voltage", "kV")):
-        value = _first(dataset.get(tag))
+        value = tags.number(tag)
         if value is not None:
             facts[label] = f"{value:g} {unit}"
-    body_part = str(dataset.get("BodyPartExamined", "")).upper()
+    body_part = str(tags.get("BodyPartExamined") or "").upper()
     if body_part in _BODY_PARTS:
         facts["Body part"] = body_part.capitalize()
-    plane = _plane(dataset.get("ImageOrientationPatient"))
+    plane = _plane(tags.numbers("ImageOrientationPatient", 6))
     if plane:
         facts["Plane"] = plane
     return facts
 
 
-def _plane(orientation: object) -> str | None:
+def _plane(orientation: list[float] | None) -> str | None:
     """Axial, coronal or sagittal from ImageOrientationPatient (PS3.3 C.7.6.2.1.1)."""
-    if orientation is None or len(orientation) != 6:
+    if orientation is None:
         return None
-    row, column = np.array(orientation[:3], float), np.array(orientation[3:], float)
-    return ("sagittal", "coronal", "axial")[int(np.abs(np.cross(row, column)).argmax())]
+    normal = np.abs(np.cross(orientation[:3], orientation[3:]))
+    return ("sagittal", "coronal", "axial")[int(normal.argmax())]

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from kidney_core import models
+from kidney_core import models, preprocessing
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,13 @@ def grad_cam(model: nn.Module, image: torch.Tensor, target: int | None = None) -
     return Heatmap(evidence.float().cpu().numpy(), logits[0].detach().double().cpu().numpy(), target)
 
 
-def over_slice(heatmap: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
+def over_slice(heatmap: np.ndarray, height_px: int, width_px: int, *, size_px: int) -> np.ndarray:
     """Lay a square map over the image it came from: (h, w) -> (height_px, width_px), bilinear.
 
-    Undoes `preprocessing.square`: the padding's part of the map is cut off.
+    Undoes `preprocessing.square` of that size: the padding's part of the map is cut off.
     """
-    longest = max(height_px, width_px)
-    full = np.asarray(Image.fromarray(heatmap).resize((longest, longest), Image.Resampling.BILINEAR))
-    top, left = (longest - height_px) // 2, (longest - width_px) // 2
-    return np.clip(full[top : top + height_px, left : left + width_px], 0.0, 1.0)
+    top, left, height, width = preprocessing.placement(height_px, width_px, size_px)
+    down, across = heatmap.shape[0] / size_px, heatmap.shape[1] / size_px
+    inner = (left * across, top * down, (left + width) * across, (top + height) * down)
+    laid = Image.fromarray(heatmap).resize((width_px, height_px), Image.Resampling.BILINEAR, box=inner)
+    return np.clip(np.asarray(laid), 0.0, 1.0)

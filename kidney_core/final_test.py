@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
 from torch import nn
 
 from kidney_core import calibration, evaluation, prediction
+from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.material import Material
-from kidney_core.runs import Run, write_json, write_whole
+from kidney_core.runs import Run
 
 
 def write_report(
@@ -30,7 +30,7 @@ def write_report(
         temperature = calibration.fit_temperature(validation, material.y[material.validation])
     probabilities = prediction.predict_probabilities(model, material.pixels[material.test], progress=progress)
     calibrated = calibration.calibrate(probabilities, temperature)
-    rows = pd.read_csv(run.folder / "split.csv").iloc[material.test][["path", "label", "series"]]
+    rows = read_table(run.folder / "split.csv").iloc[material.test][["path", "label", "series"]]
     predictions = evaluation.prediction_table(rows, calibrated, labels)
     write_whole(
         run.folder / "predictions.csv",

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from kidney_core import run_lock
 from kidney_core.errors import KidneyError, RunError
-from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, STOPPED, Run, list_runs, write_json
+from kidney_core.files import write_json
+from kidney_core.runs import CANCEL_FILE, CRASHED, FAILED, FINISHED, QUEUED, STOPPED, Run, list_runs
 
-JOB_FILE, CANCEL_FILE = "job.json", "cancel"
+JOB_FILE = "job.json"
 _POLL_S = 0.5
 _SECONDS_TO_LEAVE = 10.0
 _started: list[subprocess.Popen] = []

@@ -12,9 +12,10 @@ from torch import nn
 from kidney_core import frozen_features, models, preprocessing, splits
 from kidney_core.dataset import Dataset, read_dataset
 from kidney_core.errors import RunError
+from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.pixel_cache import dataset_pixels
 from kidney_core.recipes import TrainingConfig
-from kidney_core.runs import Run, write_json, write_whole
+from kidney_core.runs import Run
 from kidney_core.series import group_series
 
 
@@ -61,7 +62,7 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]]) -> Ma
 def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame) -> np.ndarray:
     path = run.folder / "split.csv"
     if path.is_file():
-        stored = pd.read_csv(path)
+        stored = read_table(path)
         if stored["sha256"].tolist() != table["sha256"].tolist() or stored["path"].tolist() != table["path"].tolist():
             raise RunError(
                 f"The images in “{config.data}” changed since the run “{run.name}” began, so it cannot go on. "

@@ -1,6 +1,7 @@
 """A dataset decoded once: a memory-mapped array of uint8 squares, kept beside the dataset's fingerprint."""
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from kidney_core.dataset import Dataset, cache_folder
+from kidney_core.files import write_whole
 from kidney_core.preprocessing import square
 from kidney_core.slices import read_slice
+
+_decoding = threading.Lock()
 
 
 def dataset_pixels(dataset: Dataset, size_px: int, *, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
@@ -19,26 +23,22 @@ def dataset_pixels(dataset: Dataset, size_px: int, *, progress: Callable[[int, i
     Raises SliceError when a file has become unreadable since the dataset was read.
     """
     path = cache_folder() / f"pixels-{dataset.fingerprint[:24]}-{size_px}.npy"
-    if not path.is_file():
-        _decode(dataset, size_px, path, progress)
+    with _decoding:  # two sessions that ask for one folder decode it once
+        if not path.is_file():
+            write_whole(path, lambda partial: _decode(dataset, size_px, partial, progress))
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def _decode(dataset: Dataset, size_px: int, path: Path, progress: Callable[[int, int], None] | None) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
     shape = (len(dataset), size_px, size_px)
-    pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
     def decode(position: int) -> None:
         file = dataset.root / dataset.table["path"].iat[position]
         pixels[position] = square(read_slice(file).grey8(), size_px)
 
-    try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for done, _ in enumerate(pool.map(decode, range(len(dataset))), start=1):
-                if progress and (done % 100 == 0 or done == len(dataset)):
-                    progress(done, len(dataset))
-        pixels.flush()
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(decode, range(len(dataset))), start=1):
+            if progress and (done % 100 == 0 or done == len(dataset)):
+                progress(done, len(dataset))
+    pixels.flush()

@@ -20,16 +20,21 @@ def square(grey: np.ndarray, size_px: int) -> np.ndarray:
 
     The aspect ratio is kept, since a stretched kidney is not what the network was trained on.
     """
-    height, width = grey.shape
-    longest = max(height, width)
-    if height != width:
-        padded = np.zeros((longest, longest), np.uint8)
-        top, left = (longest - height) // 2, (longest - width) // 2
-        padded[top : top + height, left : left + width] = grey
-        grey = padded
-    if longest == size_px:
+    top, left, height, width = placement(*grey.shape, size_px)
+    if grey.shape != (height, width):
+        grey = np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR))
+    if (height, width) == (size_px, size_px):
         return grey
-    return np.asarray(Image.fromarray(grey).resize((size_px, size_px), Image.Resampling.BILINEAR))
+    padded = np.zeros((size_px, size_px), np.uint8)
+    padded[top : top + height, left : left + width] = grey
+    return padded
+
+
+def placement(height_px: int, width_px: int, size_px: int) -> tuple[int, int, int, int]:
+    """Where `square` puts an image: (top, left, height, width) in pixels of the square."""
+    scale = size_px / max(height_px, width_px)
+    height, width = max(1, round(height_px * scale)), max(1, round(width_px * scale))
+    return (size_px - height) // 2, (size_px - width) // 2, height, width
 
 
 def to_input(grey: torch.Tensor) -> torch.Tensor:

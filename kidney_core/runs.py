@@ -17,15 +17,16 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from kidney_core.errors import RunError
+from kidney_core.files import write_json, write_whole
 from kidney_core.recipes import TrainingConfig
 
 QUEUED, RUNNING, STOPPED, FINISHED, FAILED = "queued", "running", "stopped", "finished", "failed"
+CANCEL_FILE = "cancel"  # its presence asks the process that works on the run to stop
 CRASHED = "crashed"  # never written: a folder says running or queued and no process holds its lock
 
 
@@ -34,19 +35,9 @@ def runs_folder() -> Path:
     return Path(os.environ.get("KIDNEY_RUNS", "runs"))
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Replace a file in one step: `write` fills a file beside it, which then takes its place."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file in one step."""
-    write_whole(path, lambda partial: partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n"))
+def usable_name(name: str) -> bool:
+    """True for a name that can be a folder's: up to 100 letters, digits, dots, dashes and underscores."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ class Run:
         """
         config.validated()
         parent = folder or runs_folder()
-        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        if name is not None and not usable_name(name):
             raise RunError(f"“{name}” cannot name a run: use up to 100 letters, digits, dots, dashes and underscores.")
         fold = f"-fold-{config.fold + 1}" if config.n_folds else ""
         made = f"{config.architecture.replace('/', '_')}-{config.protocol}{fold}"

@@ -15,6 +15,7 @@ from kidney_core.errors import KidneyError, OversizedSlice, UnreadableSlice, Uns
 
 MAX_BYTES = 200 * 1024**2
 MAX_PIXELS = 64_000_000
+MAX_ASPECT = 20  # a strip is no CT slice, and the smallest detail of one would be squeezed away
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".ima")
 _RASTER_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # a JPEG of several pictures becomes Pillow's MPO
 # Pillow warns at 89 megapixels and raises at twice that; our own limit is lower and checked first.
@@ -107,7 +108,8 @@ def read_slice(source: Path | bytes, *, name: str | None = None, frame: int = 0)
         OversizedSlice: more than 64 megapixels or 200 MB.
     """
     name = name or (source.name if isinstance(source, Path) else "image")
-    content = _content(source, name)
+    content = read_content(source, name=name) if isinstance(source, Path) else source
+    _check_content(content, name)
     # Imported here: pydicom costs 0.2 s and most datasets are JPEG.
     if is_dicom(content):
         from kidney_core import dicom
@@ -124,23 +126,31 @@ def is_dicom(content: bytes) -> bool:
     return content[:4] == b"\x02\x00\x00\x00" or (content[:2] == b"\x08\x00" and content[3:4] == b"\x00")
 
 
-def _content(source: Path | bytes, name: str) -> bytes:
-    if isinstance(source, Path):
-        try:
-            size = source.stat().st_size
-            _check_bytes(size, name)
-            content = source.read_bytes()
-        except OSError as error:
-            raise UnreadableSlice(
-                f"“{name}” cannot be opened ({error.strerror or error}). Check that the file exists "
-                "and that you may read it."
-            ) from error
-    else:
-        content = source
-        _check_bytes(len(content), name)
+def read_content(path: Path, *, name: str) -> bytes:
+    """The bytes of a file, which is not opened when it is over the limit.
+
+    Raises: UnreadableSlice when the system will not give it, OversizedSlice.
+    """
+    try:
+        _check_bytes(path.stat().st_size, name)
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableSlice(
+            f"“{name}” cannot be opened ({error.strerror or error}). Check that the file exists "
+            "and that you may read it."
+        ) from error
+
+
+def _check_content(content: bytes, name: str) -> None:
+    _check_bytes(len(content), name)
     if not content:
         raise UnreadableSlice(f"“{name}” is empty (0 bytes). Export or copy the file again.")
-    return content
+    # PNG 11.2.2: bit depth and colour type of the header. Pillow would keep the upper 8 of 16 bits, nearly
+    # black for the 12 bits of a CT.
+    if content[:8] == b"\x89PNG\r\n\x1a\n" and content[24:25] == b"\x10" and content[25:26] not in (b"\x00", b""):
+        raise UnsupportedSlice(
+            f"“{name}” is a PNG with 16 bits a colour, of which only 8 would be read. Export it as 16-bit grey."
+        )
 
 
 def _check_bytes(size: int, name: str) -> None:
@@ -152,7 +162,14 @@ def _check_bytes(size: int, name: str) -> None:
 
 
 def check_pixels(width_px: int, height_px: int, name: str) -> None:
-    """Raise OversizedSlice before decoding an image of more than 64 megapixels."""
+    """Raise, before decoding, for an image of more than 64 megapixels or of a shape that no slice has.
+
+    Raises: OversizedSlice, UnsupportedSlice.
+    """
+    if max(width_px, height_px) > MAX_ASPECT * min(width_px, height_px):
+        raise UnsupportedSlice(
+            f"“{name}” has {width_px} × {height_px} pixels, a shape that no CT slice has. Upload the slice itself."
+        )
     if width_px * height_px > MAX_PIXELS:
         raise OversizedSlice(
             f"“{name}” has {width_px} × {height_px} pixels; the limit is {MAX_PIXELS // 10**6} megapixels. "
@@ -173,6 +190,8 @@ def _read_raster(content: bytes, *, name: str, frame: int) -> Slice:
                 image.seek(frame)
                 check_pixels(*image.size, name)
             kind, mode = image.format, image.mode
+            # TIFF 6.0, PhotometricInterpretation 0 is WhiteIsZero: Pillow inverts 8 bits and leaves 16 as they are.
+            inverted = kind == "TIFF" and mode.startswith("I;16") and image.tag_v2.get(262) == 0
             image.load()
             pixels, notes = _grey(ImageOps.exif_transpose(image))
     except Image.UnidentifiedImageError as error:
@@ -192,6 +211,7 @@ def _read_raster(content: bytes, *, name: str, frame: int) -> Slice:
         pixels=pixels,
         unit="grey",
         window=Window(127.5, 255) if pixels.dtype == np.uint8 else Window.spanning(pixels),
+        inverted=inverted,
         n_frames=n_frames,
         frame=frame,
         facts={"Format": f"{kind}, {mode}", "Bits": str(pixels.dtype.itemsize * 8)},

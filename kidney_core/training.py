@@ -24,7 +24,7 @@ from kidney_core import (
     training_state,
 )
 from kidney_core.errors import KidneyError, RunError
-from kidney_core.runs import FAILED, FINISHED, RUNNING, STOPPED, Run
+from kidney_core.runs import CANCEL_FILE, FAILED, FINISHED, RUNNING, STOPPED, Run
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 STEPS_BETWEEN_MEASUREMENTS = 10
@@ -75,7 +75,7 @@ class _Training:
         self.run, self.config = run, run.config().validated()
         self.show_progress = show_progress
         self.asked_to_stop = should_stop
-        self.cancel_file = run.folder / "cancel"
+        self.cancel_file = run.folder / CANCEL_FILE
         self.position = training_state.Position()
 
     def should_stop(self) -> bool:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kidney_core.errors import RunError
-from kidney_core.runs import write_whole
+from kidney_core.files import write_whole
 
 
 @dataclass

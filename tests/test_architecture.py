@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 FLOORS = [
-    {"errors", "labels", "paper"},
+    {"errors", "labels", "paper", "files"},
     {"slices", "recipes", "models", "canvas"},
     {"runs", "anatomy", "optimization"},
     {"dicom", "run_lock", "dataset", "training_state"},

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -192,3 +194,77 @@ def test_windowing_agrees_with_pydicom():
     reference = apply_voi_lut(read.pixels, dataset)  # pydicom scales to the range of the stored values
     reference = (reference - reference.min()) / (reference.max() - reference.min()) * 255
     assert np.abs(read.grey8() - reference).max() <= 1
+
+
+def damaged(**values) -> bytes:
+    """A file with values as they should not be, written without pydicom's own checks."""
+    dataset = ct_dataset()
+    for keyword, value in values.items():
+        tag = tag_for_keyword(keyword)
+        dataset[tag] = DataElement(tag, dictionary_VR(tag), value, validation_mode=pydicom.config.IGNORE)
+    before = pydicom.config.settings.writing_validation_mode
+    pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
+    try:
+        return saved(dataset)
+    finally:
+        pydicom.config.settings.writing_validation_mode = before
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"PixelSpacing": None},
+        {"PixelSpacing": "0.5"},
+        {"ImageOrientationPatient": None},
+        {"SliceThickness": None},
+        {"KVP": None},
+        {"WindowCenter": None, "WindowWidth": "400"},
+        {"WindowCenter": "40", "WindowWidth": None},
+        {"NumberOfFrames": None},
+    ],
+)
+def test_read_dicom_does_without_optional_tags_that_are_damaged(values):
+    read = slices.read_slice(damaged(**values), name="ct")
+    np.testing.assert_array_equal(read.pixels, STORED * 2.0 - 24)
+    assert read.window == slices.SOFT_TISSUE
+
+
+@pytest.mark.parametrize("values", [{"RescaleSlope": None}, {"RescaleIntercept": None}, {"RescaleSlope": "0"}])
+def test_read_dicom_claims_no_hounsfield_units_where_the_rescale_is_damaged(values):
+    read = slices.read_slice(damaged(**values, WindowCenter="40", WindowWidth="400"), name="ct")
+    assert read.unit == "grey"
+    np.testing.assert_array_equal(read.pixels, STORED)
+    assert read.grey8().min() == 0
+    assert read.grey8().max() == 255  # not the file's window, which is on values that cannot be computed
+    assert "no Hounsfield units" in read.notes[0]
+
+
+@pytest.mark.parametrize("values", [{"Rows": None}, {"Columns": None}, {"Rows": 0}])
+def test_read_dicom__error_required_tag_that_is_empty(values):
+    with pytest.raises(UnreadableSlice, match="lacks the DICOM tag (Rows|Columns)"):
+        slices.read_slice(damaged(**values), name="ct")
+
+
+def test_read_dicom_reads_rescale_and_window_of_enhanced_ct_from_its_functional_groups():
+    """PS3.3 C.7.6.16.2.9 and 10: per frame first, then shared by all frames."""
+    dataset = ct_dataset(np.stack([STORED, STORED]), RescaleSlope=None, RescaleIntercept=None, PixelSpacing=None)
+
+    def item(**tags):
+        made = pydicom.Dataset()
+        for keyword, value in tags.items():
+            setattr(made, keyword, value)
+        return made
+
+    shared = item(PixelMeasuresSequence=[item(PixelSpacing=[0.6, 0.6])])
+    shared.FrameVOILUTSequence = [item(WindowCenter=50, WindowWidth=350)]
+    frames = [
+        item(PixelValueTransformationSequence=[item(RescaleSlope=1, RescaleIntercept=offset, RescaleType="HU")])
+        for offset in (-1000, -24)
+    ]
+    dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence = [shared], frames
+    for frame, offset in enumerate((-1000, -24)):
+        read = slices.read_slice(saved(dataset), name="ct", frame=frame)
+        assert read.unit == "HU"
+        np.testing.assert_array_equal(read.pixels, STORED + float(offset))
+        assert read.window == slices.Window(49.5, 349)
+        assert read.spacing_mm == (0.6, 0.6)

@@ -41,7 +41,7 @@ def test_grad_cam_agrees_with_pytorch_grad_cam(architecture, layer):
             continue
         # The library scales each map to 0..1 and to the input's size; the same is done to ours.
         low, high = ours.evidence.min(), ours.evidence.max()
-        scaled = explanation.over_slice(((ours.evidence - low) / (high - low)).astype(np.float32), 96, 96)
+        scaled = explanation.over_slice(((ours.evidence - low) / (high - low)).astype(np.float32), 96, 96, size_px=96)
         assert np.corrcoef(scaled.ravel(), cam.ravel())[0, 1] > 0.99
 
 
@@ -102,7 +102,7 @@ def test_an_empty_map_stays_empty_instead_of_being_stretched():
 def test_over_slice_cuts_the_padding_off():
     square = np.zeros((8, 8), np.float32)
     square[3:5] = 1.0  # the middle band of a wide image
-    laid = explanation.over_slice(square, 40, 80)
+    laid = explanation.over_slice(square, 40, 80, size_px=8)
     assert laid.shape == (40, 80)
     assert laid[20].min() > 0.9
     assert laid[0].max() < 0.2

@@ -69,3 +69,13 @@ def test_random_numbers_and_order_depend_on_seed_and_epoch_alone():
 def test_augment__error_unknown_kind():
     with pytest.raises(ValueError, match="augmentation must be one of"):
         preprocessing.augment(images(), torch.zeros(6, 8), "wild")
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 20), (20, 1), (300, 299), (7, 64), (512, 512), (1, 1)])
+def test_square_places_an_image_where_placement_says(height, width):
+    made = preprocessing.square(np.full((height, width), 200, np.uint8), 64)
+    top, left, shown_height, shown_width = preprocessing.placement(height, width, 64)
+    assert made.shape == (64, 64)
+    assert (made[top : top + shown_height, left : left + shown_width] == 200).all()
+    assert (made == 200).sum() == shown_height * shown_width
+    assert max(shown_height, shown_width) == 64

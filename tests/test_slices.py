@@ -1,6 +1,8 @@
 """One door for images: every kind of raster file keeps its greys, every bad file gets a sentence."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ def test_read_slice_lays_transparent_pixels_on_black():
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_read_slice_keeps_the_greys_of_sixteen_bit_images(kind):
-    twelve_bit = np.tile(np.arange(0, 4096, 4, dtype=np.uint16), (16, 1))
+    twelve_bit = np.tile(np.arange(0, 4096, 4, dtype=np.uint16), (64, 1))
     read = slices.read_slice(encoded(Image.fromarray(twelve_bit), kind), name="a")
     shown = read.grey8()
     clipped = ((shown == 0) | (shown == 255)).mean()
@@ -168,3 +170,43 @@ def test_inverted_slice_shows_low_values_bright():
     values = np.array([[0, 100]], np.uint8)
     shown = slices.Slice("a", values, "grey", slices.Window(127.5, 255), inverted=True).grey8()
     assert shown.tolist() == [[255, 155]]
+
+
+def test_read_slice_shows_a_16_bit_white_is_zero_tiff_as_it_is_meant():
+    """Pillow inverts such a file at 8 bits and not at 16."""
+    values = np.array([[0, 1000], [30000, 65535]], "<u2")
+    tags = [(256, 4, 2), (257, 4, 2), (258, 3, 16), (259, 3, 1), (262, 3, 0), (273, 4, 126), (277, 3, 1), (278, 4, 2)]
+    tags.append((279, 4, values.nbytes))
+    header = b"II" + struct.pack("<HIH", 42, 8, len(tags))
+    fields = [struct.pack("<HHI", tag, kind, 1) + struct.pack("<I", value) for tag, kind, value in tags]
+    content = header + b"".join(fields) + struct.pack("<I", 0)
+    content = content.ljust(126, b"\0") + values.tobytes()
+    assert slices.read_slice(content, name="a").grey8().tolist() == [[255, 251], [138, 0]]
+
+
+def test_read_slice__error_strip_that_is_no_slice():
+    """Padding such a strip to a square would take gigabytes."""
+    content = encoded(Image.new("L", (30_000, 1)), "PNG")
+    with pytest.raises(UnsupportedSlice, match="30000 × 1 pixels, a shape that no CT slice has"):
+        slices.read_slice(content, name="a")
+
+
+def test_read_slice__error_png_of_16_bits_a_colour():
+    rows = b"".join(b"\0" + struct.pack(">HHH", value, value, value) * 4 for value in (0, 1000, 3000, 4095))
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
+    content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    with pytest.raises(UnsupportedSlice, match="16 bits a colour.*Export it as 16-bit grey"):
+        slices.read_slice(content, name="a")
+
+
+def test_read_content__error_too_big_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(slices, "MAX_BYTES", 1000)
+    path = tmp_path / "big.dcm"
+    path.write_bytes(b"0" * 2000)
+    monkeypatch.setattr(type(path), "read_bytes", lambda self: pytest.fail("the file was read"))
+    with pytest.raises(OversizedSlice, match="the limit is"):
+        slices.read_content(path, name="big.dcm")

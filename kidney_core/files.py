@@ -1,0 +1,53 @@
+"""Files that are whole or not there, whoever is killed while writing, and tables whose words stay words."""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SECONDS_BEFORE_LEFT_OVER = 24 * 3600
+# Columns of names: a class called "1", "None" or "True" is a word.
+_WORDS = ("path", "label", "predicted", "sha256", "part")
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Replace a file in one step: `write` fills a file beside it, which then takes its place.
+
+    Any number of threads and processes may write the same file; the last one wins.
+    """
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file in one step."""
+    write_whole(path, lambda partial: partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n"))
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """Read a CSV file of slices; the columns of names are text, whatever they look like."""
+    import pandas as pd  # a job that waits for its turn needs none of its 40 MB
+
+    header = pd.read_csv(path, nrows=0).columns
+    # A converter keeps "NA" and "None" as they stand, without doing so for missing numbers.
+    return pd.read_csv(path, converters={name: str for name in _WORDS if name in header})
+
+
+def remove_left_over(folder: Path) -> None:
+    """Delete what writers that were killed left in a folder more than a day ago."""
+    for partial in folder.glob(".*.tmp"):
+        try:
+            if time.time() - partial.stat().st_mtime > _SECONDS_BEFORE_LEFT_OVER:
+                partial.unlink()
+        except FileNotFoundError:  # another process was faster
+            continue
