@@ -8,6 +8,8 @@ python train.py --resume runs/NAME                       go on where a run stopp
 
 import argparse
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -44,43 +46,52 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def open_runs(arguments: argparse.Namespace) -> list[Run]:
+def open_runs(arguments: argparse.Namespace) -> Iterator[Run]:
     """The run to resume, a new one of the given configuration, or one for each fold of a cross-validation.
+
+    A fold's run is made when its turn comes. The same command with the same --name goes on where a
+    cross-validation was interrupted: finished folds are left alone.
 
     Raises: RunError for a bad configuration or a folder that is no run.
     """
     given = vars(arguments)
-    if "resume" not in given:
-        name, one_fold = given.pop("name", None), "fold" in given
-        config = config_from_recipe(given.pop("recipe", "paper"), **given)
-        if not config.n_folds or one_fold:
-            return [Run.create(config, name=name)]
-        return [
-            Run.create(fold, name=f"{name}-fold-{fold.fold + 1}" if name else None)
-            for fold in cross_validation.fold_configs(config)
-        ]
-    folder = given.pop("resume")
-    if given:
-        raise RunError(f"A resumed run keeps its configuration; leave out --{next(iter(given)).replace('_', '-')}.")
-    run = Run(folder)
-    run.config()
-    return [run]
+    if "resume" in given:
+        folder = given.pop("resume")
+        if given:
+            raise RunError(f"A resumed run keeps its configuration; leave out --{next(iter(given)).replace('_', '-')}.")
+        run = Run(folder)
+        run.config()
+        jobs.check_unfinished(run)
+        yield run
+        return
+    name, one_fold = given.pop("name", None), "fold" in given
+    config = config_from_recipe(given.pop("recipe", "paper"), **given)
+    if not config.n_folds or one_fold:
+        yield Run.create(config, name=name)
+        return
+    name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{config.architecture}"
+    print(f"cross-validation “{name}”: the same command with --name {name} goes on where it was interrupted")
+    for fold in cross_validation.fold_configs(config):
+        yield cross_validation.open_fold(fold, name=f"{name}-fold-{fold.fold + 1}")
 
 
-def train_all(runs: list[Run]) -> int:
+def train_all(runs: Iterator[Run]) -> int:
     """Train one run after the other; the exit status of the first that fails, or 0."""
+    done = []
     for run in runs:
-        with hold(run):
-            (run.folder / CANCEL_FILE).unlink(missing_ok=True)
-            status = jobs.work(run, show_progress=sys.stderr.isatty())
-        if status or run.state()["state"] != FINISHED:  # the folds that follow stay queued, to be resumed one by one
-            return status
-    if len(runs) > 1:
+        if run.state()["state"] != FINISHED:
+            with hold(run), jobs.logged(run):
+                (run.folder / CANCEL_FILE).unlink(missing_ok=True)
+                status = jobs.work(run, show_progress=sys.stderr.isatty())
+            if status or run.state()["state"] != FINISHED:
+                return status
+        done.append(run)
+    if len(done) > 1:
         from kidney_core import evaluation
 
-        figures = evaluation.figures(cross_validation.pooled_predictions(runs[0]))
+        figures = evaluation.figures(cross_validation.pooled_predictions(done[0]))
         print(
-            f"pooled over {len(runs)} folds, {PROTOCOL_TITLES[runs[0].config().protocol]}: "
+            f"pooled over {len(done)} folds, {PROTOCOL_TITLES[done[0].config().protocol]}: "
             f"accuracy {100 * figures['accuracy']:.2f} %, balanced accuracy {100 * figures['balanced_accuracy']:.2f} %"
         )
     return 0

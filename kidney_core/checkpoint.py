@@ -6,6 +6,7 @@
         predictions-grouped.csv     test slices with their probabilities, where the card has the figures
         predictions-random.csv
         predictions-cross-validated.csv
+        trained-on.txt              short SHA-256 of every file that the weights were trained or validated on
 
 Nothing is ever unpickled. Reading cards imports no torch.
 """
@@ -21,6 +22,7 @@ import pandas as pd
 
 from kidney_core.errors import CheckpointError, ModelError
 from kidney_core.files import read_table, write_json, write_whole
+from kidney_core.runs import TRAINED_ON_FILE
 from kidney_core.splits import CROSS_VALIDATED, GROUPED
 
 if TYPE_CHECKING:
@@ -28,7 +30,21 @@ if TYPE_CHECKING:
 
 CARD_FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
-_REQUIRED = ("format", "architecture", "labels", "preprocessing", "weights_sha256", "metrics", "temperature")
+_REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "format": int,
+    "architecture": str,
+    "labels": list,
+    "preprocessing": dict,
+    "temperature": (int, float),
+    "training": dict,
+    "command": str,
+    "data": dict,
+    "split": dict,
+    "metrics": dict,
+    "intended_use": str,
+    "limits": list,
+    "weights_sha256": str,
+}
 
 INTENDED_USE = (
     "Research and teaching on single CT slices of the kidney region. Not a medical device; not for diagnosis or "
@@ -76,6 +92,11 @@ class Checkpoint:
         """The 95 % intervals (low, high) of the card's figures by dotted name; empty where it has none."""
         return self.card.get("intervals", {}).get(protocol, {})
 
+    def trained_on(self) -> frozenset[str]:
+        """Short hashes (`dataset.short_hash`) of the files the weights were trained on; empty where unknown."""
+        path = self.folder / TRAINED_ON_FILE
+        return frozenset(path.read_text().split()) if path.is_file() else frozenset()
+
     def predictions(self, protocol: str) -> pd.DataFrame | None:
         """The stored test predictions under a protocol, or None where there are none."""
         path = self.folder / f"predictions-{protocol}.csv"
@@ -98,10 +119,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(
             f"The checkpoint “{folder.name}” has no readable card.json ({error}). Copy the whole folder again."
         ) from error
-    missing = [key for key in _REQUIRED if not isinstance(card, dict) or key not in card]
-    if missing:
+    wrong = [
+        key for key, kind in _REQUIRED.items() if not isinstance(card, dict) or not isinstance(card.get(key), kind)
+    ]
+    if wrong:
         raise CheckpointError(
-            f"The card of the checkpoint “{folder.name}” lacks “{missing[0]}”. Publish the run again."
+            f"The card of the checkpoint “{folder.name}” lacks “{wrong[0]}” as this version knows it. Publish the run again."
         )
     if card["format"] != CARD_FORMAT:
         raise CheckpointError(
@@ -153,7 +176,9 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> "nn.Module":
             "or exchanged. Copy the checkpoint's folder again from a source you trust."
         )
     try:
-        model = models.build_model(checkpoint.card["architecture"], len(checkpoint.labels))
+        model = models.build_model(
+            checkpoint.card["architecture"], len(checkpoint.labels), image_size_px=checkpoint.size_px
+        )
         stored = load(content)
         model.load_state_dict({name: tensor.float() for name, tensor in stored.items()}, strict=False)
         _check_complete(model, stored, checkpoint.name)
@@ -181,7 +206,12 @@ def half_precision(state: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
 
 
 def save_checkpoint(
-    folder: Path, state: dict[str, "Tensor"], card: dict[str, Any], predictions: dict[str, pd.DataFrame]
+    folder: Path,
+    state: dict[str, "Tensor"],
+    card: dict[str, Any],
+    predictions: dict[str, pd.DataFrame],
+    *,
+    trained_on: str = "",
 ) -> Checkpoint:
     """Write weights, predictions and, last, the card: a folder without a card is no checkpoint yet.
 
@@ -189,6 +219,7 @@ def save_checkpoint(
         state: the network's state dict.
         card: everything but `format` and `weights_sha256`, which are filled in here.
         predictions: test predictions by protocol.
+        trained_on: short hashes of the training files, one a line.
     """
     from safetensors.torch import save
 
@@ -198,6 +229,8 @@ def save_checkpoint(
     for protocol, table in predictions.items():
         path = folder / f"predictions-{protocol}.csv"
         write_whole(path, lambda partial, table=table: table.to_csv(partial, index=False, float_format="%.5g"))
+    if trained_on:
+        write_whole(folder / TRAINED_ON_FILE, lambda partial: partial.write_text(trained_on))
     digest = hashlib.sha256(content).hexdigest()
     write_json(folder / "card.json", {"format": CARD_FORMAT, **card, "weights_sha256": digest})
     return read_checkpoint(folder)

@@ -7,13 +7,26 @@ import pandas as pd
 from kidney_core.errors import RunError
 from kidney_core.files import read_table
 from kidney_core.recipes import TrainingConfig
-from kidney_core.runs import FINISHED, Run, list_runs
+from kidney_core.runs import FINISHED, Run, list_runs, runs_folder
 from kidney_core.splits import GROUPED
 
 
 def fold_configs(config: TrainingConfig) -> list[TrainingConfig]:
     """One configuration a fold; the configuration itself where it asks for one split."""
     return [replace(config, fold=fold) for fold in range(config.n_folds)] if config.n_folds else [config]
+
+
+def open_fold(config: TrainingConfig, *, name: str) -> Run:
+    """The run of that name, which must be of this fold, or a new one.
+
+    Raises: RunError when a run of that name is of something else.
+    """
+    run = Run(runs_folder() / name)
+    if not run.folder.exists():
+        return Run.create(config, name=name)
+    if run.config() != config:
+        raise RunError(f"The run “{name}” has another configuration. Choose another --name.")
+    return run
 
 
 def same_recipe(one: TrainingConfig, two: TrainingConfig, *, but: tuple[str, ...]) -> bool:

@@ -4,9 +4,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+import zipfile
+import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,8 @@ from PIL import Image
 
 from kidney_core.errors import DatasetError, SliceError
 from kidney_core.files import remove_left_over, write_whole
-from kidney_core.labels import canonical_label, ordered_labels
-from kidney_core.slices import SUFFIXES, read_slice
+from kidney_core.labels import LABELS, canonical_label, ordered_labels
+from kidney_core.slices import read_content, read_slice
 
 THUMBNAIL_PX = 32
 NOT_CLASSES = ("masks",)  # lesion masks that lie beside the class folders, as kidney_core.phantom writes them
@@ -59,35 +61,64 @@ class Dataset:
 
 
 def cache_folder() -> Path:
-    """Where derived data (indexes, decoded pixels) are kept: $KIDNEY_CACHE, or the user's cache folder."""
+    """Where derived data (indexes, decoded pixels) are kept: $KIDNEY_CACHE, or the user's cache folder.
+
+    Raises: DatasetError when it cannot be made.
+    """
     base = (
         os.environ.get("KIDNEY_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kidney-ct"
     )
     folder = Path(base)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"The cache folder “{folder}” cannot be made ({error.strerror}). Set KIDNEY_CACHE to a folder that can."
+        ) from error
     return folder
 
 
-def read_dataset(root: Path | str, *, progress: Progress | None = None, use_cache: bool = True) -> Dataset:
+def read_dataset(
+    root: Path | str, *, label: str | None = None, progress: Progress | None = None, use_cache: bool = True
+) -> Dataset:
     """Read every image below the class folders of `root`.
 
     The result is cached under the sizes and modification times of the files, so that a second
     reading of an unchanged folder takes a fraction of a second.
 
     Args:
+        label: the class of every image below `root`, whatever its folders are called; None where there is
+            one folder per class.
         progress: called with (files read, files in all).
 
     Raises:
-        DatasetError: no such folder, no class folders, or no readable image in it.
+        DatasetError: no such folder, no class folders, no readable image in it, or no cache folder.
     """
-    root = Path(root).expanduser()
-    files = list(_image_files(root))
-    cached = cache_folder() / f"index-{_listing_key(root, files)}.npz"
-    if use_cache and cached.is_file():
-        return _load_index(root, cached)
-    dataset = _read_files(root, files, progress)
-    _save_index(dataset, cached)
-    return dataset
+    try:
+        root = Path(root).expanduser()
+        files, unlisted = _candidates(root, label)
+        cached = cache_folder() / f"index-{_listing_key(root, files)}.npz"
+    except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a name too long, a NUL, no permission
+        raise DatasetError(f"The folder “{root}” cannot be read ({error}). {LAYOUT_HELP}") from error
+    dataset = _load_index(root, cached) if use_cache else None
+    if dataset is None:
+        dataset, lasting = _read_files(root, files, progress)
+        if lasting:
+            _save_index(dataset, cached)
+    return replace(dataset, unreadable=(*unlisted, *dataset.unreadable))
+
+
+def require_classes(dataset: Dataset) -> None:
+    """Raise DatasetError for a dataset of one class, of which nothing can be learned."""
+    if len(dataset.labels) < 2:
+        raise DatasetError(
+            f"“{dataset.root}” has readable images of one class only ({dataset.labels[0]}). {LAYOUT_HELP}"
+        )
+
+
+def short_hash(sha256: str) -> str:
+    """The first 12 hexadecimal digits: enough to know one of a million files again."""
+    return sha256[:12]
 
 
 def natural_key(path: str) -> tuple:
@@ -95,64 +126,83 @@ def natural_key(path: str) -> tuple:
     return tuple(int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", path))
 
 
-def _image_files(root: Path) -> Iterator[tuple[str, str]]:
-    """(relative path, label) of every candidate file, in file order within each class."""
+def _candidates(root: Path, label: str | None) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Every file that may be an image, as (relative path, label) in file order within each class; and what cannot be listed.
+
+    The content decides whether it is one: files of a PACS have no suffix, or end in a number.
+    """
     if not root.is_dir():
         raise DatasetError(f"There is no folder “{root}”. {LAYOUT_HELP}")
-    try:
+    class_folders = [root]
+    if label is None:
         class_folders = sorted(
             entry
             for entry in root.iterdir()
             if entry.is_dir() and not entry.name.startswith(".") and entry.name not in NOT_CLASSES
         )
-    except OSError as error:
-        raise DatasetError(
-            f"The folder “{root}” cannot be listed ({error.strerror}). Check its permissions."
-        ) from error
+        _check_layout(root, class_folders)
     found: list[tuple[str, str]] = []
+    unlisted: list[tuple[str, str]] = []
+
+    def note(error: OSError) -> None:
+        folder = Path(error.filename).relative_to(root).as_posix()
+        unlisted.append((folder, f"The folder “{folder}” cannot be listed ({error.strerror}). Check its permissions."))
+
     for folder in class_folders:
-        label = canonical_label(folder.name)
-        for path in folder.rglob("*"):
-            # Files without a suffix are how PACS exports name DICOM.
-            if path.is_file() and not path.name.startswith(".") and path.suffix.lower() in (*SUFFIXES, ""):
-                found.append((path.relative_to(root).as_posix(), label))
+        own = label or canonical_label(folder.name)
+        for parent, _, names in os.walk(folder, onerror=note):
+            here = Path(parent).relative_to(root).as_posix()
+            found += [(f"{here}/{name}" if here != "." else name, own) for name in names if not name.startswith(".")]
     if not found:
         names = ", ".join(f"“{folder.name}”" for folder in class_folders[:5]) or "no folders"
         raise DatasetError(f"No images were found in class folders of “{root}” (it holds {names}). {LAYOUT_HELP}")
-    labels = ordered_labels({label for _, label in found})
-    if len(labels) < 2:
-        raise DatasetError(
-            f"“{root}” has images of one class only ({labels[0]}). {LAYOUT_HELP} Choose the folder above it?"
-        )
-    yield from sorted(found, key=lambda item: (labels.index(item[1]), natural_key(item[0])))
+    labels = ordered_labels({own for _, own in found})
+    return sorted(found, key=lambda item: (labels.index(item[1]), natural_key(item[0]))), unlisted
+
+
+def _check_layout(root: Path, class_folders: list[Path]) -> None:
+    """Raise DatasetError where the class folders lie one floor below: an unpacked archive, or train and test."""
+    if {canonical_label(folder.name) for folder in class_folders} & set(LABELS):
+        return
+    for folder in class_folders:
+        try:
+            below = {canonical_label(entry.name) for entry in folder.iterdir() if entry.is_dir()}
+        except OSError:  # listed as unreadable later
+            continue
+        if len(below & set(LABELS)) >= 2:
+            raise DatasetError(
+                f"The class folders lie in “{folder}”, one floor below “{root}”. Give that folder instead."
+            )
 
 
 def _listing_key(root: Path, files: list[tuple[str, str]]) -> str:
-    digest = hashlib.sha256(f"index 1 {root.resolve()}".encode())
+    digest = hashlib.sha256(f"index 2 {root.resolve()}".encode())
     for path, label in files:
         stat = (root / path).stat()
         digest.update(f"{path}\0{label}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 
 
-def _read_one(path: Path) -> tuple[np.ndarray, str] | str:
-    """The thumbnail and digest of a file, or the reason why it is unreadable."""
+def _read_one(path: Path) -> tuple[np.ndarray, str] | SliceError:
+    """The thumbnail and digest of a file, or why it is unreadable."""
     try:
-        content = path.read_bytes()
+        content = read_content(path, name=path.name)
         grey = read_slice(content, name=path.name).grey8()
-    except (SliceError, OSError) as error:
-        return str(error)
+    except SliceError as error:
+        return error
     thumbnail = Image.fromarray(grey).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR)
     return np.asarray(thumbnail), hashlib.sha256(content).hexdigest()
 
 
-def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | None) -> Dataset:
-    rows, thumbnails, unreadable = [], [], []
+def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | None) -> tuple[Dataset, bool]:
+    """The dataset, and whether it will be the same tomorrow: a file without permission may get it."""
+    rows, thumbnails, unreadable, lasting = [], [], [], True
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and hashlib release the interpreter lock
         results = pool.map(_read_one, (root / path for path, _ in files))
         for done, ((path, label), result) in enumerate(zip(files, results, strict=True), start=1):
-            if isinstance(result, str):
-                unreadable.append((path, result))
+            if isinstance(result, SliceError):
+                unreadable.append((path, str(result)))
+                lasting = lasting and not isinstance(result.__cause__, PermissionError)
             else:
                 thumbnails.append(result[0])
                 rows.append((path, label, result[1]))
@@ -164,7 +214,7 @@ def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | N
     digest = hashlib.sha256()
     for row in table.itertuples():
         digest.update(f"{row.path}\0{row.label}\0{row.sha256}\n".encode())
-    return Dataset(
+    dataset = Dataset(
         root=root,
         labels=ordered_labels(set(table["label"])),
         table=table,
@@ -172,6 +222,7 @@ def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | N
         unreadable=tuple(unreadable),
         fingerprint=digest.hexdigest(),
     )
+    return dataset, lasting
 
 
 def _save_index(dataset: Dataset, path: Path) -> None:
@@ -187,19 +238,32 @@ def _save_index(dataset: Dataset, path: Path) -> None:
         with partial.open("wb") as file:
             np.savez(file, header=np.array(json.dumps(header)), thumbnails=dataset.thumbnails)
 
-    remove_left_over(path.parent)
-    write_whole(path, write)
+    try:
+        remove_left_over(path.parent)
+        write_whole(path, write)
+    except OSError as error:
+        raise DatasetError(
+            f"The cache folder “{path.parent}” cannot be written ({error.strerror}). Make room there, or set KIDNEY_CACHE "
+            "to another folder."
+        ) from error
 
 
-def _load_index(root: Path, path: Path) -> Dataset:
-    with np.load(path, allow_pickle=False) as stored:
-        header = json.loads(str(stored["header"]))
-        thumbnails = stored["thumbnails"]
-    return Dataset(
-        root=root,
-        labels=tuple(header["labels"]),
-        table=pd.DataFrame(header["table"]),
-        thumbnails=thumbnails,
-        unreadable=tuple((path, reason) for path, reason in header["unreadable"]),
-        fingerprint=header["fingerprint"],
-    )
+def _load_index(root: Path, path: Path) -> Dataset | None:
+    """The index, or None where there is none or it is damaged and has to be made again."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            header = json.loads(str(stored["header"]))
+            thumbnails = stored["thumbnails"]
+        return Dataset(
+            root=root,
+            labels=tuple(header["labels"]),
+            table=pd.DataFrame(header["table"]),
+            thumbnails=thumbnails,
+            unreadable=tuple((path, reason) for path, reason in header["unreadable"]),
+            fingerprint=header["fingerprint"],
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        path.unlink(missing_ok=True)
+        return None

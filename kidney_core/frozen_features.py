@@ -35,6 +35,21 @@ def frozen_prefix(model: nn.Module, probe: torch.Tensor) -> tuple[nn.Module, nn.
 
 
 @torch.inference_mode()
+def fitting_dtype(trunk: nn.Module, pixels: np.ndarray, *, flips: bool, device: torch.device) -> str:
+    """How the trunk's output fits into the free memory: "float32", "float16", or "none" where it does not.
+
+    Both are exact enough to train on but not equal, so a run writes down its choice and keeps it.
+    """
+    trunk.eval()
+    sample = trunk(preprocessing.to_input(torch.from_numpy(pixels[:1].copy()).to(device)))
+    n_values = (2 if flips else 1) * len(pixels) * sample.numel()
+    allowed = psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY
+    if n_values * 2 > allowed:
+        return "none"
+    return "float32" if n_values * 4 <= allowed / 2 else "float16"
+
+
+@torch.inference_mode()
 def compute(
     trunk: nn.Module,
     pixels: np.ndarray,
@@ -43,23 +58,17 @@ def compute(
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor | None:
     """The trunk's output for every image and, when `flips`, for every mirrored image.
 
     Args:
         pixels: (N, S, S) uint8.
 
-    Returns:
-        (1 or 2, N, C, h, w) float32 or, where that takes too much memory, float16; None when even
-        that takes more than 40 % of the free memory, or when stopped.
+    Returns: (1 or 2, N, C, h, w) of `dtype`; None when stopped.
     """
     trunk.eval()
     sample = trunk(preprocessing.to_input(torch.from_numpy(pixels[:1].copy()).to(device)))
-    n_values = (2 if flips else 1) * len(pixels) * sample.numel()
-    allowed = psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY
-    if n_values * 2 > allowed:
-        return None
-    dtype = torch.float32 if n_values * 4 <= allowed / 2 else torch.float16
     features = torch.empty((2 if flips else 1, len(pixels), *sample.shape[1:]), dtype=dtype)
     for start in range(0, len(pixels), _BATCH):
         if should_stop():

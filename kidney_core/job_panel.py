@@ -1,5 +1,7 @@
 """What training jobs do: their table, live curves, and stop, resume, log and publish of one run."""
 
+from dataclasses import asdict
+
 import pandas as pd
 import streamlit as st
 
@@ -16,8 +18,7 @@ def draw() -> None:
         st.info("No jobs yet. `make demo-data` writes a simulated dataset to “demo-data” for a first try.")
         return
     busy = any(run_lock.status(run) in (QUEUED, RUNNING) for run in found[:50])
-    st.fragment(_draw_jobs, run_every=2.0 if busy else None)(busy)
-    _act_on_run()
+    st.fragment(_draw, run_every=2.0 if busy else None)(busy)
 
 
 def _job_row(run: Run) -> dict:
@@ -55,9 +56,17 @@ def _measurements(run: Run) -> list[dict]:
     return kept[run.name][0]
 
 
-def _draw_jobs(busy: bool) -> None:
-    """The table and the curves; runs again by itself while something is queued or running."""
+def _draw(busy: bool) -> None:
+    """Everything that changes while jobs work; runs again by itself as long as one is queued or running."""
     found = runs.list_runs()
+    if not found:  # somebody deleted the last one
+        st.rerun()
+    _draw_jobs(found, busy)
+    _act_on_run(found)
+
+
+def _draw_jobs(found: list[Run], busy: bool) -> None:
+    """The table and the curves."""
     rows = []
     for run in found:
         try:
@@ -93,10 +102,10 @@ def _draw_jobs(busy: bool) -> None:
     )
 
 
-def _act_on_run() -> None:
+def _act_on_run(found: list[Run]) -> None:
     """Stop, resume, log and publish of one run."""
     # What is alive comes first: it is what one wants to stop or look into.
-    found = sorted(runs.list_runs(), key=lambda run: run_lock.status(run) not in (QUEUED, RUNNING))
+    found = sorted(found, key=lambda run: run_lock.status(run) not in (QUEUED, RUNNING))
     run = st.selectbox("Run", found, format_func=lambda item: item.name, key="training_run")
     status = run_lock.status(run)
     stop, resume, publish = st.columns([1, 1, 3])
@@ -112,11 +121,11 @@ def _act_on_run() -> None:
         if status == FINISHED:
             with publish.popover("Publish as a checkpoint"):
                 _publish_form(run)
+        with st.expander("Log and configuration"):
+            st.code(run.log_tail(60) or "The log is empty.", language=None)
+            st.json(asdict(run.config()), expanded=1)
     except KidneyError as error:
         st.error(str(error))
-    with st.expander("Log and configuration"):
-        st.code(run.log_tail(60) or "The log is empty.", language=None)
-        st.code((run.folder / "config.json").read_text(), language="json")
 
 
 def _publish_form(run: Run) -> None:

@@ -13,7 +13,11 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import TextIO
 
 from kidney_core import run_lock
 from kidney_core.errors import KidneyError, RunError
@@ -31,8 +35,7 @@ def submit(run: Run) -> None:
 
     Raises: RunError when the run is finished or somebody works on it.
     """
-    if run.state()["state"] == FINISHED:
-        raise RunError(f"The run “{run.name}” is finished. Start a new run to train longer.")
+    check_unfinished(run)
     descriptor = _lock_of(run)
     if descriptor is None:
         raise RunError(f"The run “{run.name}” is queued or running already.")
@@ -58,15 +61,18 @@ def submit(run: Run) -> None:
         os.close(descriptor)
 
 
+def check_unfinished(run: Run) -> None:
+    """Raise RunError for a finished run: going on with it would put its results at risk."""
+    if run.state()["state"] == FINISHED:
+        raise RunError(f"The run “{run.name}” is finished. Start a new run to train longer.")
+
+
 def _lock_of(run: Run) -> int | None:
     """The run's lock; a process that has just stopped or failed is given a moment to leave."""
-    patience = _SECONDS_TO_LEAVE if run.state()["state"] in (STOPPED, FAILED) else 0.0
-    deadline = time.monotonic() + patience
-    while (descriptor := run_lock.try_lock(run.folder / run_lock.LOCK_FILE)) is None:
-        if time.monotonic() >= deadline:
-            return None
-        time.sleep(0.05)
-    return descriptor
+    path = run.folder / run_lock.LOCK_FILE
+    if run.state()["state"] in (STOPPED, FAILED):
+        return run_lock.try_lock(path, patience_s=_SECONDS_TO_LEAVE)
+    return run_lock.try_lock(path)
 
 
 def cancel(run: Run) -> None:
@@ -86,12 +92,39 @@ def queue_place(run: Run) -> int | None:
 def n_slots() -> int:
     """How many runs train at the same time: $KIDNEY_SLOTS, or one a GPU, or one."""
     asked = os.environ.get("KIDNEY_SLOTS", "")
-    return int(asked) if asked.isdigit() and int(asked) > 0 else max(1, _n_gpus())
+    return int(asked) if asked.isdigit() and int(asked) > 0 else max(1, len(_usable_gpus()))
+
+
+@contextmanager
+def logged(run: Run) -> Iterator[None]:
+    """Write what the block prints, and the traceback that ends it, to the run's log as well as to the screen."""
+    with (run.folder / "log.txt").open("a") as log, redirect_stdout(_Tee(sys.stdout, log)):
+        try:
+            yield
+        except BaseException:
+            traceback.print_exc(file=log)
+            raise
+
+
+class _Tee:
+    """A text stream that writes to two."""
+
+    def __init__(self, *streams: TextIO) -> None:
+        self.streams = streams
+
+    def write(self, text: str) -> int:
+        for stream in self.streams:
+            stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        for stream in self.streams:
+            stream.flush()
 
 
 def has_gpu() -> bool:
     """True where the machine has an NVIDIA GPU; asks the system, not torch."""
-    return _n_gpus() > 0
+    return bool(_usable_gpus())
 
 
 def work(run: Run, *, show_progress: bool = False) -> int:
@@ -107,8 +140,11 @@ def work(run: Run, *, show_progress: bool = False) -> int:
     return 0
 
 
-def _n_gpus() -> int:
-    return sum(1 for path in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name))
+def _usable_gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may name for one job each: the user's choice, else every GPU of the machine."""
+    present = sorted(path.name[6:] for path in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name))
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return present if asked is None else [name for name in asked.split(",") if name.strip() and present]
 
 
 def _submitted_at(run: Run) -> int:
@@ -131,7 +167,7 @@ def _wait_for_slot(run: Run) -> int | None:
         waiting = _waiting(run.folder.parent)
         if waiting and waiting[0][1].name == run.name:
             for slot in range(n_slots()):
-                if run_lock.try_lock(run.folder.parent / f".slot-{slot}.lock") is not None:
+                if run_lock.try_lock(run.folder.parent / f".slot-{slot}.lock", patience_s=0) is not None:
                     return slot
         time.sleep(_POLL_S)
     return None
@@ -145,8 +181,9 @@ def main(arguments: list[str]) -> int:
         if slot is None:
             run.write_state(STOPPED, **run.standing())
             return 0
-        if _n_gpus():
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(slot)
+        gpus = _usable_gpus()
+        if gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
         return work(run)
     except KidneyError as error:  # the run's state says so already
         print(f"error: {error}", file=sys.stderr)

@@ -10,13 +10,15 @@ import torch
 from torch import nn
 
 from kidney_core import frozen_features, models, preprocessing, splits
-from kidney_core.dataset import Dataset, read_dataset
+from kidney_core.dataset import Dataset, read_dataset, require_classes, short_hash
 from kidney_core.errors import RunError
 from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.pixel_cache import dataset_pixels
 from kidney_core.recipes import TrainingConfig
-from kidney_core.runs import Run
+from kidney_core.runs import TRAINED_ON_FILE, Run
 from kidney_core.series import group_series
+
+_KEPT_AS = "frozen_features_kept_as"
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,14 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]]) -> Ma
     """
     config = run.config()
     dataset = read_dataset(config.data, progress=report("Reading images"))
+    require_classes(dataset)
     table = dataset.table.assign(series=group_series(dataset))
     table["part"] = _parts(run, config, table)
     pixels = dataset_pixels(dataset, config.image_size_px, progress=report("Decoding images"))
     y = np.array(table["label"].map(dataset.labels.index), np.int64)
     position = {part: np.flatnonzero(table["part"] == part) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
     train_positions, n_extra = position[splits.TRAIN], 0
+    seen = table.loc[table["part"] != splits.TEST, "sha256"].tolist()
     if config.extra_data:
         extra = read_dataset(config.extra_data, progress=report("Reading extra images"))
         unknown = sorted(set(extra.labels) - set(dataset.labels))
@@ -54,7 +58,13 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]]) -> Ma
         pixels = np.concatenate([pixels, dataset_pixels(extra, config.image_size_px)])
         y = np.concatenate([y, extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)])
         train_positions = np.concatenate([train_positions, len(dataset) + np.arange(n_extra)])
-    write_json(run.folder / "data.json", _describe(dataset, table, config, n_extra))
+        seen = [*seen, *extra.table["sha256"]]
+    earlier = {_KEPT_AS: run.data()[_KEPT_AS]} if _KEPT_AS in run.data() else {}
+    write_json(run.folder / "data.json", {**_describe(dataset, table, config, n_extra), **earlier})
+    write_whole(
+        run.folder / TRAINED_ON_FILE,
+        lambda partial: partial.write_text("".join(f"{short_hash(each)}\n" for each in seen)),
+    )
     validation = position[splits.VALIDATION] if len(position[splits.VALIDATION]) else position[splits.TEST]
     return Material(dataset, pixels, y, train_positions, validation, position[splits.TEST], n_extra)
 
@@ -138,24 +148,36 @@ class FromFeatures:
 
 
 def open_source(
+    run: Run,
     model: nn.Module,
     material: Material,
-    config: TrainingConfig,
     device: torch.device,
     *,
     progress: Callable[[int, int], None],
     should_stop: Callable[[], bool],
 ) -> FromPixels | FromFeatures:
-    """Batches for the steps of a run: of frozen layers' output where that can be computed once, else of images."""
+    """Batches for the steps of a run: of frozen layers' output where that can be computed once, else of images.
+
+    The first call writes its choice to the run's data.json, and a resumed run obeys it.
+    """
+    config = run.config()
     if config.trainable != models.ALL and config.augmentation in ("none", "flip"):
         probe = preprocessing.to_input(torch.from_numpy(np.array(material.pixels[:2]))).to(device)
         divided = frozen_features.frozen_prefix(model, probe)
         if divided:
             trunk, tail = divided
+            flips = config.augmentation == "flip"
+            kept = run.data().get(_KEPT_AS) or frozen_features.fitting_dtype(
+                trunk, material.pixels, flips=flips, device=device
+            )
+            write_json(run.folder / "data.json", {**run.data(), _KEPT_AS: kept})
+            if kept == "none":
+                return FromPixels(model, material, config, device)
             features = frozen_features.compute(
                 trunk,
                 material.pixels,
-                flips=config.augmentation == "flip",
+                flips=flips,
+                dtype=getattr(torch, kept),
                 device=device,
                 progress=progress,
                 should_stop=should_stop,

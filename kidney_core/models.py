@@ -48,10 +48,13 @@ def timm_name(architecture: str) -> str:
     return name
 
 
-def build_model(architecture: str, n_labels: int, *, init: str = SCRATCH) -> nn.Module:
+def build_model(
+    architecture: str, n_labels: int, *, init: str = SCRATCH, image_size_px: int | None = None
+) -> nn.Module:
     """A timm network with a new head for `n_labels` classes.
 
     Args:
+        image_size_px: side of the square it will see, for networks that are built for one size (vision transformers).
         init: "imagenet" (timm downloads and caches its weights), "scratch" (random), or the path of
             a safetensors file of timm's parameter names, whose head is ignored when its size differs.
 
@@ -59,16 +62,25 @@ def build_model(architecture: str, n_labels: int, *, init: str = SCRATCH) -> nn.
         ModelError: an unknown architecture, weights that cannot be had, or that do not fit.
     """
     name = timm_name(architecture)
+    options = {"num_classes": n_labels}
+    pretrained = timm.get_pretrained_cfg(name)
+    if image_size_px and pretrained is not None and pretrained.fixed_input_size:
+        options["img_size"] = image_size_px
+    try:
+        model = timm.create_model(name, pretrained=False, **options)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise ModelError(
+            f"timm cannot build {architecture} for {image_size_px} px images ({error}). Choose another image size."
+        ) from error
     if init == IMAGENET:
         try:
-            return timm.create_model(name, pretrained=True, num_classes=n_labels)
+            return timm.create_model(name, pretrained=True, **options)
         except Exception as error:
             raise ModelError(
                 f"The ImageNet weights of {architecture} could not be downloaded ({type(error).__name__}). Without "
                 "internet access, give a safetensors file of timm's weights as init, or choose init “scratch” "
                 "with trainable “all”."
             ) from error
-    model = timm.create_model(name, pretrained=False, num_classes=n_labels)
     if init != SCRATCH:
         _load_initial_weights(model, Path(init), architecture)
     return model

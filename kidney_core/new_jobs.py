@@ -28,10 +28,11 @@ def _check_folder(folder: str) -> None:
 
     try:
         found = dataset.read_dataset(folder, progress=ui.progress_bar("Reading images"))
+        dataset.require_classes(found)
+        n_series = int(series.group_series(found).max()) + 1
     except KidneyError as error:
         st.error(str(error))
         return
-    n_series = int(series.group_series(found).max()) + 1
     counts = ", ".join(f"{count:,} {label}" for label, count in found.counts().items())
     st.success(f"{len(found):,} slices in {n_series:,} series: {counts}.")
     if found.unreadable:
@@ -155,8 +156,9 @@ def _submit(folder: str, names: list[str], protocols: tuple[str, ...], recipe: s
             raise RunError("Name the folder of images first.")
         if not options["init"]:
             raise RunError("Name the safetensors file to start from, or choose another start.")
-        for images in filter(None, (folder, options["extra_data"])):
-            dataset.read_dataset(images, progress=ui.progress_bar("Reading images"))
+        dataset.require_classes(dataset.read_dataset(folder, progress=ui.progress_bar("Reading images")))
+        if options["extra_data"]:
+            dataset.read_dataset(options["extra_data"], progress=ui.progress_bar("Reading extra images"))
         architectures = [models.timm_name(name) for name in names]
         for architecture in architectures:
             for protocol in protocols:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from kidney_core.anatomy import Anatomy
 from kidney_core.canvas import SPACING_MM
+from kidney_core.errors import DatasetError, KidneyError
 from kidney_core.labels import LABELS
 from kidney_core.slices import SOFT_TISSUE, Slice
 
@@ -63,7 +64,12 @@ def draw_series(label: str, seed: int, *, n_slices: int = 8) -> list[PhantomSlic
 
 
 def write_dataset(folder: Path, *, n_series: int = 12, n_slices: int = 8, seed: int = 0) -> int:
-    """Write PNG slices in class folders, `series.csv`, and the lesions under `masks/`; the number of slices."""
+    """Write PNG slices in class folders, `series.csv`, and the lesions under `masks/`; the number of slices.
+
+    Raises: DatasetError when the folder is not empty, since old slices would mix with new ones.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DatasetError(f"“{folder}” is there already and is not an empty folder. Delete it, or name another one.")
     rows = []
     for label in LABELS:
         (folder / label).mkdir(parents=True, exist_ok=True)
@@ -90,7 +96,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slices", type=int, default=8, help="slices per scan (default 8)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    n = write_dataset(options.folder, n_series=options.series, n_slices=options.slices, seed=options.seed)
+    try:
+        n = write_dataset(options.folder, n_series=options.series, n_slices=options.slices, seed=options.seed)
+    except KidneyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(f"{n} simulated slices written to {options.folder}")
     return 0
 

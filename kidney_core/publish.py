@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,8 +18,25 @@ from kidney_core.checkpoint import INTENDED_USE, Checkpoint, checkpoints_folder,
 from kidney_core.cross_validation import find_folds, pooled_predictions, same_recipe, tested_predictions
 from kidney_core.errors import CheckpointError, KidneyError, RunError
 from kidney_core.recipes import TrainingConfig
-from kidney_core.runs import FINISHED, Run, list_runs
+from kidney_core.runs import FINISHED, TRAINED_ON_FILE, Run, list_runs, usable_name
 from kidney_core.splits import CROSS_VALIDATED, GROUPED, PROTOCOLS
+
+# What a card says of the data; the rest of a run's data.json is about that run.
+_DESCRIBED = (
+    "name",
+    "fingerprint",
+    "labels",
+    "n_slices",
+    "counts",
+    "n_series",
+    "series_per_label",
+    "test_series",
+    "extra_training_slices",
+    "extra_data",
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def counterpart(run: Run, folder: Path | None = None) -> Run | None:
@@ -53,24 +70,41 @@ def publish(
     runs = {item.config().protocol: item for item in (run, other) if item is not None}
     _check(runs, run, other, folds)
     target = (folder or checkpoints_folder()) / name
-    if not name or name != Path(name).name or name.startswith("."):
-        raise CheckpointError(f"“{name}” cannot name a checkpoint. Use letters, digits, dots, dashes and underscores.")
+    if not usable_name(name):
+        raise CheckpointError(
+            f"“{name}” cannot name a checkpoint: use up to 100 letters, digits, dots, dashes and underscores."
+        )
     if (target / "card.json").exists():
         raise CheckpointError(f"A checkpoint named “{name}” exists already. Choose another name.")
     source = runs.get(GROUPED, run)
-    from safetensors.torch import load_file
-
-    state = load_file(source.folder / "best.safetensors")
+    state = _weights(source)
     predictions = {protocol: tested_predictions(runs[protocol]) for protocol in PROTOCOLS if protocol in runs}
     if folds is not None:
         predictions[CROSS_VALIDATED] = pooled_predictions(folds)
-    return save_checkpoint(target, state, _card(name, source, runs, folds, predictions), predictions)
+    card = _card(name, source, runs, folds, predictions)
+    hashes = source.folder / TRAINED_ON_FILE
+    return save_checkpoint(target, state, card, predictions, trained_on=hashes.read_text() if hashes.is_file() else "")
+
+
+def _weights(run: Run) -> dict[str, "Tensor"]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(run.folder / "best.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"The weights of “{run.name}” cannot be read ({error}). Train the run anew.") from error
 
 
 def _check(runs: dict[str, Run], run: Run, other: Run | None, folds: Run | None) -> None:
     for item in runs.values():
         if item.state()["state"] != FINISHED or item.report() is None:
             raise RunError(f"The run “{item.name}” is not finished. Resume it, or choose another one.")
+    for item in (other, folds):
+        if item is not None and item.data().get("fingerprint") != run.data().get("fingerprint"):
+            raise RunError(
+                f"“{run.name}” and “{item.name}” were not trained on the same data. Choose runs of one folder."
+            )
     if other is not None:
         if len(runs) != 2:
             raise RunError(f"“{run.name}” and “{other.name}” have the same protocol. Give one of each.")
@@ -102,7 +136,7 @@ def _card(
         "temperature": report["temperature"],
         "training": options,
         "command": _command(options),
-        "data": {key: data[key] for key in data if key not in ("parts", "unreadable", "shared_series_fraction")},
+        "data": {key: data[key] for key in data if key in _DESCRIBED},
         "split": {
             protocol: {key: item.data()[key] for key in ("parts", "test_series", "shared_series_fraction")}
             for protocol, item in runs.items()

@@ -6,6 +6,7 @@ reused number or a zombie holds no lock. `fcntl.flock` survives exec and is inhe
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,16 +17,28 @@ from kidney_core.runs import CRASHED, QUEUED, RUNNING, Run
 LOCK_FILE = "lock"
 
 
-def try_lock(path: Path) -> int | None:
-    """An inheritable descriptor that holds the lock of a file, or None where another process holds it."""
+_SECONDS_A_LOOK_MAY_LAST = 0.2
+
+
+def try_lock(path: Path, *, patience_s: float = _SECONDS_A_LOOK_MAY_LAST) -> int | None:
+    """An inheritable descriptor that holds the lock of a file, or None where another process holds it.
+
+    Args:
+        patience_s: how long to try again: whoever looks whether a run is alive is in the way for a moment.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    os.set_inheritable(descriptor, True)
-    return descriptor
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(0.005)
+        else:
+            os.set_inheritable(descriptor, True)
+            return descriptor
 
 
 @contextmanager
@@ -45,14 +58,19 @@ def hold(run: Run) -> Iterator[None]:
 
 def is_alive(run: Run) -> bool:
     """True while some process works on the run or waits in the queue with it."""
-    path = run.folder / LOCK_FILE
-    if not path.exists():
+    try:
+        descriptor = os.open(run.folder / LOCK_FILE, os.O_RDONLY)
+    except FileNotFoundError:
         return False
-    descriptor = try_lock(path)
-    if descriptor is None:
+    try:
+        # Shared: any number of lookers are in nobody's way but that of who wants the run, for an instant.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    os.close(descriptor)
-    return False
+    else:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def status(run: Run) -> str:

@@ -4,6 +4,7 @@ runs/<name>/
     config.json         what was asked for (TrainingConfig)
     data.json           what was found in the dataset: counts, series, parts, unreadable files
     state.json          where it stands: state, step, message; replaced whole
+    trained-on.txt      short SHA-256 of every file that was trained or validated on
     split.csv           every slice with its label, series and part
     metrics.jsonl       one line a measurement, appended; readers ignore a torn last line
     log.txt             what the process printed
@@ -27,6 +28,7 @@ from kidney_core.recipes import TrainingConfig
 
 QUEUED, RUNNING, STOPPED, FINISHED, FAILED = "queued", "running", "stopped", "finished", "failed"
 CANCEL_FILE = "cancel"  # its presence asks the process that works on the run to stop
+TRAINED_ON_FILE = "trained-on.txt"
 CRASHED = "crashed"  # never written: a folder says running or queued and no process holds its lock
 
 

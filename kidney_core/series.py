@@ -68,13 +68,19 @@ def unit_thumbnails(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _read_series_file(dataset: Dataset, path: Path) -> np.ndarray:
-    listed = pd.read_csv(path, dtype=str)
+    try:
+        listed = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:  # empty, ragged, not text
+        raise DatasetError(
+            f"“{path}” is no table of the columns path and series ({error}). Mend it, or delete it to discover series."
+        ) from error
     if not {"path", "series"} <= set(listed.columns):
         raise DatasetError(f"“{path}” needs the columns path and series; it has {', '.join(listed.columns)}.")
     by_path = listed.drop_duplicates("path").set_index("path")["series"]
     found = dataset.table["path"].map(by_path)
-    if found.isna().any():
-        missing = dataset.table.loc[found.isna(), "path"].iloc[0]
+    unnamed = found.isna() | (found == "")
+    if unnamed.any():
+        missing = dataset.table.loc[unnamed, "path"].iloc[0]
         raise DatasetError(
             f"“{path}” names no series for {missing}. Add the line, or delete the file to discover series."
         )

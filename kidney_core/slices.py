@@ -16,7 +16,6 @@ from kidney_core.errors import KidneyError, OversizedSlice, UnreadableSlice, Uns
 MAX_BYTES = 200 * 1024**2
 MAX_PIXELS = 64_000_000
 MAX_ASPECT = 20  # a strip is no CT slice, and the smallest detail of one would be squeezed away
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".ima")
 _RASTER_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # a JPEG of several pictures becomes Pillow's MPO
 # Pillow warns at 89 megapixels and raises at twice that; our own limit is lower and checked first.
 Image.MAX_IMAGE_PIXELS = None

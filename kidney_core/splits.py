@@ -82,6 +82,13 @@ def _random_split(
     _require(table.groupby("label").size(), max(n_folds, 3 if validation_fraction else 2), "slices")
     parts = np.full(len(table), TRAIN, dtype=object)
     everything = np.arange(len(table))
+    n_labels = len(set(labels))
+    for share in (test_fraction, validation_fraction):
+        if share and int(np.ceil(share * len(table))) < n_labels:
+            raise DatasetError(
+                f"{len(table)} slices are too few: {share:.0%} of them cannot hold all {n_labels} classes. Add images, or "
+                "raise the fraction."
+            )
     if n_folds:
         folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
         rest, test = list(folds.split(everything, labels))[fold]

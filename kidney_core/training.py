@@ -89,7 +89,12 @@ class _Training:
         self.mixed_precision = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.material = material.prepare(self.run, self.progress_of)
         self.stop_if_asked()
-        self.model = models.build_model(config.architecture, len(self.material.dataset.labels), init=config.init)
+        self.model = models.build_model(
+            config.architecture,
+            len(self.material.dataset.labels),
+            init=config.init,
+            image_size_px=config.image_size_px,
+        )
         models.set_trainable(self.model, config.trainable)
         self.model.to(self.device, memory_format=torch.channels_last)
         self.y = torch.from_numpy(self.material.y)
@@ -110,9 +115,9 @@ class _Training:
             self.calibrate_folded_norms()
         self.run.drop_metrics_after(self.position.step)
         self.source = material.open_source(
+            self.run,
             self.model,
             self.material,
-            config,
             self.device,
             progress=self.progress_of("Computing frozen layers"),
             should_stop=self.should_stop,

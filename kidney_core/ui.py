@@ -50,6 +50,7 @@ def start_page(title: str, icon: str, lead: str) -> None:
     """
     st.set_page_config(page_title=f"{title} · Kidney CT workbench", page_icon=icon, layout="wide")
     _hide_values_in_logs()
+    _keep_uploads_in_memory()
     _warm_up()
     st.html(_STYLE)
     with st.sidebar:
@@ -77,6 +78,14 @@ class _NoTracebacks(logging.Filter):
 @st.cache_resource
 def _hide_values_in_logs() -> None:
     logging.getLogger("streamlit.error_util").addFilter(_NoTracebacks())
+
+
+@st.cache_resource
+def _keep_uploads_in_memory() -> None:
+    """The web server moves uploads above 1 MB to the temporary folder, unless told that they may be larger."""
+    from starlette.formparsers import MultiPartParser
+
+    MultiPartParser.spool_max_size = (int(st.get_option("server.maxUploadSize")) + 1) * 1024**2
 
 
 @st.cache_resource

@@ -154,6 +154,8 @@ def main() -> None:
         chosen = picked["selection"]["rows"][0] if picked["selection"]["rows"] else 0
         st.caption(f"Shown below: **{slices[chosen][1].name}**. Select a row to see another slice.")
     key, image, content = slices[min(chosen, len(slices) - 1)]
+    if key[:12] in checkpoint.trained_on():
+        st.warning("This model was trained on this very file: its answer is memory, not diagnosis.")
     for note in image.notes:
         st.info(note)
     picture, verdict = st.columns([3, 2], gap="large")

@@ -160,7 +160,8 @@ def on_folder(chosen: list[Checkpoint]) -> None:
         except KidneyError as error:
             st.error(str(error))
             return
-        seen = found.fingerprint == checkpoint.card["data"].get("fingerprint")
+        trained_on = checkpoint.trained_on()
+        seen = float(found.table["sha256"].map(dataset.short_hash).isin(trained_on).mean())
         st.session_state["evaluation_result"] = (checkpoint.name, found.root.name, table, found.unreadable, seen)
     if "evaluation_result" not in st.session_state:
         return
@@ -169,7 +170,10 @@ def on_folder(chosen: list[Checkpoint]) -> None:
     name, root, table, unreadable, seen = st.session_state["evaluation_result"]
     st.markdown(f"#### {name} on “{root}”")
     if seen:
-        st.warning("This is the folder the checkpoint was trained on: the figures below measure memory, not diagnosis.")
+        st.warning(
+            f"{figures.percent(seen, 0)} of these files were trained on: for them, the figures below measure memory, not "
+            "diagnosis."
+        )
     if unreadable:
         with st.expander(f"{len(unreadable)} files could not be read"):
             st.dataframe(pd.DataFrame(unreadable, columns=["File", "Reason"]), hide_index=True)

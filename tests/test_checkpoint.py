@@ -3,13 +3,16 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from kidney_core import checkpoint, prediction, publish, runs, training
+from kidney_core import checkpoint, cross_validation, dataset, intervals, prediction, publish, runs, training
 from kidney_core.errors import CheckpointError, DatasetError, RunError
+from kidney_core.files import write_json
 from tests.conftest import tiny_run
+from tests.test_cross_validation import tiny_folds
 
 
 def test_publish_carries_both_protocols_and_the_weights_of_the_grouped_run(published, pair):
@@ -113,11 +116,49 @@ def test_publish__error_unfinished_taken_and_mismatched(pair, published, small_d
     training.train(other)
     with pytest.raises(RunError, match="differ in more than their protocol"):
         publish.publish(pair["grouped"], name="new", other=other)
+    write_json(pair["random"].folder / "data.json", {**pair["random"].data(), "fingerprint": "another"})
+    with pytest.raises(RunError, match="were not trained on the same data"):
+        publish.publish(pair["grouped"], name="new", other=pair["random"])
+    (pair["grouped"].folder / "best.safetensors").unlink()
+    with pytest.raises(RunError, match="weights of “grouped” cannot be read"):
+        publish.publish(pair["grouped"], name="new")
+
+
+def test_a_checkpoint_knows_the_files_it_was_trained_on_and_no_test_file(pair, published):
+    split = pd.read_csv(pair["grouped"].folder / "split.csv")
+    known = split["sha256"].map(dataset.short_hash).isin(published.trained_on())
+    assert (known == (split["part"] != "test")).all()
+
+
+def test_publish_with_folds_carries_the_figures_over_all_scans_with_intervals(small_dataset):
+    folds = tiny_folds(small_dataset)
+    run = tiny_run(small_dataset, "one", n_epochs=1, protocol="grouped")
+    training.train(run)
+    assert cross_validation.find_cross_validation(run).name in [fold.name for fold in folds]
+    made = publish.publish(run, name="folded", folds=folds[0])
+    assert made.honest == "cross-validated"
+    assert made.honest_figures()["n"] == 60
+    assert made.card["split"]["cross-validated"]["shared_series_fraction"] == 0.0
+    found = intervals.intervals(made.predictions("cross-validated"))["accuracy"]
+    assert made.intervals("cross-validated")["accuracy"] == pytest.approx([found.low, found.high], abs=1e-3)
+    assert any("is of the recipe: 3 networks" in limit for limit in made.card["limits"])
+    stranger = tiny_run(small_dataset, "two", n_epochs=2, protocol="grouped")
+    training.train(stranger)
+    assert cross_validation.find_cross_validation(stranger) is None
+    with pytest.raises(RunError, match="is no grouped cross-validation of the recipe"):
+        publish.publish(stranger, name="wrong", folds=folds[0])
+
+
+@pytest.mark.parametrize("key", ["metrics", "limits", "command", "data", "split", "intended_use"])
+@pytest.mark.parametrize("value", [None, 7])
+def test_read_checkpoint__error_card_without_what_the_pages_show(published, key, value):
+    card = {**published.card, key: value}
+    write_json(published.folder / "card.json", card)
+    with pytest.raises(CheckpointError, match=f"lacks “{key}” as this version knows it"):
+        checkpoint.read_checkpoint(published.folder)
 
 
 def test_predict_dataset__error_unknown_class(published, small_dataset):
-    from kidney_core import dataset
-
     (small_dataset / "Stone").rename(small_dataset / "Abscess")
     with pytest.raises(DatasetError, match="the class “Abscess”, which the checkpoint “tiny” does not know"):
         prediction.predict_dataset(published, dataset.read_dataset(small_dataset))

@@ -1,7 +1,9 @@
 """Cross-validation: every slice is tested once, by a network that never saw its scan."""
 
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -64,3 +66,24 @@ def test_command_line_trains_all_folds_and_prints_the_pooled_figure(small_datase
     assert done.returncode == 0, done.stderr
     assert "pooled over 3 folds, grouped split (scans never seen): accuracy" in done.stdout
     assert sorted(run.name for run in runs.list_runs()) == ["cv-fold-1", "cv-fold-2", "cv-fold-3"]
+    for run in runs.list_runs():
+        assert "test, grouped split (scans never seen)" in run.log_tail()
+    # Interrupted before its last fold, the same command does that fold alone.
+    last = runs.Run(runs.runs_folder() / "cv-fold-3")
+    shutil.rmtree(last.folder)
+    again = subprocess.run([sys.executable, "train.py", *words.split()], cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("epoch 1: loss") == 1
+    assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+    refused = subprocess.run(
+        [sys.executable, "train.py", "--resume", str(last.folder)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert refused.returncode == 1
+    assert "is finished" in refused.stderr
+    assert last.state()["state"] == "finished"
+
+
+def test_open_fold__error_name_of_another_configuration(small_dataset):
+    run = tiny_run(small_dataset, "taken", n_folds=3)
+    with pytest.raises(RunError, match="has another configuration"):
+        cross_validation.open_fold(replace(run.config(), seed=5), name="taken")

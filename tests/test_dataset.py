@@ -2,12 +2,13 @@
 
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from kidney_core import dataset
+from kidney_core import dataset, pixel_cache
 from kidney_core.errors import DatasetError
 
 
@@ -83,11 +84,68 @@ def test_read_dataset__error_says_what_was_expected(tmp_path, make, message):
         dataset.read_dataset(root)
 
 
-def test_read_dataset__error_one_class_only(tmp_path):
+def test_a_folder_of_one_class_is_read_and_is_not_enough_to_learn_from(tmp_path):
     (tmp_path / "Cyst").mkdir()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "Cyst" / "a.png")
-    with pytest.raises(DatasetError, match=r"one class only \(Cyst\)"):
-        dataset.read_dataset(tmp_path)
+    (tmp_path / "Stone").mkdir()
+    (tmp_path / "Stone" / "a.png").write_bytes(b"damaged")
+    found = dataset.read_dataset(tmp_path)
+    assert found.labels == ("Cyst",)
+    with pytest.raises(DatasetError, match=r"readable images of one class only \(Cyst\)"):
+        dataset.require_classes(found)
+
+
+def test_read_dataset_takes_a_given_label_for_every_image_below(tmp_path):
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    for path in ("images/a.png", "images/deep/b.png", "c.png"):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / path)
+    found = dataset.read_dataset(tmp_path, label="Stone")
+    assert found.counts() == {"Stone": 3}
+    assert sorted(found.table["path"]) == ["c.png", "images/a.png", "images/deep/b.png"]
+
+
+def test_read_dataset_goes_by_content_and_loses_no_file_silently(small_dataset):
+    (small_dataset / "Cyst" / "Cyst- (1).png").rename(small_dataset / "Cyst" / "1.2.840.113.5")
+    (small_dataset / "Cyst" / "notes.txt").write_text("not an image")
+    found = dataset.read_dataset(small_dataset)
+    assert len(found) == 60
+    assert "Cyst/1.2.840.113.5" in found.table["path"].tolist()
+    assert dict(found.unreadable).keys() == {"Cyst/notes.txt"}
+
+
+def test_read_dataset_mends_a_damaged_index(small_dataset):
+    first = dataset.read_dataset(small_dataset)
+    for keep in (0, 50, 3000):
+        (index,) = dataset.cache_folder().glob("index-*.npz")
+        index.write_bytes(index.read_bytes()[:keep])
+        assert dataset.read_dataset(small_dataset).fingerprint == first.fingerprint
+
+
+def test_two_threads_read_one_folder_at_the_same_time(small_dataset):
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: dataset.read_dataset(small_dataset), range(8)))
+        pixels = list(pool.map(lambda each: pixel_cache.dataset_pixels(each, 40).sum(), found))
+    assert {each.fingerprint for each in found} == {found[0].fingerprint}
+    assert len(set(pixels)) == 1
+    assert not list(dataset.cache_folder().glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/x", "a" * 300, "a\0b"])
+def test_read_dataset__error_impossible_path(name):
+    with pytest.raises(DatasetError, match=r"The folder .* cannot be read|There is no folder"):
+        dataset.read_dataset(name)
+
+
+def test_read_dataset__error_names_the_folder_below_that_was_meant(small_dataset):
+    with pytest.raises(DatasetError, match=r"The class folders lie in “.*/dataset”, one floor below"):
+        dataset.read_dataset(small_dataset.parent)
+
+
+def test_read_dataset__error_cache_folder_that_cannot_be_made(small_dataset, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KIDNEY_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(DatasetError, match="Set KIDNEY_CACHE to a folder that can"):
+        dataset.read_dataset(small_dataset)
 
 
 def test_read_dataset__error_nothing_readable(tmp_path):

@@ -10,13 +10,19 @@ from kidney_core.slices import Slice, Window
 
 def made_checkpoint(folder, architecture="test_resnet", temperature=2.0, size_px=64):
     torch.manual_seed(1)
-    model = models.build_model(architecture, 4)
+    model = models.build_model(architecture, 4, image_size_px=size_px)
     card = {
         "architecture": architecture,
         "labels": ["Cyst", "Normal", "Stone", "Tumor"],
         "preprocessing": {"size_px": size_px},
         "temperature": temperature,
+        "training": {"init": "scratch"},
+        "command": "python train.py",
+        "data": {},
+        "split": {},
         "metrics": {},
+        "intended_use": checkpoint.INTENDED_USE,
+        "limits": ["Made for a test."],
     }
     return checkpoint.save_checkpoint(folder / architecture, model.state_dict(), card, {})
 

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -108,9 +110,49 @@ def test_a_waiting_job_can_be_dropped_from_the_queue(small_dataset):
 def test_a_failed_job_says_why_in_words(tmp_path):
     run = tiny_run(tmp_path / "nowhere")
     jobs.submit(run)
-    wait_for(lambda: run_lock.status(run) == "failed")
+    wait_for(lambda: run_lock.status(run) == "failed" and not run_lock.is_alive(run))
     assert "There is no folder" in run.state()["message"]
     assert "error: There is no folder" in run.log_tail()
+
+
+def test_looking_at_a_crashed_run_from_many_threads_never_calls_it_alive(tmp_path):
+    run = tiny_run(tmp_path, "crashed")
+    run.write_state("running")
+    os.close(run_lock.try_lock(run.folder / run_lock.LOCK_FILE))
+    with ThreadPoolExecutor(4) as pool:
+        seen = set(pool.map(lambda _: run_lock.status(run), range(4000)))
+    assert seen == {"crashed"}
+
+
+def test_lookers_do_not_keep_anybody_from_a_run(tmp_path):
+    run = tiny_run(tmp_path, "crashed")
+    os.close(run_lock.try_lock(run.folder / run_lock.LOCK_FILE))
+    done = threading.Event()
+
+    def look():
+        while not done.is_set():
+            run_lock.is_alive(run)
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(2):
+            pool.submit(look)
+        try:
+            for _ in range(200):
+                with run_lock.hold(run):
+                    assert run_lock.is_alive(run)
+        finally:
+            done.set()
+
+
+def test_jobs_share_the_gpus_that_the_user_left_visible(monkeypatch):
+    monkeypatch.setattr(jobs.Path, "glob", lambda self, pattern: [jobs.Path(f"/dev/nvidia{i}") for i in (0, 1)])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert jobs._usable_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert jobs._usable_gpus() == ["1"]
+    assert jobs.n_slots() == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not jobs.has_gpu()
 
 
 def test_submit__error_while_running_and_when_finished(small_dataset):

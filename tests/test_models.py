@@ -14,6 +14,12 @@ def probe(size_px=64, n=2):
     return torch.randn(n, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize("architecture", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_a_network_made_for_one_size_is_built_for_the_size_it_will_see(architecture):
+    model = models.build_model(architecture, 4, image_size_px=160)
+    assert model(probe(160, 1)).shape == (1, 4)
+
+
 @pytest.mark.parametrize(
     ("architecture", "trained", "frozen"),
     [

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -63,6 +64,24 @@ def test_a_sample_is_diagnosed_and_says_that_it_is_simulated(monkeypatch, tiny_c
     assert not app.exception
     assert "simulated, not a patient" in texts(app.info)
     assert any(label in texts(app.subheader) for label in tiny_checkpoint.labels)
+
+
+def test_uploads_of_any_allowed_size_stay_in_memory(monkeypatch):
+    """Starlette spools larger parts to the temporary folder."""
+    from starlette.formparsers import MultiPartParser
+
+    opened("pages/1_Diagnosis.py", monkeypatch)
+    assert MultiPartParser.spool_max_size > 200 * 1024**2
+
+
+def test_an_upload_that_the_model_was_trained_on_is_named(monkeypatch, published, small_dataset):
+    split = pd.read_csv(runs.runs_folder() / "grouped" / "split.csv")
+    trained, tested = (split.loc[split["part"] == part, "path"].iloc[0] for part in ("train", "test"))
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    for path, warned in ((trained, True), (tested, False)):
+        app.file_uploader(key="diagnosis_uploads").set_value([("a.png", (small_dataset / path).read_bytes(), "")]).run()
+        assert not app.exception
+        assert ("trained on this very file" in texts(app.warning)) == warned
 
 
 def test_uploads_good_and_bad_together(monkeypatch, tiny_checkpoint):

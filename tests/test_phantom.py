@@ -48,3 +48,9 @@ def test_write_dataset_is_a_dataset_with_masks_and_known_series(tmp_path):
 def test_draw_series__error_unknown_label():
     with pytest.raises(ValueError, match="label must be one of"):
         phantom.draw_series("Abscess", 0)
+
+
+def test_command_line__error_folder_that_is_not_empty(tmp_path, capsys):
+    (tmp_path / "old.png").touch()
+    assert phantom.main([str(tmp_path)]) == 1
+    assert "is not an empty folder" in capsys.readouterr().err

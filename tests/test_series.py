@@ -46,7 +46,12 @@ def test_group_series_obeys_a_series_file(small_dataset):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("file,group\na,b\n", "needs the columns path and series"), ("path,series\n", "names no series for Cyst/")],
+    [
+        ("file,group\na,b\n", "needs the columns path and series"),
+        ("path,series\n", "names no series for Cyst/"),
+        ("", "is no table of the columns path and series"),
+        ("path,series\na,b,c\nd,e,f,g\n", "is no table of the columns path and series"),
+    ],
 )
 def test_group_series__error_bad_series_file(small_dataset, content, message):
     (small_dataset / "series.csv").write_text(content)

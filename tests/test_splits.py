@@ -115,3 +115,10 @@ def test_folds__error_fewer_series_than_folds():
     table = table_of({"Cyst": [5] * 8, "Stone": [5] * 4})
     with pytest.raises(DatasetError, match="class Stone has 4 series; at least 5"):
         splits.split(table, protocol="grouped", seed=0, n_folds=5)
+
+
+@pytest.mark.parametrize(("n_slices", "validation"), [(2, 0.0), (3, 0.0), (4, 0.1)])
+def test_random_split__error_too_few_slices_to_test_every_class(n_slices, validation):
+    table = table_of({label: [n_slices] for label in ("Cyst", "Normal", "Stone", "Tumor")})
+    with pytest.raises(DatasetError, match="slices are too few: .*cannot hold all 4 classes"):
+        splits.split(table, protocol="random", seed=0, validation_fraction=validation)
