@@ -26,7 +26,7 @@ for column, (page, title, symbol), purpose in zip(st.columns(len(PURPOSES)), ui.
 st.subheader("Two truths about the same models", anchor=False)
 checkpoints = ui.usable_checkpoints()
 rows = [
-    (checkpoint.name, protocol, shown["accuracy"])
+    (checkpoint.name, protocol, shown["accuracy"], *checkpoint.intervals(protocol).get("accuracy", (None, None)))
     for checkpoint in checkpoints
     for protocol in MEASURED
     if (shown := checkpoint.figures(protocol))

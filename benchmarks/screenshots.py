@@ -6,6 +6,7 @@ Without --all, one light picture a page at 1440 px; with it, light and dark at 1
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -30,8 +31,39 @@ def evaluation(page: Page) -> None:
 
 def evaluation_model(page: Page) -> None:
     page.get_by_text("One model", exact=True).click()
-    page.locator(".js-plotly-plot .heatmaplayer").nth(1).wait_for()
+    page.locator("canvas").nth(1).wait_for()
     settled(page)
+    page.wait_for_timeout(1500)
+
+
+def evaluation_cell(page: Page) -> None:
+    """The slices behind a cell, with their pictures where $KIDNEY_SCREENSHOT_DATA names their folder."""
+    evaluation_model(page)
+    matrix = page.locator("canvas").first
+    matrix.scroll_into_view_if_needed()
+    box = matrix.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.12)
+    settled(page)
+    folder = page.get_by_role("textbox", name="Folder of these images, to see them")
+    folder.wait_for()
+    folder.fill(os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data"))
+    page.keyboard.press("Enter")
+    settled(page)
+    page.wait_for_timeout(2500)
+    settled(page)
+
+
+def panel(name: str) -> Callable[[Page], None]:
+    """One model, and one of its panels."""
+
+    def act(page: Page) -> None:
+        page.get_by_text("One model", exact=True).click()
+        settled(page)
+        page.get_by_text(name, exact=True).click()
+        settled(page)
+        page.wait_for_timeout(1500)
+
+    return act
 
 
 def evaluation_paper(page: Page) -> None:
@@ -56,6 +88,11 @@ SCENES = {
     "diagnosis": ("Diagnosis", diagnosis),
     "evaluation": ("Evaluation", evaluation),
     "evaluation-model": ("Evaluation", evaluation_model),
+    "evaluation-cell": ("Evaluation", evaluation_cell),
+    "evaluation-curves": ("Evaluation", panel("Curves")),
+    "evaluation-calibration": ("Evaluation", panel("Calibration")),
+    "evaluation-abstaining": ("Evaluation", panel("Abstaining")),
+    "evaluation-series": ("Evaluation", panel("Series")),
     "evaluation-paper": ("Evaluation", evaluation_paper),
     "training": ("Training", training),
     "dataset": ("Dataset", dataset),

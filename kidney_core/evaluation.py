@@ -34,6 +34,12 @@ def probabilities_of(predictions: pd.DataFrame) -> np.ndarray:
     return predictions[[PROBABILITY_PREFIX + label for label in labels_of(predictions)]].to_numpy(float)
 
 
+def true_positions(predictions: pd.DataFrame) -> np.ndarray:
+    """(N,) position of each slice's true label among the model's labels."""
+    position = {label: i for i, label in enumerate(labels_of(predictions))}
+    return predictions["label"].map(position).to_numpy(np.int64)
+
+
 def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
     """(n_labels, n_labels) counts, rows true, columns predicted."""
     return _confusion_matrix(y_true, y_pred, labels=list(labels))

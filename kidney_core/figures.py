@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
 from kidney_core.labels import color_of
@@ -10,6 +11,7 @@ from kidney_core.paper import ARCHITECTURE_NAMES
 from kidney_core.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_NAMES, RANDOM
 
 PROTOCOL_COLORS = {RANDOM: "#999999", GROUPED: "#0072B2", CROSS_VALIDATED: "#009E73"}
+_DARK_FROM = 0.55  # share of a row from which a cell is so dark that its text is white
 # Okabe & Ito again, then repeated with dashes: curves of any number of runs stay tellable.
 _CURVE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 
@@ -22,6 +24,33 @@ def model_name(architecture: str) -> str:
 def percent(value: float | None, digits: int = 1) -> str:
     """0.8213 -> "82.1 %"; a dash for None."""
     return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def percent_range(low: float | None, high: float | None, *, signed: bool = False) -> str:
+    """0.807, 0.94 -> "80.7 to 94.0 %"; a dash where there is no interval."""
+    if low is None or high is None:
+        return "–"
+    sign = "+" if signed else ""
+    return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f} %"
+
+
+def report_with_intervals(found: dict[str, Any], intervals: dict[str, list[float | None]]) -> pd.DataFrame:
+    """The classification report as text, each rate with its 95 % interval in brackets."""
+
+    def cell(name: str, value: float | None) -> str:
+        low, high = intervals.get(name, (None, None))
+        text = "–" if value is None else f"{100 * value:.1f}"
+        return text if low is None else f"{text} ({100 * low:.0f}–{100 * high:.0f})"
+
+    rates = {"precision": "Precision %", "recall": "Recall %", "f1": "F1 %", "roc_auc": "ROC AUC %"}
+    rows = {label: ("per_label." + label, values) for label, values in found["per_label"].items()}
+    rows |= {f"{average} average": (average, found[average]) for average in ("macro", "weighted")}
+    table = {
+        label: {title: cell(f"{prefix}.{key}", values[key]) for key, title in rates.items()}
+        | {"Slices": values.get("support", found["n"])}
+        for label, (prefix, values) in rows.items()
+    }
+    return pd.DataFrame.from_dict(table, orient="index")
 
 
 def probability_bars(probabilities: dict[str, float]) -> go.Figure:
@@ -42,58 +71,95 @@ def probability_bars(probabilities: dict[str, float]) -> go.Figure:
     )
     figure.update_xaxes(range=[0, 1.3], visible=False)
     figure.update_yaxes(title=None, tickfont_size=15)
-    return _plain(figure, height=44 * len(labels) + 16)
+    return plain(figure, height=44 * len(labels) + 16)
 
 
-def confusion_heatmap(confusion: list[list[int]], labels: list[str]) -> go.Figure:
-    """Rows true, columns predicted; each cell says the count and its share of the row."""
+def confusion_options(confusion: list[list[int]], labels: list[str], *, dark: bool = False) -> dict[str, Any]:
+    """ECharts options: rows true, columns predicted; each cell says the count and its share of the row.
+
+    Args:
+        dark: on a dark page, where pale cells need light text.
+    """
     counts = np.array(confusion)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    text = [[f"{counts[i, j]:,}<br>{100 * share[i, j]:.0f} %" for j in range(len(labels))] for i in range(len(labels))]
-    figure = go.Figure(
-        go.Heatmap(
-            z=share,
-            x=labels,
-            y=labels,
-            text=text,
-            texttemplate="%{text}",
-            colorscale=[[0, "rgba(0,114,178,0.04)"], [1, "rgba(0,114,178,0.95)"]],
-            zmin=0,
-            zmax=1,
-            showscale=False,
-            hovertemplate="true %{y}, predicted %{x}<br>%{text}<extra></extra>",
-            xgap=2,
-            ygap=2,
-        )
-    )
-    figure.update_xaxes(title="predicted", side="bottom", showgrid=False)
-    figure.update_yaxes(title="true", autorange="reversed", showgrid=False)
-    return _plain(figure, height=76 * len(labels) + 60)
+    cells = [
+        {
+            "name": f"true {labels[row]}, predicted {labels[column]}",  # ECharts selects all of one name
+            "value": [column, row, round(float(share[row, column]), 4)],
+            "label": {
+                "formatter": f"{counts[row, column]:,}\n{100 * share[row, column]:.0f} %",
+                "color": "#FFFFFF" if dark or share[row, column] > _DARK_FROM else "#16262B",
+            },
+            "itemStyle": {"color": f"rgba(0,114,178,{0.05 + 0.9 * share[row, column]:.3f})"},
+        }
+        for row in range(len(labels))
+        for column in range(len(labels))
+    ]
+    axis = {"type": "category", "data": labels, "splitLine": {"show": False}, "axisTick": {"show": False}}
+    return {
+        "animation": False,
+        "tooltip": {"formatter": "{b}"},
+        "grid": {"left": 84, "right": 8, "top": 8, "bottom": 56},
+        "xAxis": {**axis, "name": "predicted", "nameLocation": "middle", "nameGap": 30},
+        "yAxis": {**axis, "name": "true", "inverse": True, "nameLocation": "middle", "nameGap": 64},
+        "series": [
+            {
+                "type": "heatmap",
+                "data": cells,
+                "label": {"show": True, "fontSize": 14, "lineHeight": 18},
+                "selectedMode": "single",
+                "select": {"itemStyle": {"borderColor": "#D55E00", "borderWidth": 3}},
+                "itemStyle": {"borderWidth": 2, "borderColor": "transparent"},
+            }
+        ],
+    }
 
 
-def protocol_bars(rows: list[tuple[str, str, float]], *, title: str = "accuracy") -> go.Figure:
-    """Pairs of bars: (model, protocol, figure) with the paper's protocol beside the honest one."""
+def selected_cell(state: Any, labels: list[str]) -> tuple[str, str] | None:
+    """(true label, predicted label) of the cell selected in `confusion_options`, or None."""
+    for chosen in state["selection"]["selected"] if state else []:
+        for position in chosen["data_indices"]:
+            row, column = divmod(position, len(labels))
+            return labels[row], labels[column]
+    return None
+
+
+def protocol_bars(
+    rows: list[tuple[str, str, float, float | None, float | None]], *, title: str = "accuracy"
+) -> go.Figure:
+    """Groups of bars: (model, protocol, figure, low, high) with the paper's protocol beside the honest one."""
     figure = go.Figure()
     for protocol in MEASURED:
-        own = [(model, value) for model, shown, value in rows if shown == protocol]
+        own = [row for row in rows if row[1] == protocol]
         if not own:
             continue
         figure.add_bar(
             name=PROTOCOL_NAMES[protocol],
-            x=[model for model, _ in own],
-            y=[value for _, value in own],
-            text=[percent(value) for _, value in own],
-            textposition="outside",
-            cliponaxis=False,
+            x=[model for model, *_ in own],
+            y=[value for _, _, value, _, _ in own],
+            text=[percent(value) for _, _, value, _, _ in own],
+            textposition="inside",
+            insidetextanchor="start",
+            textangle=0,
             marker_color=PROTOCOL_COLORS[protocol],
-            hovertemplate="%{x}, " + PROTOCOL_NAMES[protocol] + ": %{y:.1%}<extra></extra>",
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [0 if high is None else high - value for _, _, value, _, high in own],
+                "arrayminus": [0 if low is None else value - low for _, _, value, low, _ in own],
+                "thickness": 1.5,
+                "width": 5,
+            },
+            customdata=[percent_range(low, high) for *_, low, high in own],
+            hovertemplate="%{x}, " + PROTOCOL_NAMES[protocol] + ": %{y:.1%} (%{customdata})<extra></extra>",
         )
-    figure.update_yaxes(range=[0, 1.1], tickformat=".0%", title=title)
+    figure.update_yaxes(range=[0, 1.04], tickformat=".0%", title=title)
     figure.update_layout(barmode="group", legend={"orientation": "h", "y": 1.14, "x": 0})
-    return _plain(figure, height=340)
+    return plain(figure, height=340)
 
 
-def _plain(figure: go.Figure, *, height: int) -> go.Figure:
+def plain(figure: go.Figure, *, height: int) -> go.Figure:
+    """The look that all figures share."""
     figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8}, font_size=14)
     return figure
 

@@ -53,7 +53,7 @@ def count_series(predictions: pd.DataFrame) -> SeriesCounts:
     """Count a prediction table by its column `series`."""
     labels = evaluation.labels_of(predictions)
     position = {label: i for i, label in enumerate(labels)}
-    y_true = predictions["label"].map(position).to_numpy(np.int64)
+    y_true = evaluation.true_positions(predictions)
     y_pred = predictions["predicted"].map(position).to_numpy(np.int64)
     series, names = pd.factorize(predictions["series"])
     confusion = np.zeros((len(names), len(labels), len(labels)), np.int64)

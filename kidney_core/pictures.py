@@ -34,6 +34,16 @@ def overlay_rgba(heatmap: np.ndarray) -> np.ndarray:
     return np.stack([*channels, alpha], axis=-1).astype(np.uint8)
 
 
+def blend(grey: np.ndarray, heatmap: np.ndarray | None, *, opacity: float = 0.45) -> np.ndarray:
+    """A slice with its map laid over: (H, W) uint8 and (H, W) in 0..1 or None -> (H, W, 3) uint8."""
+    below = np.repeat(grey[..., None], 3, axis=2)
+    if heatmap is None:
+        return below
+    layer = overlay_rgba(heatmap)
+    alpha = layer[..., 3:].astype(np.float32) / 255 * opacity
+    return np.rint(below * (1 - alpha) + layer[..., :3] * alpha).astype(np.uint8)
+
+
 def png_data_url(pixels: np.ndarray) -> str:
     """An image as text for the browser; nothing is written and no address on the server is made."""
     buffer = io.BytesIO()

@@ -8,7 +8,7 @@ import pyarrow  # noqa: F401 - Streamlit imports it at the first table
 from streamlit.web import cli
 
 # The pages' imports, so that they are paid before the server answers and not by its first visitor.
-from kidney_core import figures, job_panel, new_jobs, ui, viewer  # noqa: F401
+from kidney_core import comparison_panel, figures, job_panel, model_panel, new_jobs, ui, viewer  # noqa: F401
 
 APP = Path(__file__).resolve().parent.parent / "streamlit_app.py"
 

@@ -17,6 +17,7 @@ from kidney_core.figures import percent
 from kidney_core.splits import RANDOM
 
 if TYPE_CHECKING:
+    from kidney_core.comparison import Comparison
     from kidney_core.diagnosis import Reader
 
 NOTICE = "For research and teaching. **Not a medical device**: not for diagnosis or treatment of patients."
@@ -130,6 +131,22 @@ def predictions(checkpoint: Checkpoint, protocol: str) -> pd.DataFrame | None:
     return _predictions(str(checkpoint.folder), protocol, checkpoint.card["weights_sha256"])
 
 
+@st.cache_data(max_entries=60, show_spinner="Comparing…")
+def _compared(
+    keys: tuple[tuple[str, str], ...], names: tuple[str, ...], protocol: str, figure: str
+) -> list["Comparison"]:
+    from kidney_core import comparison
+
+    stored = {name: _predictions(folder, protocol, sha) for name, (folder, sha) in zip(names, keys, strict=True)}
+    return comparison.compare({name: table for name, table in stored.items() if table is not None}, figure)
+
+
+def compared(checkpoints: list[Checkpoint], protocol: str, figure: str) -> list["Comparison"]:
+    """Every pair of checkpoints by one figure on the slices they both answered. Raises DatasetError."""
+    keys = tuple((str(item.folder), item.card["weights_sha256"]) for item in checkpoints)
+    return _compared(keys, tuple(item.name for item in checkpoints), protocol, figure)
+
+
 def usable_checkpoints() -> list[Checkpoint]:
     """The checkpoints, with a warning for each unusable one; explains what to do where there is none."""
     usable, problems = list_checkpoints()
@@ -188,6 +205,11 @@ def progress_bar(text: str) -> Callable[[int, int], None]:
 def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:
     """A table for a download button."""
     return table.to_csv(index=index, float_format="%.6g").encode()
+
+
+def is_dark() -> bool:
+    """True where the visitor's page is dark."""
+    return st.context.theme.type == "dark"
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

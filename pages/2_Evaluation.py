@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, paper, ui
+from kidney_core import comparison_panel, figures, model_panel, paper, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import KidneyError
-from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, PROTOCOLS, RANDOM
+from kidney_core.splits import MEASURED, PROTOCOL_NAMES
 
 ui.start_page(
     "Evaluation",
@@ -16,104 +16,12 @@ ui.start_page(
     "Every figure carries its protocol: **random split**, as in the paper, and **scans never seen**, as for a new patient.",
 )
 
-OVERALL = {
-    "Accuracy": lambda found: found["accuracy"],
-    "Balanced accuracy": lambda found: found["balanced_accuracy"],
-    "Macro F1": lambda found: found["macro"]["f1"],
-    "Weighted F1": lambda found: found["weighted"]["f1"],
-}
-
-
-def measures(labels: list[str]) -> dict:
-    recalls = {f"Recall of {label}": lambda found, label=label: found["per_label"][label]["recall"] for label in labels}
-    return OVERALL | recalls
-
-
-def compare(chosen: list[Checkpoint]) -> None:
-    labels = sorted(set.intersection(*(set(checkpoint.labels) for checkpoint in chosen)))
-    offered = measures(labels)
-    name = st.selectbox("Compare by", list(offered), key="evaluation_measure")
-    rows, table = [], []
-    for checkpoint in chosen:
-        for protocol in PROTOCOLS:
-            found = checkpoint.figures(protocol)
-            if not found:
-                continue
-            rows.append((checkpoint.name, protocol, offered[name](found)))
-            row = {"Checkpoint": checkpoint.name, "Protocol": PROTOCOL_NAMES[protocol]}
-            row |= {title: measure(found) for title, measure in OVERALL.items()}
-            table.append(row | {name: offered[name](found)})
-    st.plotly_chart(figures.protocol_bars(rows, title=name.lower()), config={"displayModeBar": False})
-    shown = pd.DataFrame(table)
-    numbers = {title: st.column_config.NumberColumn(format="percent") for title in shown.columns[2:]}
-    st.dataframe(shown, hide_index=True, column_config=numbers)
-    st.download_button("Download the comparison (CSV)", ui.csv_bytes(shown), "comparison.csv", "text/csv")
-    st.caption(
-        "One grouped split tests a handful of scans per class: another split moves these figures by several points. "
-        "Read differences between models with that in mind."
-    )
-
-
-def show_figures(found: dict, predictions: pd.DataFrame | None, *, key: str) -> None:
-    """One confusion matrix with its report and downloads."""
-    from kidney_core import evaluation
-
-    accuracy, balanced, count = st.columns(3)
-    accuracy.metric("Accuracy", figures.percent(found["accuracy"]))
-    balanced.metric("Balanced accuracy", figures.percent(found["balanced_accuracy"]))
-    count.metric("Test slices", f"{found['n']:,}")
-    st.plotly_chart(
-        figures.confusion_heatmap(found["confusion"], found["labels"]),
-        config={"displayModeBar": False},
-        key=f"{key}_matrix",
-    )
-    report = evaluation.report_table(found)
-    titles = {"precision": "Precision", "recall": "Recall", "f1": "F1", "roc_auc": "ROC AUC"}
-    rates = {name: st.column_config.NumberColumn(title, format="%.3f") for name, title in titles.items()}
-    rates["support"] = st.column_config.NumberColumn("Slices")
-    st.dataframe(report, column_config=rates, key=f"{key}_report")
-    left, right = st.columns(2)
-    left.download_button(
-        "Report (CSV)", ui.csv_bytes(report, index=True), f"{key}-report.csv", "text/csv", key=f"{key}_report_csv"
-    )
-    if predictions is not None:
-        right.download_button(
-            "Predictions (CSV)",
-            ui.csv_bytes(predictions),
-            f"{key}-predictions.csv",
-            "text/csv",
-            key=f"{key}_predictions_csv",
-        )
-
 
 def one_model(chosen: list[Checkpoint]) -> None:
     checkpoint = chosen[0]
     if len(chosen) > 1:
         checkpoint = st.selectbox("Checkpoint", chosen, format_func=ui.describe, key="evaluation_one")
-    st.caption(
-        "How to read the matrix: a row is what the slices are, a column what the model said; each cell gives the count and its share of the row."
-    )
-    for column, protocol in zip(st.columns(2, gap="large"), (GROUPED, RANDOM), strict=True):
-        with column:
-            st.markdown(f"#### {PROTOCOL_TITLES[protocol].capitalize()}")
-            found = checkpoint.figures(protocol)
-            if found is None:
-                st.info(
-                    "This checkpoint was not measured under this protocol. Train it with both, then publish the pair."
-                )
-                continue
-            leak = checkpoint.card["split"][protocol]["shared_series_fraction"]
-            st.caption(f"{figures.percent(leak, 0)} of the test slices have other slices of the same scan in training.")
-            show_figures(found, ui.predictions(checkpoint, protocol), key=f"{checkpoint.name}-{protocol}")
-    with st.expander("Model card"):
-        card = checkpoint.card
-        st.markdown(f"**Intended use.** {card['intended_use']}")
-        st.markdown("**Limits**\n" + "\n".join(f"- {limit}" for limit in card["limits"]))
-        st.markdown(f"**Trained with** `{card['command']}`")
-        st.json(
-            {key: card[key] for key in ("data", "split", "preprocessing", "temperature", "software", "created")},
-            expanded=1,
-        )
+    model_panel.draw(checkpoint)
 
 
 def beside_paper(chosen: list[Checkpoint]) -> None:
@@ -128,7 +36,7 @@ def beside_paper(chosen: list[Checkpoint]) -> None:
             rows.append(
                 {"Model": name, "Source": "paper, random split", **cells, "accuracy": f"{printed['accuracy']:.2f}"}
             )
-        for protocol in PROTOCOLS:
+        for protocol in MEASURED:
             found = checkpoint.figures(protocol)
             if found:
                 source = f"{checkpoint.name}, {PROTOCOL_NAMES[protocol]}"
@@ -177,7 +85,10 @@ def on_folder(chosen: list[Checkpoint]) -> None:
     if unreadable:
         with st.expander(f"{len(unreadable)} files could not be read"):
             st.dataframe(pd.DataFrame(unreadable, columns=["File", "Reason"]), hide_index=True)
-    show_figures(evaluation.figures(table), table, key=f"{name}-folder")
+    checkpoint = next((item for item in chosen if item.name == name), chosen[0])
+    behind = model_panel.show_figures(evaluation.figures(table), table, {}, key=f"{name}-folder")
+    if behind is not None:
+        model_panel.show_cell(checkpoint, behind, key=f"{name}-folder", where=root)
 
 
 def main() -> None:
@@ -190,7 +101,12 @@ def main() -> None:
     if not chosen:
         st.info("Choose at least one checkpoint.")
         return
-    panels = {"Comparison": compare, "One model": one_model, "Beside the paper": beside_paper, "Your folder": on_folder}
+    panels = {
+        "Comparison": comparison_panel.draw,
+        "One model": one_model,
+        "Beside the paper": beside_paper,
+        "Your folder": on_folder,
+    }
     picked = st.segmented_control(
         "View", list(panels), default="Comparison", required=True, key="evaluation_view", label_visibility="collapsed"
     )

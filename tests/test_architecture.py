@@ -14,11 +14,11 @@ FLOORS = [
     {"checkpoint", "cross_validation"},
     {"pixel_cache", "frozen_features", "pictures", "evaluation", "calibration", "explanation", "phantom"},
     {"prediction", "diagnosis", "figures", "material", "intervals"},
-    {"final_test", "publish", "audit", "comparison"},
+    {"final_test", "publish", "audit", "comparison", "curve_figures"},
     {"training"},
     {"jobs"},
     {"ui", "viewer"},
-    {"new_jobs", "job_panel"},
+    {"new_jobs", "job_panel", "model_panel", "comparison_panel"},
     {"serve"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -13,11 +13,33 @@ def test_probability_bars_keep_the_order_and_colours_of_the_labels():
     assert drawn.text[0] == "40.0 %"
 
 
-def test_confusion_heatmap_shows_counts_and_shares_of_rows():
-    drawn = figures.confusion_heatmap([[3, 1], [0, 0]], ["Cyst", "Stone"]).data[0]
-    assert drawn.z[0].tolist() == [0.75, 0.25]
-    assert drawn.text[0][1] == "1<br>25 %"
-    assert drawn.z[1].tolist() == [0.0, 0.0]  # a label without slices
+def test_confusion_options_show_counts_and_shares_of_rows():
+    cells = figures.confusion_options([[3, 1], [0, 0]], ["Cyst", "Stone"])["series"][0]["data"]
+    # ECharts takes (column, row, value)
+    assert [cell["value"] for cell in cells] == [[0, 0, 0.75], [1, 0, 0.25], [0, 1, 0.0], [1, 1, 0.0]]
+    assert cells[1]["label"]["formatter"] == "1\n25 %"
+
+
+def test_selected_cell_names_its_true_and_predicted_label():
+    state = {"selection": {"selected": [{"data_indices": [2]}], "areas": []}}
+    assert figures.selected_cell(state, ["Cyst", "Stone"]) == ("Stone", "Cyst")
+    assert figures.selected_cell({"selection": {"selected": [], "areas": []}}, ["Cyst", "Stone"]) is None
+
+
+def test_protocol_bars_draw_the_interval_as_whiskers():
+    drawn = figures.protocol_bars([("a", "grouped", 0.8, 0.7, 0.85), ("b", "grouped", 0.6, None, None)]).data
+    assert [bar.name for bar in drawn] == ["scans never seen"]
+    assert list(drawn[0].error_y.array) == pytest.approx([0.05, 0.0])
+    assert list(drawn[0].error_y.arrayminus) == pytest.approx([0.1, 0.0])
+    assert list(drawn[0].customdata) == ["70.0 to 85.0 %", "–"]
+
+
+def test_report_with_intervals_puts_them_in_brackets():
+    rates = {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "roc_auc": None}
+    found = {"n": 4, "per_label": {"Cyst": {**rates, "support": 4}}, "macro": rates, "weighted": rates}
+    table = figures.report_with_intervals(found, {"per_label.Cyst.recall": [0.1, 0.6]})
+    assert table.loc["Cyst"].tolist() == ["50.0", "25.0 (10–60)", "33.3", "–", 4]
+    assert table.loc["macro average", "Slices"] == 4
 
 
 def measurements(n_epochs):

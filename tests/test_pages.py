@@ -97,9 +97,17 @@ def test_uploads_good_and_bad_together(monkeypatch, tiny_checkpoint):
 
 def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, published, small_dataset):
     app = opened("pages/2_Evaluation.py", monkeypatch)
-    for view in ("One model", "Beside the paper", "Your folder"):
+    for view in ("Beside the paper", "One model"):
         app.segmented_control(key="evaluation_view").set_value(view).run()
         assert not app.exception
+    for panel in ("Curves", "Calibration", "Abstaining", "Worst errors", "Series", "Training", "Model card"):
+        app.segmented_control(key="evaluation_panel").set_value(panel).run()
+        assert not app.exception, panel
+        if panel in ("Curves", "Calibration", "Abstaining", "Worst errors", "Series"):
+            app.segmented_control(key="evaluation_measured").set_value("random").run()
+            assert "These figures measure memory" in texts(app.warning)
+    app.segmented_control(key="evaluation_view").set_value("Your folder").run()
+    assert not app.exception
     app.text_input(key="evaluation_folder").set_value(str(small_dataset))
     app.button[0].click().run()
     assert not app.exception

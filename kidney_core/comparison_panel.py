@@ -1,0 +1,97 @@
+"""Any number of models side by side: one figure with its intervals, both protocols, and paired differences."""
+
+import pandas as pd
+import streamlit as st
+
+from kidney_core import figures, ui
+from kidney_core.checkpoint import Checkpoint
+from kidney_core.errors import KidneyError
+from kidney_core.splits import MEASURED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
+
+OVERALL = {
+    "Accuracy": "accuracy",
+    "Balanced accuracy": "balanced_accuracy",
+    "Macro F1": "macro.f1",
+    "Weighted F1": "weighted.f1",
+}
+
+
+def draw(chosen: list[Checkpoint]) -> None:
+    """Draw the comparison of the chosen checkpoints."""
+    from kidney_core import intervals
+
+    labels = sorted(set.intersection(*(set(checkpoint.labels) for checkpoint in chosen)))
+    offered = OVERALL | {f"Recall of {label}": f"per_label.{label}.recall" for label in labels}
+    title = st.selectbox("Compare by", list(offered), key="evaluation_measure")
+    name = offered[title]
+    bars, rows = [], []
+    for checkpoint in chosen:
+        for protocol in MEASURED:
+            found = checkpoint.figures(protocol)
+            if not found:
+                continue
+            low, high = checkpoint.intervals(protocol).get(name, (None, None))
+            value = intervals.figure(found, name)
+            bars.append((checkpoint.name, protocol, value, low, high))
+            row = {"Checkpoint": checkpoint.name, "Protocol": PROTOCOL_NAMES[protocol], title: value}
+            row["95 % interval"] = figures.percent_range(low, high)
+            row |= {other: intervals.figure(found, key) for other, key in OVERALL.items() if other != title}
+            rows.append(row)
+    st.plotly_chart(figures.protocol_bars(bars, title=title.lower()), config={"displayModeBar": False})
+    shown = pd.DataFrame(rows).sort_values(title, ascending=False)
+    numbers = {
+        column: st.column_config.NumberColumn(format="percent")
+        for column in shown.columns
+        if column not in ("Checkpoint", "Protocol", "95 % interval")
+    }
+    st.dataframe(shown, hide_index=True, column_config=numbers, key="evaluation_comparison")
+    st.download_button("Download the comparison (CSV)", ui.csv_bytes(shown), "comparison.csv", "text/csv")
+    st.caption(
+        "How to read this. Grey is the paper's protocol, which measures memory of scans; colour is what a new patient can expect. "
+        "The whiskers are 95 % intervals by resampling whole series: where one split tests a handful of scans per class, they are wide, "
+        "and a difference inside them is no difference."
+    )
+    if len(chosen) > 1:
+        _differences(chosen, title, name)
+
+
+def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
+    st.markdown(f"#### Differences in {title.lower()}")
+    measured = [protocol for protocol in reversed(MEASURED) if sum(bool(item.figures(protocol)) for item in chosen) > 1]
+    if not measured:
+        st.info("No two of these checkpoints were measured under the same protocol.")
+        return
+    protocol = st.segmented_control(
+        "Measured on",
+        measured,
+        default=measured[0],
+        required=True,
+        format_func=PROTOCOL_TITLES.get,
+        key="evaluation_pairs",
+    )
+    try:
+        found = ui.compared([item for item in chosen if item.figures(protocol)], protocol, name)
+    except KidneyError as error:
+        st.info(str(error))
+        return
+    rows = [
+        {
+            "First": each.first,
+            "Second": each.second,
+            "First minus second": each.difference.value,
+            "95 % interval": figures.percent_range(each.difference.low, each.difference.high, signed=True),
+            "p, over series": each.p_series,
+            "p, corrected": each.p_corrected,
+            "p, over slices (optimistic)": each.p_slices,
+        }
+        for each in found
+    ]
+    columns = {"First minus second": st.column_config.NumberColumn(format="percent")}
+    columns |= {key: st.column_config.NumberColumn(format="%.3f") for key in rows[0] if key.startswith("p,")}
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns, key="evaluation_differences")
+    st.caption(
+        "How to read this. Two models answered the same slices. p over series: how often swapping their answers on whole scans at random "
+        "gives a difference as large; corrected for the number of pairs (Holm). McNemar's test over slices takes every slice for "
+        "an independent witness, which slices of one scan are not."
+        + (" On a random split, these compare memories." if protocol == RANDOM else "")
+    )

@@ -1,0 +1,102 @@
+"""Curves of a prediction table as Plotly figures: ROC, precision and recall, reliability, risk and coverage."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
+
+from kidney_core import evaluation
+from kidney_core.calibration import Reliability, RiskCoverage
+from kidney_core.figures import plain
+from kidney_core.labels import color_of
+
+_MAX_POINTS = 400
+
+
+def one_vs_rest(predictions: pd.DataFrame) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """(label, (N,) is it, (N,) its probability) for each label that has slices and is not alone."""
+    labels = evaluation.labels_of(predictions)
+    probabilities = evaluation.probabilities_of(predictions)
+    truth = [(predictions["label"] == label).to_numpy() for label in labels]
+    return [
+        (label, truth[i], probabilities[:, i]) for i, label in enumerate(labels) if 0 < truth[i].sum() < len(truth[i])
+    ]
+
+
+def roc_figure(predictions: pd.DataFrame) -> go.Figure:
+    """One-vs-rest ROC curves with their areas; the diagonal is guessing."""
+    figure = go.Figure()
+    labels = evaluation.labels_of(predictions)
+    for label, truth, score in one_vs_rest(predictions):
+        false_positive, true_positive, _ = roc_curve(truth, score)
+        name = f"{label} (area {auc(false_positive, true_positive):.3f})"
+        _add_curve(figure, false_positive, true_positive, name, color_of(label, labels))
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "#999999"}, showlegend=False)
+    return _unit_square(figure, "false positive rate", "recall (true positive rate)")
+
+
+def precision_recall_figure(predictions: pd.DataFrame) -> go.Figure:
+    """One-vs-rest precision over recall with average precision; a dotted line is the share of the class."""
+    figure = go.Figure()
+    labels = evaluation.labels_of(predictions)
+    for label, truth, score in one_vs_rest(predictions):
+        precision, recall, _ = precision_recall_curve(truth, score)
+        color = color_of(label, labels)
+        name = f"{label} (average {average_precision_score(truth, score):.3f})"
+        _add_curve(figure, recall[::-1], precision[::-1], name, color)
+        figure.add_hline(y=float(truth.mean()), line={"dash": "dot", "color": color, "width": 1})
+    return _unit_square(figure, "recall", "precision")
+
+
+def reliability_figure(found: dict[str, Reliability]) -> go.Figure:
+    """Share right over confidence, before and after calibration; the diagonal is honest."""
+    figure = go.Figure()
+    for (name, shown), color in zip(found.items(), ("#999999", "#0072B2"), strict=False):
+        kept = shown.count > 0
+        figure.add_scatter(
+            x=shown.confidence[kept],
+            y=shown.accuracy[kept],
+            name=f"{name} (ECE {100 * shown.error:.1f} %)",
+            mode="lines+markers",
+            line_color=color,
+            marker_size=4 + 14 * np.sqrt(shown.count[kept] / max(shown.count.max(), 1)),
+            customdata=shown.count[kept],
+            hovertemplate="confidence %{x:.0%}, right %{y:.0%}, %{customdata:,} slices<extra></extra>",
+        )
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "#999999"}, showlegend=False)
+    return _unit_square(figure, "confidence", "share right")
+
+
+def risk_coverage_figure(found: RiskCoverage, threshold: float) -> go.Figure:
+    """Errors among the answers over the share that is answered, with the chosen threshold marked."""
+    figure = go.Figure()
+    step = max(1, len(found.coverage) // _MAX_POINTS)
+    figure.add_scatter(
+        x=found.coverage[::step],
+        y=found.risk[::step],
+        customdata=found.threshold[::step],
+        mode="lines",
+        line_color="#0072B2",
+        hovertemplate="answers %{x:.0%}, of them wrong %{y:.1%}, threshold %{customdata:.2f}<extra></extra>",
+        showlegend=False,
+    )
+    coverage, risk = found.at(threshold)
+    figure.add_scatter(
+        x=[coverage], y=[risk], mode="markers", marker={"size": 13, "color": "#D55E00"}, name="chosen", showlegend=False
+    )
+    figure.update_xaxes(title="share of slices answered", range=[0, 1.02], tickformat=".0%")
+    figure.update_yaxes(title="share of answers wrong", rangemode="tozero", tickformat=".0%")
+    return plain(figure, height=340)
+
+
+def _add_curve(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: str) -> None:
+    """A curve of at most 400 points, the ends included."""
+    kept = np.unique(np.linspace(0, len(x) - 1, _MAX_POINTS).astype(int)) if len(x) > _MAX_POINTS else slice(None)
+    figure.add_scatter(x=x[kept], y=y[kept], mode="lines", name=name, line={"color": color, "width": 2})
+
+
+def _unit_square(figure: go.Figure, x_title: str, y_title: str) -> go.Figure:
+    figure.update_xaxes(title=x_title, range=[0, 1.01])
+    figure.update_yaxes(title=y_title, range=[0, 1.01])
+    figure.update_layout(legend={"orientation": "h", "y": -0.25, "x": 0})
+    return plain(figure, height=400)
