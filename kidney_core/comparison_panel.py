@@ -80,14 +80,13 @@ def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
             "Second": each.second,
             "First minus second": each.difference.value,
             "95 % interval": figures.percent_range(each.difference.low, each.difference.high, signed=True),
-            "p, over series": each.p_series,
-            "p, corrected": each.p_corrected,
-            "p, over slices (optimistic)": each.p_slices,
+            "p, over series": figures.p_value(each.p_series),
+            "p, corrected": figures.p_value(each.p_corrected),
+            "p, over slices (optimistic)": figures.p_value(each.p_slices),
         }
         for each in found
     ]
     columns = {"First minus second": st.column_config.NumberColumn(format="percent")}
-    columns |= {key: st.column_config.NumberColumn(format="%.3f") for key in rows[0] if key.startswith("p,")}
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns, key="evaluation_differences")
     st.caption(
         "How to read this. Two models answered the same slices. p over series: how often swapping their answers on whole scans at random "

@@ -34,13 +34,19 @@ def percent_range(low: float | None, high: float | None, *, signed: bool = False
     return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f} %"
 
 
+def p_value(p: float) -> str:
+    """0.0312 -> "0.031"; below a thousandth "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def report_with_intervals(found: dict[str, Any], intervals: dict[str, list[float | None]]) -> pd.DataFrame:
     """The classification report as text, each rate with its 95 % interval in brackets."""
 
     def cell(name: str, value: float | None) -> str:
         low, high = intervals.get(name, (None, None))
         text = "–" if value is None else f"{100 * value:.1f}"
-        return text if low is None else f"{text} ({100 * low:.0f}–{100 * high:.0f})"
+        # Word joiners: a narrow column breaks before the bracket, not inside it.
+        return text if low is None else f"{text} ({100 * low:.0f}\u2060–\u2060{100 * high:.0f})"
 
     rates = {"precision": "Precision %", "recall": "Recall %", "f1": "F1 %", "roc_auc": "ROC AUC %"}
     rows = {label: ("per_label." + label, values) for label, values in found["per_label"].items()}
@@ -149,6 +155,7 @@ def protocol_bars(
                 "arrayminus": [0 if low is None else value - low for _, _, value, low, _ in own],
                 "thickness": 1.5,
                 "width": 5,
+                "color": "#7A8A90",  # seen on both a light and a dark page
             },
             customdata=[percent_range(low, high) for *_, low, high in own],
             hovertemplate="%{x}, " + PROTOCOL_NAMES[protocol] + ": %{y:.1%} (%{customdata})<extra></extra>",

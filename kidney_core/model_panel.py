@@ -136,7 +136,11 @@ def _slices_behind(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str) -> N
     shown = rows[["path", "label", "predicted"]].assign(confidence=evaluation.probabilities_of(rows).max(axis=1))
     if "series" in rows:
         shown.insert(1, "series", rows["series"])
-    shown = shown.sort_values("confidence", ascending=False)
+        # The surest slice of each scan first: its neighbours look the same.
+        shown["nth"] = shown.groupby("series")["confidence"].rank(method="first", ascending=False)
+        shown = shown.sort_values(["nth", "confidence"], ascending=[True, False]).drop(columns="nth")
+    else:
+        shown = shown.sort_values("confidence", ascending=False)
     percent = {"confidence": st.column_config.NumberColumn(format="percent")}
     st.dataframe(
         shown, hide_index=True, column_config=percent, height="auto" if len(shown) < 8 else 240, key=f"{key}_table"

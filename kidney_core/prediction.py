@@ -12,6 +12,7 @@ from kidney_core import checkpoint as checkpoints
 from kidney_core.dataset import Dataset
 from kidney_core.errors import DatasetError
 from kidney_core.pixel_cache import dataset_pixels
+from kidney_core.series import group_series
 
 _BATCH = 64
 
@@ -56,5 +57,5 @@ def predict_dataset(
     pixels = dataset_pixels(dataset, checkpoint.size_px)
     probabilities = predict_probabilities(model, pixels, progress=progress)
     calibrated = calibration.calibrate(probabilities, checkpoint.temperature)
-    rows = dataset.table[[column for column in ("path", "label", "series") if column in dataset.table]]
+    rows = dataset.table[["path", "label"]].assign(series=group_series(dataset), temperature=checkpoint.temperature)
     return evaluation.prediction_table(rows, calibrated, checkpoint.labels)

@@ -8,6 +8,7 @@ import streamlit as st
 from kidney_core import comparison_panel, figures, model_panel, paper, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import KidneyError
+from kidney_core.labels import LABELS
 from kidney_core.splits import MEASURED, PROTOCOL_NAMES
 
 ui.start_page(
@@ -51,10 +52,19 @@ def beside_paper(chosen: list[Checkpoint]) -> None:
 
 
 def on_folder(chosen: list[Checkpoint]) -> None:
-    st.markdown("Evaluate a checkpoint on any labelled folder of this machine: one folder of images per class.")
+    st.markdown(
+        "Evaluate a checkpoint on any labelled folder of this machine: one folder of images per class, some of the classes, "
+        "or one class alone."
+    )
     with st.form("evaluation_folder_form"):
         folder = st.text_input("Folder", placeholder="/data/ct-kidney", key="evaluation_folder")
         checkpoint = st.selectbox("Checkpoint", chosen, format_func=ui.describe, key="evaluation_folder_model")
+        label = st.selectbox(
+            "Labels",
+            [None, *LABELS],
+            format_func=lambda name: f"every image is {name}" if name else "the class folders' names",
+            key="evaluation_folder_label",
+        )
         asked = st.form_submit_button("Evaluate", type="primary")
     if asked:
         if not folder.strip():
@@ -63,7 +73,7 @@ def on_folder(chosen: list[Checkpoint]) -> None:
         from kidney_core import dataset, prediction
 
         try:
-            found = dataset.read_dataset(Path(folder.strip()), progress=ui.progress_bar("Reading images"))
+            found = dataset.read_dataset(Path(folder.strip()), label=label, progress=ui.progress_bar("Reading images"))
             table = prediction.predict_dataset(checkpoint, found, progress=ui.progress_bar("Predicting"))
         except KidneyError as error:
             st.error(str(error))
@@ -73,7 +83,7 @@ def on_folder(chosen: list[Checkpoint]) -> None:
         st.session_state["evaluation_result"] = (checkpoint.name, found.root.name, table, found.unreadable, seen)
     if "evaluation_result" not in st.session_state:
         return
-    from kidney_core import evaluation
+    from kidney_core import evaluation, intervals
 
     name, root, table, unreadable, seen = st.session_state["evaluation_result"]
     st.markdown(f"#### {name} on “{root}”")
@@ -86,7 +96,11 @@ def on_folder(chosen: list[Checkpoint]) -> None:
         with st.expander(f"{len(unreadable)} files could not be read"):
             st.dataframe(pd.DataFrame(unreadable, columns=["File", "Reason"]), hide_index=True)
     checkpoint = next((item for item in chosen if item.name == name), chosen[0])
-    behind = model_panel.show_figures(evaluation.figures(table), table, {}, key=f"{name}-folder")
+    found = evaluation.figures(table)
+    if (table["label"].nunique()) < len(evaluation.labels_of(table)):
+        st.caption("Only some of the classes are in this folder: averages are over those.")
+    ranges = {measure: [at.low, at.high] for measure, at in intervals.intervals(table).items()}
+    behind = model_panel.show_figures(found, table, ranges, key=f"{name}-folder")
     if behind is not None:
         model_panel.show_cell(checkpoint, behind, key=f"{name}-folder", where=root)
 

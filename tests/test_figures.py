@@ -34,11 +34,16 @@ def test_protocol_bars_draw_the_interval_as_whiskers():
     assert list(drawn[0].customdata) == ["70.0 to 85.0 %", "–"]
 
 
+def test_p_values_are_never_written_as_zero():
+    assert figures.p_value(0.0312) == "0.031"
+    assert figures.p_value(1e-9) == "< 0.001"
+
+
 def test_report_with_intervals_puts_them_in_brackets():
     rates = {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "roc_auc": None}
     found = {"n": 4, "per_label": {"Cyst": {**rates, "support": 4}}, "macro": rates, "weighted": rates}
     table = figures.report_with_intervals(found, {"per_label.Cyst.recall": [0.1, 0.6]})
-    assert table.loc["Cyst"].tolist() == ["50.0", "25.0 (10–60)", "33.3", "–", 4]
+    assert table.loc["Cyst"].tolist() == ["50.0", "25.0 (10\u2060–\u206060)", "33.3", "–", 4]
     assert table.loc["macro average", "Slices"] == 4
 
 
