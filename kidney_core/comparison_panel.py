@@ -45,7 +45,10 @@ def draw(chosen: list[Checkpoint]) -> None:
         if column not in ("Checkpoint", "Protocol", "95 % interval")
     }
     st.dataframe(shown, hide_index=True, column_config=numbers, key="evaluation_comparison")
-    st.download_button("Download the comparison (CSV)", ui.csv_bytes(shown), "comparison.csv", "text/csv")
+    table_button, export_button = st.columns(2)
+    table_button.download_button("Download the comparison (CSV)", ui.csv_bytes(shown), "comparison.csv", "text/csv")
+    with export_button:
+        _export(chosen)
     st.caption(
         "How to read this. Grey is the paper's protocol, which measures memory of scans; colour is what a new patient can expect. "
         "The whiskers are 95 % intervals by resampling whole series: where one split tests a handful of scans per class, they are wide, "
@@ -53,6 +56,24 @@ def draw(chosen: list[Checkpoint]) -> None:
     )
     if len(chosen) > 1:
         _differences(chosen, title, name)
+
+
+def _export(chosen: list[Checkpoint]) -> None:
+    """The zip is made when it is asked for: it takes some seconds."""
+
+    def make() -> bytes:
+        from kidney_core import export
+
+        return export.export_zip(chosen)
+
+    st.download_button(
+        "Export everything (ZIP)",
+        make,
+        "kidney-ct-report.zip",
+        "application/zip",
+        help="Predictions, figures (SVG), an HTML report, model cards, CLAIM checklists, and a manifest from which "
+        "`python -m kidney_core.report_check ZIP` recomputes every number.",
+    )
 
 
 def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:

@@ -35,8 +35,14 @@ def probabilities_of(predictions: pd.DataFrame) -> np.ndarray:
 
 
 def true_positions(predictions: pd.DataFrame) -> np.ndarray:
-    """(N,) position of each slice's true label among the model's labels."""
+    """(N,) position of each slice's true label among the model's labels.
+
+    Raises: ValueError for a label that the model does not know.
+    """
     position = {label: i for i, label in enumerate(labels_of(predictions))}
+    unknown = set(predictions["label"]) - set(position)
+    if unknown:
+        raise ValueError(f"label must be one of {tuple(position)}, got {sorted(unknown)[0]!r}")
     return predictions["label"].map(position).to_numpy(np.int64)
 
 

@@ -1,0 +1,187 @@
+"""A checkpoint's card in the form the field uses, and the CLAIM checklist filled with what is known.
+
+Sources: Mitchell et al. 2019, Model Cards for Model Reporting, arXiv:1810.03993; Tejani et al. 2024,
+Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 Update, Radiology: AI 6:e240300
+(the items are paraphrased).
+"""
+
+from typing import Any
+
+from kidney_core.checkpoint import Checkpoint
+from kidney_core.figures import model_name, percent, percent_range
+from kidney_core.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_TITLES, RANDOM
+
+DATA_SOURCE = "CT KIDNEY DATASET: Normal-Cyst-Tumor and Stone (Islam et al., Scientific Reports 12:11440, 2022), hospitals of Dhaka"
+UNKNOWN = "Not known: the dataset does not say."
+
+
+def markdown(checkpoint: Checkpoint) -> str:
+    """The model card as Markdown."""
+    card = checkpoint.card
+    training, data = card["training"], card["data"]
+    lines = [
+        f"# Model card: {checkpoint.name}",
+        "",
+        "## Model details",
+        "",
+        f"- Architecture: {model_name(card['architecture'])} (timm `{card['architecture']}`), one slice of "
+        f"{checkpoint.size_px} × {checkpoint.size_px} px in, {len(checkpoint.labels)} labels out: {', '.join(checkpoint.labels)}",
+        f"- Starting weights: {training.get('init', 'unknown')}; what was trained: {training.get('trainable', 'unknown')}",
+        f"- Probabilities are calibrated by a temperature of {checkpoint.temperature:.3g}, fitted on validation slices",
+        f"- Made {card.get('created', 'at an unknown date')} with {_software(card)}",
+        f"- Command: `{card['command']}`",
+        "",
+        "## Intended use",
+        "",
+        card["intended_use"],
+        "",
+        "## Training and evaluation data",
+        "",
+        f"- {data.get('name', 'unknown')}: {data.get('n_slices', 0):,} slices in {data.get('n_series', 0):,} series, "
+        + ", ".join(f"{count:,} {label}" for label, count in data.get("counts", {}).items()),
+        f"- Series per class: {', '.join(f'{n} {label}' for label, n in data.get('series_per_label', {}).items())}",
+        f"- Simulated slices added to training: {data.get('extra_training_slices', 0):,}",
+        f"- Fingerprint: `{data.get('fingerprint', 'unknown')}`",
+        "",
+        "## Metrics, per class and under both protocols",
+        "",
+    ]
+    for protocol in reversed(MEASURED):
+        if checkpoint.figures(protocol):
+            lines += _metrics(checkpoint, protocol)
+    lines += ["## Limits and caveats", "", *(f"- {limit}" for limit in card["limits"]), ""]
+    return "\n".join(lines)
+
+
+def _software(card: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in card.get("software", {}).items()) or "unknown software"
+
+
+def _metrics(checkpoint: Checkpoint, protocol: str) -> list[str]:
+    found, ranges = checkpoint.figures(protocol), checkpoint.intervals(protocol)
+    leak = checkpoint.card["split"].get(protocol, {}).get("shared_series_fraction", 0.0)
+
+    def cell(name: str, value: float | None) -> str:
+        interval = percent_range(*ranges[name]) if name in ranges else "–"
+        return f"{percent(value)} ({interval})"
+
+    lines = [
+        f"### {PROTOCOL_TITLES[protocol].capitalize()}",
+        "",
+        f"{found['n']:,} test slices; {percent(leak, 0)} of them have other slices of the same scan in training. In brackets, "
+        "95 % intervals by bootstrap over series.",
+        "",
+        f"Accuracy {cell('accuracy', found['accuracy'])}, balanced accuracy {cell('balanced_accuracy', found['balanced_accuracy'])}.",
+        "",
+        "| class | slices | precision | recall | F1 | ROC AUC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for label, values in found["per_label"].items():
+        cells = [cell(f"per_label.{label}.{name}", values[name]) for name in ("precision", "recall", "f1", "roc_auc")]
+        lines.append(f"| {label} | {values['support']:,} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def claim_checklist(checkpoint: Checkpoint) -> str:
+    """The 44 items of CLAIM 2024 with what is known of this checkpoint, as Markdown."""
+    card = checkpoint.card
+    training, data, name = card["training"], card["data"], model_name(card["architecture"])
+    honest = checkpoint.honest
+    figures = checkpoint.honest_figures()
+    result = (
+        f"{PROTOCOL_TITLES[honest]}: accuracy {percent(figures['accuracy'])}, balanced {percent(figures['balanced_accuracy'])}"
+        if figures
+        else "No figure on scans never seen was measured."
+    )
+    leak = card["split"].get(RANDOM, {}).get("shared_series_fraction")
+    items = [
+        ("Title", "AI methodology and its category", f"Deep learning: {name}, a convolutional or transformer network"),
+        ("Abstract", "Summary of design, methods, results, conclusions", result),
+        ("Introduction", "Background, intended use and role", card["intended_use"]),
+        (
+            "Introduction",
+            "Aims and hypotheses",
+            "Classify a CT slice of the kidney region; measure it on scans never seen",
+        ),
+        ("Study design", "Prospective or retrospective", "Retrospective"),
+        ("Study design", "Goal", "Model creation and honest evaluation; no clinical claim"),
+        ("Data", "Sources", f"{DATA_SOURCE}; folder “{data.get('name', 'unknown')}”"),
+        ("Data", "Inclusion and exclusion", "Every readable image of the folder; patients' criteria: " + UNKNOWN),
+        ("Data", "Preprocessing", f"Grey, padded to a square of {checkpoint.size_px} px, ImageNet mean and deviation"),
+        ("Data", "Selection of subsets", "None within the folder"),
+        ("Data", "De-identification", "By the dataset's authors; the images carry no patient data"),
+        ("Data", "Missing data", "Unreadable files are listed and left out"),
+        ("Data", "Acquisition protocol", UNKNOWN + " Axial and coronal, with and without contrast agent"),
+        (
+            "Reference standard",
+            "How it was obtained",
+            "Class folders by the dataset's authors, from radiology diagnoses",
+        ),
+        ("Reference standard", "Rationale", UNKNOWN),
+        ("Reference standard", "Source of annotations", "The dataset's authors (a radiologist, a technologist)"),
+        ("Reference standard", "Annotation of the test set", "As the training set: it is the same source"),
+        ("Reference standard", "Inter- and intrarater variability", UNKNOWN),
+        (
+            "Partitions",
+            "Assignment",
+            f"Seed {training.get('seed', 'unknown')}, stratified by class; by series under “grouped”",
+        ),
+        (
+            "Partitions",
+            "Level of disjointness",
+            "Series (inferred from near-duplicates, patients are not known)"
+            + (
+                f"; under the random split {percent(leak, 0)} of test slices share a series" if leak is not None else ""
+            ),
+        ),
+        ("Partitions", "Intended sample size", "All there is; intervals say what it bears"),
+        ("Model", "Description", f"timm {card['architecture']}, {len(checkpoint.labels)} outputs"),
+        ("Model", "Software", _software(card)),
+        ("Model", "Initialisation", str(training.get("init", "unknown"))),
+        ("Training", "Approach", f"`{card['command']}`"),
+        (
+            "Training",
+            "Selection of the final model",
+            "Lowest validation loss, or the last epoch where there is no validation part",
+        ),
+        ("Training", "Ensembling", "None"),
+        ("Evaluation", "Metrics", "Accuracy, balanced accuracy, precision, recall, F1, ROC AUC, calibration error"),
+        (
+            "Evaluation",
+            "Uncertainty and significance",
+            "Bootstrap and swap tests over series, corrected by Holm's method",
+        ),
+        (
+            "Evaluation",
+            "Robustness",
+            "Not done" if honest != CROSS_VALIDATED else "Cross-validation over grouped folds",
+        ),
+        ("Evaluation", "Explainability", "Grad-CAM on the last feature maps"),
+        ("Evaluation", "Internal data", result),
+        ("Evaluation", "External data", "Not on this card; the Evaluation page takes any labelled folder"),
+        ("Evaluation", "Trial registration", "Not a trial"),
+        (
+            "Results",
+            "Numbers included and excluded",
+            f"{data.get('n_slices', 0):,} slices, {data.get('n_series', 0)} series; patients: {UNKNOWN}",
+        ),
+        ("Results", "Demographics by partition", UNKNOWN),
+        ("Results", "Performance with uncertainty", "See the model card"),
+        ("Results", "Diagnostic performance with precision", "See the model card, per class"),
+        ("Results", "Failure analysis", "The Evaluation page shows the worst errors with their evidence"),
+        ("Discussion", "Limits", "; ".join(card["limits"])),
+        ("Discussion", "Implications for practice", "None claimed: research and teaching, not a medical device"),
+        ("Other", "Protocol", "The command and the split on the card reproduce it"),
+        ("Other", "Availability", "Software and weights are open; the data are offered by their authors"),
+        ("Other", "Funding", "Not stated"),
+    ]
+    lines = [
+        f"# CLAIM 2024 checklist: {checkpoint.name}",
+        "",
+        "| # | section | item | what is known |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {i} | {section} | {item} | {known} |" for i, (section, item, known) in enumerate(items, start=1)]
+    if honest == GROUPED:
+        lines += ["", "One grouped split: cross-validation would say more."]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,80 @@
+"""Figures for print, as SVG: confusion matrix, ROC curves, reliability. Drawn without a display, by any thread."""
+
+import io
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from sklearn.metrics import auc, roc_curve
+
+from kidney_core import calibration, evaluation
+from kidney_core.curve_figures import one_vs_rest
+from kidney_core.labels import color_of
+
+
+def confusion_svg(predictions: pd.DataFrame, title: str) -> str:
+    """Rows true, columns predicted; counts, and shares of the row as shades."""
+    labels = evaluation.labels_of(predictions)
+    counts = evaluation.confusion_matrix(predictions["label"].to_numpy(), predictions["predicted"].to_numpy(), labels)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(4.6, 4.2))
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row in range(len(labels)):
+        for column in range(len(labels)):
+            text = f"{counts[row, column]:,}\n{100 * share[row, column]:.0f} %"
+            color = "white" if share[row, column] > 0.55 else "black"
+            axes.text(column, row, text, ha="center", va="center", color=color)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    return _svg(figure)
+
+
+def roc_svg(predictions: pd.DataFrame, title: str) -> str:
+    """One-vs-rest ROC curves with their areas."""
+    figure = Figure(figsize=(4.6, 4.2))
+    axes = figure.subplots()
+    for label, truth, score in one_vs_rest(predictions):
+        false_positive, true_positive, _ = roc_curve(truth, score)
+        color = color_of(label, evaluation.labels_of(predictions))
+        axes.plot(
+            false_positive, true_positive, color=color, label=f"{label} ({auc(false_positive, true_positive):.3f})"
+        )
+    axes.plot([0, 1], [0, 1], ":", color="#999999")
+    axes.set(xlabel="false positive rate", ylabel="recall", title=title)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def reliability_svg(predictions: pd.DataFrame, title: str) -> str:
+    """Share right over confidence, with the expected calibration error."""
+    found = calibration.reliability(evaluation.probabilities_of(predictions), evaluation.true_positions(predictions))
+    kept = found.count > 0
+    figure = Figure(figsize=(4.6, 4.2))
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], ":", color="#999999")
+    axes.plot(found.confidence[kept], found.accuracy[kept], "o-", color="#0072B2")
+    axes.set(
+        xlabel="confidence",
+        ylabel="share right",
+        title=f"{title}\nECE {100 * found.error:.1f} %",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
+    return _svg(figure)
+
+
+FIGURES = {"confusion": confusion_svg, "roc": roc_svg, "reliability": reliability_svg}
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.set_layout_engine("tight")
+    # No date and a fixed salt: the same numbers give the same file.
+    with rc_context({"svg.hashsalt": "kidney-ct", "svg.fonttype": "none"}):
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    return buffer.getvalue()

@@ -1,0 +1,135 @@
+"""The export: a stranger recomputes every number, and a changed one is found."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from kidney_core import export, model_card, report_check
+from kidney_core.errors import CheckpointError
+from tests.conftest import ROOT
+from tests.test_diagnosis import made_checkpoint
+
+
+@pytest.fixture
+def exported(published, tmp_path):
+    path = tmp_path / "report.zip"
+    path.write_bytes(export.export_zip([published]))
+    return path
+
+
+def rewritten(path, name, change):
+    """The zip with one of its files changed."""
+    with zipfile.ZipFile(path) as archive:
+        content = {entry: archive.read(entry) for entry in archive.namelist()}
+    content[name] = change(content[name])
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, body in content.items():
+            archive.writestr(entry, body)
+    return path
+
+
+def test_a_stranger_recomputes_every_number(exported):
+    done = subprocess.run(
+        [sys.executable, "-m", "kidney_core.report_check", str(exported)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    compared = int(re.search(r"([\d,]+) numbers and files compared: all agree", done.stdout)[1].replace(",", ""))
+    assert compared > 200
+
+
+def test_the_zip_holds_what_its_description_says(exported):
+    with zipfile.ZipFile(exported) as archive:
+        names = set(archive.namelist())
+        report = archive.read("report.html").decode()
+        manifest = json.loads(archive.read("manifest.json"))
+    for protocol in ("grouped", "random"):
+        assert f"tiny/predictions-{protocol}.csv" in names
+        assert {f"tiny/figures/{protocol}-{what}.svg" for what in ("confusion", "roc", "reliability")} <= names
+    assert {"tiny/card.json", "tiny/model-card.md", "tiny/claim-2024.md", "comparison.csv"} <= names
+    assert set(manifest["files"]) == names - {"manifest.json"}
+    assert report.count("<svg") == 6
+    assert "Not a medical device" in report
+    assert not re.search(r"(src|href)=.?https?:", report)  # opens without a network
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("comparison.csv", lambda body: body + b"x", "the file comparison.csv is missing or was changed"),
+        (
+            "manifest.json",
+            lambda body: re.sub(rb'"accuracy": 0\.\d+', b'"accuracy": 0.999', body, count=1),
+            r"figures, accuracy: stated 0\.999, recomputed",
+        ),
+        ("manifest.json", lambda body: re.sub(rb'"n": \d+', b'"n": 7', body, count=1), "figures, n: stated 7"),
+    ],
+)
+def test_a_changed_file_or_number_is_named(exported, capsys, name, change, message):
+    assert report_check.main([str(rewritten(exported, name, change))]) == 1
+    assert re.search(message, capsys.readouterr().out)
+
+
+def test_predictions_that_were_exchanged_are_found_even_with_a_matching_digest(exported, capsys):
+    """Whoever forges the digest as well is caught by the numbers."""
+    import hashlib
+
+    def swap(body):
+        return body.replace(b",Cyst,", b",Stone,", 2)
+
+    rewritten(exported, "tiny/predictions-grouped.csv", swap)
+    with zipfile.ZipFile(exported) as archive:
+        digest = hashlib.sha256(archive.read("tiny/predictions-grouped.csv")).hexdigest()
+
+    def forge(body):
+        manifest = json.loads(body)
+        manifest["files"]["tiny/predictions-grouped.csv"] = digest
+        return json.dumps(manifest).encode()
+
+    assert report_check.main([str(rewritten(exported, "manifest.json", forge))]) == 1
+    printed = capsys.readouterr().out
+    assert "recomputed" in printed
+    assert "was changed" not in printed
+
+
+def test_report_check__error_not_an_export(tmp_path, capsys):
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"not a zip")
+    assert report_check.main([str(path)]) == 2
+    assert "is not a readable export" in capsys.readouterr().err
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", "{}")
+    assert report_check.main([str(path)]) == 2
+
+
+def test_export__error_checkpoint_without_predictions(tmp_path):
+    with pytest.raises(CheckpointError, match="has stored predictions to export"):
+        export.export_zip([made_checkpoint(tmp_path)])
+
+
+def test_the_same_checkpoint_gives_the_same_files(published):
+    def digests():
+        with zipfile.ZipFile(io.BytesIO(export.export_zip([published]))) as archive:
+            files = json.loads(archive.read("manifest.json"))["files"]
+        return {name: digest for name, digest in files.items() if name != "report.html"}  # which says when it was made
+
+    assert digests() == digests()
+
+
+def test_the_model_card_gives_every_class_under_both_protocols_with_intervals(published):
+    text = model_card.markdown(published)
+    for protocol in ("Grouped split (scans never seen)", "Random split (the paper's protocol)"):
+        assert protocol in text
+    assert text.count("| Stone |") == 2
+    assert re.search(r"Accuracy \d+\.\d % \(\d+\.\d to \d+\.\d %\)", text)
+    assert "100 % of them have other slices of the same scan in training" in text
+
+
+def test_the_claim_checklist_has_its_44_items(published):
+    lines = [line for line in model_card.claim_checklist(published).splitlines() if re.match(r"\| \d+ \|", line)]
+    assert len(lines) == 44
+    assert all(len(line.split("|")) == 6 for line in lines)
