@@ -23,7 +23,7 @@ from jinja2 import Environment
 from kidney_core import __version__, evaluation, intervals, model_card, print_figures
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import CheckpointError
-from kidney_core.figures import percent, report_with_intervals
+from kidney_core.figures import percent, percent_range, report_with_intervals
 from kidney_core.files import read_table
 from kidney_core.splits import MEASURED, PROTOCOL_NAMES, PROTOCOL_TITLES
 
@@ -137,12 +137,23 @@ def _add_checkpoint(
     return {"name": name, "command": checkpoint.card["command"], "limits": checkpoint.card["limits"], "measured": shown}
 
 
+def _readable(comparison: pd.DataFrame) -> pd.DataFrame:
+    """The comparison with each interval in brackets behind its figure."""
+    shown = comparison[["checkpoint", "protocol", "slices"]].copy()
+    for name, title in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy")):
+        ranges = zip(comparison[f"{name}_low"], comparison[f"{name}_high"], strict=True)
+        shown[title] = [
+            f"{percent(value)} ({percent_range(*ends)})" for value, ends in zip(comparison[name], ranges, strict=True)
+        ]
+    return shown
+
+
 def _report(created: str, parts: list[dict], comparison: pd.DataFrame) -> str:
     template = Environment(autoescape=True).from_string(_TEMPLATE)
     return template.render(
         notice="For research and teaching. Not a medical device: not for diagnosis or treatment of patients.",
         created=created,
         version=__version__,
-        comparison=comparison.to_html(index=False, float_format=lambda value: f"{value:.3f}"),
+        comparison=_readable(comparison).to_html(index=False),
         parts=parts,
     )

@@ -1,6 +1,7 @@
 """A user in a real browser: sample, upload, heat map, evaluation, training that survives the app."""
 
 import io
+import re
 import time
 import urllib.parse
 
@@ -10,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path, running_app, settled
-from kidney_core import jobs, run_lock, runs
+from kidney_core import jobs, report_check, run_lock, runs
 from tests.conftest import write_series_dataset
 
 pytestmark = pytest.mark.browser
@@ -94,7 +95,7 @@ def test_a_researcher_sees_both_protocols(page, published):
         expect(page.get_by_text("Grouped split (scans never seen)")).to_be_visible()
         expect(page.get_by_text("Random split (the paper's protocol)")).to_be_visible()
         expect(
-            page.get_by_text("100 % of the test slices have other slices of the same scan in training.")
+            page.get_by_text("100 % of the test slices have other slices of the same scan in training")
         ).to_be_visible()
         assert page.outside == []
 
@@ -132,3 +133,32 @@ def test_a_job_started_on_the_page_survives_the_app_and_is_found_again(page, tmp
         expect(page.locator("canvas").first).to_be_visible()
     assert jobs.queue_place(made[0]) is None
     assert page.outside == []
+
+
+def test_a_researcher_opens_a_cell_and_exports_a_report_that_a_stranger_can_check(page, published, tmp_path):
+    with running_app() as (address, _):
+        page.goto(f"{address}/Evaluation")
+        settled(page)
+        with page.expect_download() as downloaded:
+            page.get_by_role("button", name="Export everything (ZIP)").click()
+        path = tmp_path / "report.zip"
+        downloaded.value.save_as(path)
+        assert report_check.main([str(path)]) == 0
+
+        page.get_by_text("One model", exact=True).click()
+        matrix = page.locator("canvas").first
+        matrix.wait_for()
+        settled(page)
+        matrix.scroll_into_view_if_needed()
+        page.wait_for_timeout(1000)
+        box = matrix.bounding_box()
+        # The cell in the upper right corner: true Cyst, predicted Tumor
+        page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 0.12 * box["height"])
+        expect(
+            page.get_by_text(
+                re.compile(
+                    r"slices? of Cyst called Tumor \(scans never seen\)|No slice is in that cell \(scans never seen\)"
+                )
+            )
+        ).to_be_visible()
+        assert page.outside == []
