@@ -142,7 +142,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         (
             "Training",
             "Selection of the final model",
-            "Lowest validation loss, or the last epoch where there is no validation part",
+            "The lowest validation loss" if training.get("reported_epoch") == "best" else "The last epoch",
         ),
         ("Training", "Ensembling", "None"),
         ("Evaluation", "Metrics", "Accuracy, balanced accuracy, precision, recall, F1, ROC AUC, calibration error"),

@@ -68,13 +68,16 @@ def build_model(
         options["img_size"] = image_size_px
     try:
         model = timm.create_model(name, pretrained=False, **options)
+        _start_head(model)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ModelError(
             f"timm cannot build {architecture} for {image_size_px} px images ({error}). Choose another image size."
         ) from error
     if init == IMAGENET:
         try:
-            return timm.create_model(name, pretrained=True, **options)
+            model = timm.create_model(name, pretrained=True, **options)
+            _start_head(model)
+            return model
         except Exception as error:
             raise ModelError(
                 f"The ImageNet weights of {architecture} could not be downloaded ({type(error).__name__}). Without "
@@ -90,6 +93,19 @@ def classifier_prefix(model: nn.Module) -> str:
     """The parameter-name prefix of the head: "fc." or "classifier."."""
     names = model.pretrained_cfg["classifier"]
     return (names if isinstance(names, str) else names[0]) + "."
+
+
+def _start_head(model: nn.Module) -> None:
+    """Let a new head begin undecided: near-zero weights, so that every class is about as probable.
+
+    timm draws the head of MobileNet and EfficientNet for 1,000 classes; with 4 the same rule gives weights so large
+    that the first loss is about 10 instead of log 4 and its gradients disturb what was pretrained.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and f"{name}.".startswith(classifier_prefix(model)):
+            nn.init.trunc_normal_(module.weight, std=0.01)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def _load_initial_weights(model: nn.Module, path: Path, architecture: str) -> None:

@@ -96,6 +96,7 @@ def _recipe_fields(recipe: str) -> dict:
         chosen["learning_rate"] = _number("learning_rate", base.learning_rate, format="%.5f", step=1e-4)
         chosen["weight_decay"] = _number("weight_decay", base.weight_decay, format="%.3f", step=0.01)
         chosen["precision"] = _choice("precision", base.precision)
+        chosen["reported_epoch"] = _choice("reported_epoch", base.reported_epoch)
     chosen["extra_data"] = st.text_input(
         "Extra training data",
         key="training_extra_data",

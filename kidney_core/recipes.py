@@ -39,7 +39,12 @@ class TrainingConfig:
     protocol: str = _option("random", "random (the paper) or grouped (no scan on both sides)", ("random", "grouped"))
     test_fraction: float = _option(0.2, "share of the slices that is tested on", limits=(0.05, 0.5))
     validation_fraction: float = _option(
-        0.0, "share kept to choose the best epoch and calibrate; 0 watches the test part, as the paper", limits=(0, 0.4)
+        0.0,
+        "share kept to calibrate and to choose the best epoch; 0 watches the test part, as the paper",
+        limits=(0, 0.4),
+    )
+    reported_epoch: str = _option(
+        "last", "whose weights are reported: the last epoch's, or those of the lowest validation loss", ("last", "best")
     )
     n_folds: int = _option(0, "cross-validation: test a fold of this many; 0 for one split", limits=(0, 20))
     fold: int = _option(0, "which fold is tested, from 0", limits=(0, 19))
@@ -64,6 +69,11 @@ class TrainingConfig:
             raise RunError(
                 f"fold {self.fold} of {self.n_folds} folds is impossible: give 2 folds or more, numbered from 0."
             )
+        if self.reported_epoch == "best" and not self.validation_fraction:
+            raise RunError(
+                "reported_epoch “best” needs a validation part: choosing by the test part would make the test figure too "
+                "good. Give a validation_fraction, or report the last epoch."
+            )
         if self.test_fraction + self.validation_fraction > 0.8:
             raise RunError("Test and validation take more than 80 % of the slices. Lower one of the fractions.")
         if self.init == "scratch" and self.trainable != "all":
@@ -87,6 +97,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "augmentation": "strong",
         "protocol": "grouped",
         "validation_fraction": 0.1,
+        "reported_epoch": "best",
     },
 }
 RECIPE_DESCRIPTIONS = {

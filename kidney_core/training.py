@@ -221,9 +221,9 @@ class _Training:
             "images_per_s": round(position.n_seen / trained_s, 1),
             "duration_s": round(position.epoch_seconds + time.monotonic() - self.clock, 2),
         }
-        # Without a validation part the last epoch is reported, as in the paper: choosing by the test part
-        # would make the test figure too good.
-        if loss < position.best_loss or not self.config.validation_fraction:
+        # Without a validation part it is the last epoch, as in the paper: choosing by the test part would make the
+        # test figure too good.
+        if loss < position.best_loss or self.config.reported_epoch == "last":
             position.best_loss, position.best_epoch = loss, epoch + 1
             training_state.save_weights(self.run.folder / BEST_FILE, self.model)
         position.loss_sum, position.n_correct, position.n_seen, position.epoch_seconds = 0.0, 0, 0, 0.0

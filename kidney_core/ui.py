@@ -95,7 +95,7 @@ def _warm_up() -> threading.Thread:
 
     def load() -> None:
         time.sleep(SECONDS_BEFORE_WARM_UP)  # importing competes with the first page for the interpreter
-        from kidney_core import diagnosis, evaluation  # noqa: F401 - imported for their weight
+        from kidney_core import comparison, curve_figures, diagnosis  # noqa: F401 - imported for their weight
 
         # Streamlit collects garbage after each rerun; what torch made is taken out of its way.
         gc.collect()

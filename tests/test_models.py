@@ -1,5 +1,7 @@
 """Networks: starting weights, what is frozen, folded batch norms, and the explained layer."""
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -12,6 +14,13 @@ ARCHITECTURES = ("resnet18", "mobilenetv2_100", "efficientnet_b0")
 
 def probe(size_px=64, n=2):
     return torch.randn(n, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("architecture", ["mobilenetv2_100", "efficientnet_b0", "resnet18", "vit_tiny_patch16_224"])
+def test_a_new_head_begins_undecided(architecture):
+    model = models.build_model(architecture, 4, image_size_px=64).train()
+    loss = torch.nn.functional.cross_entropy(model(probe(64, 8)), torch.arange(8) % 4)
+    assert float(loss.detach()) == pytest.approx(math.log(4), abs=0.3)
 
 
 @pytest.mark.parametrize("architecture", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])

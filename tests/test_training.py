@@ -124,7 +124,14 @@ def test_a_cancel_file_stops_with_a_checkpoint(small_dataset):
 
 
 def test_grouped_training_with_validation_chooses_its_best_epoch_and_a_temperature(small_dataset):
-    run = tiny_run(small_dataset, n_epochs=4, protocol="grouped", validation_fraction=0.2, learning_rate=3e-3)
+    run = tiny_run(
+        small_dataset,
+        n_epochs=4,
+        protocol="grouped",
+        validation_fraction=0.2,
+        learning_rate=3e-3,
+        reported_epoch="best",
+    )
     training.train(run)
     losses = {row["epoch"]: row["validation_loss"] for row in run.epochs()}
     assert run.report()["best_epoch"] == min(losses, key=losses.get)

@@ -1,0 +1,113 @@
+"""The speed of evaluation: `python -m benchmarks.evaluation_speed FOLDER [CHECKPOINT]`.
+
+    intervals       2,000 bootstrap resamples of every figure of 12,446 predictions over 204 series
+    stored figures  10 checkpoints x 12,446 stored predictions: read, figures, curves, calibration, abstaining
+    images          1,000 images of FOLDER through a checkpoint, against the baseline
+
+The baseline of the images is what timm's validate.py does at batch 32 on a CPU: timm's ImageFolder
+dataset, its evaluation transform and loader with as many workers as cores, fp32, the same network.
+Both decode the files; ours is measured without its cache of decoded pixels, and with it.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import timm.data
+import torch
+
+from kidney_core import calibration, checkpoint, curve_figures, dataset, evaluation, intervals, prediction
+from kidney_core.files import read_table
+from kidney_core.labels import LABELS
+
+N_PREDICTIONS, N_SERIES, N_CHECKPOINTS, N_IMAGES, BATCH = 12_446, 204, 10, 1000, 32
+
+
+def made_predictions(seed: int) -> pd.DataFrame:
+    """Predictions of the public dataset's size; the slices of a series share most of their error."""
+    rng = np.random.default_rng(seed)
+    series = np.sort(rng.integers(0, N_SERIES, N_PREDICTIONS))
+    label = series % len(LABELS)
+    logits = rng.normal(0, 1, (N_SERIES, 4))[series] + rng.normal(0, 0.5, (N_PREDICTIONS, 4)) + 1.5 * np.eye(4)[label]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    names = [f"{LABELS[of]}/{LABELS[of]}- ({i}).jpg" for i, of in enumerate(label)]
+    rows = pd.DataFrame({"path": names, "label": np.array(LABELS)[label], "series": series, "temperature": 1.5})
+    return evaluation.prediction_table(rows, probabilities, LABELS)
+
+
+def seconds(action) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def open_stored(folder: Path) -> None:
+    """What the panels compute from one checkpoint's stored predictions."""
+    table = read_table(folder)
+    probabilities, y = evaluation.probabilities_of(table), evaluation.true_positions(table)
+    evaluation.figures(table)
+    evaluation.figures(evaluation.per_series(table))
+    curve_figures.roc_figure(table)
+    curve_figures.precision_recall_figure(table)
+    calibration.reliability(probabilities, y)
+    calibration.risk_coverage(probabilities, y)
+
+
+def baseline(folder: Path, shown: checkpoint.Checkpoint, model: torch.nn.Module) -> None:
+    """timm's evaluation loop over 1,000 images."""
+    images = timm.data.create_dataset("", root=str(folder))
+    images = torch.utils.data.Subset(images, np.linspace(0, len(images) - 1, N_IMAGES).astype(int).tolist())
+    images.transform = None
+    loader = timm.data.create_loader(
+        images,
+        input_size=(3, shown.size_px, shown.size_px),
+        batch_size=BATCH,
+        use_prefetcher=False,
+        num_workers=os.cpu_count(),
+        crop_pct=1.0,
+        device=torch.device("cpu"),
+    )
+    images.dataset.transform = images.transform
+    with torch.inference_mode():
+        for batch, _ in loader:
+            model(batch)
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("checkpoint", type=Path, nargs="?", default=checkpoint.checkpoints_folder() / "mobilenetv2")
+    options = parser.parse_args()
+    print(f"{'intervals':48} {seconds(lambda: intervals.intervals(made_predictions(0))):6.2f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{seed}.csv" for seed in range(N_CHECKPOINTS)]
+        for seed, path in enumerate(paths):
+            made_predictions(seed).to_csv(path, index=False, float_format="%.5g")
+        print(
+            f"{'stored figures of 10 checkpoints':48} {seconds(lambda: [open_stored(path) for path in paths]):6.2f} s"
+        )
+        os.environ["KIDNEY_CACHE"] = folder
+        shown = checkpoint.read_checkpoint(options.checkpoint)
+        model = checkpoint.load_model(shown)
+        found = dataset.read_dataset(options.folder)
+        rows = found.table.iloc[np.linspace(0, len(found) - 1, N_IMAGES).astype(int)].reset_index(drop=True)
+        part = dataset.Dataset(
+            found.root, found.labels, rows, found.thumbnails[:N_IMAGES], (), "part" + found.fingerprint
+        )
+        theirs = seconds(lambda: baseline(options.folder, shown, model))
+        ours = seconds(lambda: prediction.predict_dataset(shown, part, device="cpu"))
+        again = seconds(lambda: prediction.predict_dataset(shown, part, device="cpu"))
+    print(f"{'1,000 images, timm at batch 32 (baseline)':48} {theirs:6.2f} s")
+    print(f"{'1,000 images, ours, decoding':48} {ours:6.2f} s   {theirs / ours:.1f} times as fast")
+    print(f"{'1,000 images, ours, decoded before':48} {again:6.2f} s   {theirs / again:.1f} times as fast")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
