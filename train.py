@@ -2,7 +2,7 @@
 
 python train.py --data FOLDER                            the paper's recipe
 python train.py --data FOLDER --recipe augmented         every layer, strong augmentation, honest split
-python train.py --data FOLDER --split grouped --folds 5  cross-validation: five runs, every scan tested once
+python train.py --data FOLDER --folds 5                  cross-validation: five runs, every scan tested once
 python train.py --resume runs/NAME                       go on where a run stopped or was killed
 """
 
@@ -18,7 +18,7 @@ from kidney_core.errors import KidneyError, RunError
 from kidney_core.recipes import TrainingConfig, config_from_recipe
 from kidney_core.run_lock import hold
 from kidney_core.runs import CANCEL_FILE, FINISHED, Run
-from kidney_core.splits import PROTOCOL_TITLES
+from kidney_core.splits import GROUPED, PROTOCOL_TITLES
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -65,6 +65,8 @@ def open_runs(arguments: argparse.Namespace) -> Iterator[Run]:
         yield run
         return
     name, one_fold = given.pop("name", None), "fold" in given
+    if given.get("n_folds"):
+        given.setdefault("protocol", GROUPED)  # every scan tested once is what a cross-validation is for
     config = config_from_recipe(given.pop("recipe", "paper"), **given)
     if not config.n_folds or one_fold:
         yield Run.create(config, name=name)

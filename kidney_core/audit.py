@@ -32,7 +32,9 @@ class ProtocolAudit:
     """What one protocol's folds show.
 
     Attributes:
-        twin_fraction: share of the test slices with a training slice that correlates above 0.95, 0 to 1.
+        twin_fraction: share of the test slices with a training slice that correlates above 0.95, 0 to 1. Under
+            "grouped" it is 0 by definition where series were found by that likeness, and says something where
+            `series.csv` names them.
         neighbour: the figures of 1-nearest-neighbour on thumbnails, as `evaluation.figures` gives them.
         nearest: (N,) row of the most similar training slice of each slice.
         correlation: (N,) float32, how similar it is.
@@ -187,12 +189,12 @@ def summary(found: Audit) -> str:
     lines.append(f"slices with a near-twin of another label: {len(found.contradictions)}")
     lines.append(f"unreadable files: {len(dataset.unreadable)}")
     lines.append("")
-    lines.append(f"{'five folds':38} {'test slices with a':>18}   nearest neighbour on 32 x 32 pixels,")
-    lines.append(f"{'':38} {'twin in training':>18}   no learning: accuracy / balanced")
+    lines.append(f"{'five folds':38} {'test slices with a':>18}  {'median':>8}   nearest neighbour on 32 x 32 pixels,")
+    lines.append(f"{'':38} {'twin in training':>18}  {'likeness':>8}   no learning: accuracy / balanced")
     for protocol, shown in found.protocols.items():
         near = shown.neighbour
         lines.append(
-            f"{splits.PROTOCOL_TITLES[protocol]:38} {100 * shown.twin_fraction:16.2f} %   "
+            f"{splits.PROTOCOL_TITLES[protocol]:38} {100 * shown.twin_fraction:16.2f} %  {np.median(shown.correlation):8.3f}   "
             f"{100 * near['accuracy']:.2f} % / {100 * near['balanced_accuracy']:.2f} %"
         )
     lines += [f"{splits.PROTOCOL_TITLES[protocol]}: {problem}" for protocol, problem in found.problems.items()]

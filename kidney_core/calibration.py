@@ -10,7 +10,7 @@ N_BINS = 15
 
 def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Temperature scaling: softmax(log p / T), (N, n_labels). Source: Guo et al. 2017, arXiv:1706.04599."""
-    scaled = np.log(np.clip(probabilities, 1e-12, 1.0)) / temperature
+    scaled = np.log(np.clip(probabilities, 1e-300, 1.0)) / temperature
     scaled -= scaled.max(axis=1, keepdims=True)
     exponent = np.exp(scaled)
     return exponent / exponent.sum(axis=1, keepdims=True)
@@ -78,13 +78,11 @@ class RiskCoverage:
         threshold: (K,) the lowest confidence that is still answered, falling.
         coverage: (K,) share of the slices that is answered.
         risk: (K,) share of the answers that is wrong.
-        area: area under risk over coverage: the mean risk over all thresholds.
     """
 
     threshold: np.ndarray
     coverage: np.ndarray
     risk: np.ndarray
-    area: float
 
     def at(self, threshold: float) -> tuple[float, float]:
         """Coverage and risk when answers below `threshold` are withheld; (0, 0) when none is given."""
@@ -104,10 +102,4 @@ def risk_coverage(probabilities: np.ndarray, y_index: np.ndarray) -> RiskCoverag
     n_answered = np.arange(1, len(order) + 1)
     risk = np.cumsum(wrong[order]) / n_answered
     last_of_ties = np.append(np.diff(confidence[order]) != 0, True)  # equal confidence: answered together or not
-    threshold, coverage, risk_at = (
-        confidence[order][last_of_ties],
-        n_answered[last_of_ties] / len(order),
-        risk[last_of_ties],
-    )
-    steps = np.diff(coverage, prepend=0)
-    return RiskCoverage(threshold, coverage, risk_at, float((risk_at * steps).sum()))
+    return RiskCoverage(confidence[order][last_of_ties], n_answered[last_of_ties] / len(order), risk[last_of_ties])

@@ -46,6 +46,8 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "weights_sha256": str,
 }
 
+_FIGURES = {"n", "accuracy", "balanced_accuracy", "labels", "confusion", "per_label", "macro", "weighted"}
+
 INTENDED_USE = (
     "Research and teaching on single CT slices of the kidney region. Not a medical device; not for diagnosis or "
     "treatment of patients."
@@ -122,6 +124,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     wrong = [
         key for key, kind in _REQUIRED.items() if not isinstance(card, dict) or not isinstance(card.get(key), kind)
     ]
+    if not wrong:
+        wrong = [
+            f"metrics.{protocol}"
+            for protocol, found in card["metrics"].items()
+            if not isinstance(found, dict)
+            or not set(found) >= _FIGURES
+            or not isinstance(card["split"].get(protocol), dict)
+        ]
     if wrong:
         raise CheckpointError(
             f"The card of the checkpoint “{folder.name}” lacks “{wrong[0]}” as this version knows it. Publish the run again."

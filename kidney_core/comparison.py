@@ -25,7 +25,7 @@ class Comparison:
     """One model against another.
 
     Attributes:
-        difference: first minus second, with its 95 % interval by bootstrap over series.
+        difference: first minus second, with its 95 % interval by bootstrap over series where there are enough.
         p_series: of the swap test over series, uncorrected.
         p_corrected: the same, corrected over all pairs by Holm's method.
         p_slices: McNemar's exact test over slices, of right against wrong: optimistic.
@@ -48,10 +48,11 @@ def compare(
         predictions: model -> its predictions of the same slices, with the columns path and series.
         name: a figure that counts give, in `intervals`' dotted names: "balanced_accuracy", "per_label.Stone.recall".
 
-    Raises: DatasetError when two models were not asked about the same slices.
+    Raises: DatasetError when two models were not asked about the same slices, labels and series.
     """
     paired = _aligned(predictions)
     counted = {model: intervals.count_series(table) for model, table in paired.items()}
+    few = intervals.too_few_series(next(iter(paired.values())))
     found = []
     for first, second in combinations(paired, 2):
         one, two = counted[first], counted[second]
@@ -59,9 +60,9 @@ def compare(
         drawn = _figure_of(one, weights, name) - _figure_of(two, weights, name)
         whole = np.ones((1, len(one.owner)))
         value = (_figure_of(one, whole, name) - _figure_of(two, whole, name))[0]
-        low, high = np.percentile(drawn, (2.5, 97.5))
+        low, high = (None, None) if few else map(float, np.percentile(drawn, (2.5, 97.5)))
         p_slices = mcnemar(paired[first], paired[second])
-        difference = Interval(float(value), float(low), float(high))
+        difference = Interval(float(value), low, high)
         found.append((first, second, difference, _swap_test(one, two, name, seed), p_slices))
     corrected = holm([row[3] for row in found])
     return [Comparison(*row[:4], p, row[4]) for row, p in zip(found, corrected, strict=True)]
@@ -94,6 +95,14 @@ def _aligned(predictions: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
                 f"“{model}” was not tested on the same slices as the others, so a paired test is not sound."
             )
         aligned[model] = table.set_index("path").loc[order].reset_index()
+    reference = next(iter(aligned.values()))
+    for model, table in aligned.items():
+        same_labels = (table["label"] == reference["label"]).all()
+        pairs = pd.DataFrame({"one": reference["series"], "two": table["series"]}).drop_duplicates()
+        if not same_labels or pairs["one"].duplicated().any() or pairs["two"].duplicated().any():
+            raise DatasetError(
+                f"“{model}” was tested with other labels or another grouping of slices into scans, so a paired test is not sound."
+            )
     return aligned
 
 

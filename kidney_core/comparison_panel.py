@@ -37,6 +37,9 @@ def draw(chosen: list[Checkpoint]) -> None:
             row["95 % interval"] = figures.percent_range(low, high)
             row |= {other: intervals.figure(found, key) for other, key in OVERALL.items() if other != title}
             rows.append(row)
+    if not rows:
+        st.info("None of these checkpoints was measured under any protocol.")
+        return
     st.plotly_chart(figures.protocol_bars(bars, title=title.lower()), config={"displayModeBar": False})
     shown = pd.DataFrame(rows).sort_values(title, ascending=False)
     numbers = {
@@ -50,9 +53,10 @@ def draw(chosen: list[Checkpoint]) -> None:
     with export_button:
         _export(chosen)
     st.caption(
-        "How to read this. Grey is the paper's protocol, which measures memory of scans; colour is what a new patient can expect. "
-        "The whiskers are 95 % intervals by resampling whole series: where one split tests a handful of scans per class, they are wide, "
-        "and a difference inside them is no difference."
+        "How to read this. Grey is the paper's protocol, which measures memory of scans; colour is what a new patient can "
+        "expect. Whiskers are 95 % intervals by resampling whole series; where a class has fewer than five series, there is "
+        "none to give. Whether two models differ is for the paired table below to say: what it cannot tell from chance is "
+        "undecided."
     )
     if len(chosen) > 1:
         _differences(chosen, title, name)
@@ -72,7 +76,7 @@ def _export(chosen: list[Checkpoint]) -> None:
         "kidney-ct-report.zip",
         "application/zip",
         help="Predictions, figures (SVG), an HTML report, model cards, CLAIM checklists, and a manifest from which "
-        "`python -m kidney_core.report_check ZIP` recomputes every number.",
+        "`python -m kidney_core.report_check ZIP` recomputes the numbers.",
     )
 
 

@@ -70,11 +70,11 @@ def reliability_figure(found: dict[str, Reliability]) -> go.Figure:
 def risk_coverage_figure(found: RiskCoverage, threshold: float) -> go.Figure:
     """Errors among the answers over the share that is answered, with the chosen threshold marked."""
     figure = go.Figure()
-    step = max(1, len(found.coverage) // _MAX_POINTS)
+    kept = _thinned(len(found.coverage))
     figure.add_scatter(
-        x=found.coverage[::step],
-        y=found.risk[::step],
-        customdata=found.threshold[::step],
+        x=found.coverage[kept],
+        y=found.risk[kept],
+        customdata=found.threshold[kept],
         mode="lines",
         line_color="#0072B2",
         hovertemplate="answers %{x:.0%}, of them wrong %{y:.1%}, threshold %{customdata:.2f}<extra></extra>",
@@ -90,9 +90,13 @@ def risk_coverage_figure(found: RiskCoverage, threshold: float) -> go.Figure:
 
 
 def _add_curve(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: str) -> None:
-    """A curve of at most 400 points, the ends included."""
-    kept = np.unique(np.linspace(0, len(x) - 1, _MAX_POINTS).astype(int)) if len(x) > _MAX_POINTS else slice(None)
+    kept = _thinned(len(x))
     figure.add_scatter(x=x[kept], y=y[kept], mode="lines", name=name, line={"color": color, "width": 2})
+
+
+def _thinned(n: int) -> np.ndarray:
+    """Positions of at most 400 of n points, the ends included."""
+    return np.unique(np.linspace(0, n - 1, min(n, _MAX_POINTS)).astype(int))
 
 
 def _unit_square(figure: go.Figure, x_title: str, y_title: str) -> go.Figure:

@@ -21,7 +21,8 @@ from kidney_core.labels import LABELS, canonical_label, ordered_labels
 from kidney_core.slices import read_content, read_slice
 
 THUMBNAIL_PX = 32
-NOT_CLASSES = ("masks",)  # lesion masks that lie beside the class folders, as kidney_core.phantom writes them
+DECODING = 3  # raised when the same file gives other pixels or another verdict: what is cached was read by the old way
+NOT_CLASSES = ("masks", "labels")  # lesion masks of kidney_core.phantom, boxes of other datasets
 Progress = Callable[[int, int], None]
 
 LAYOUT_HELP = (
@@ -150,7 +151,8 @@ def _candidates(root: Path, label: str | None) -> tuple[list[tuple[str, str]], l
 
     for folder in class_folders:
         own = label or canonical_label(folder.name)
-        for parent, _, names in os.walk(folder, onerror=note):
+        for parent, folders, names in os.walk(folder, onerror=note):
+            folders[:] = [name for name in folders if not name.startswith(".") and name not in NOT_CLASSES]
             here = Path(parent).relative_to(root).as_posix()
             found += [(f"{here}/{name}" if here != "." else name, own) for name in names if not name.startswith(".")]
     if not found:
@@ -176,7 +178,7 @@ def _check_layout(root: Path, class_folders: list[Path]) -> None:
 
 
 def _listing_key(root: Path, files: list[tuple[str, str]]) -> str:
-    digest = hashlib.sha256(f"index 2 {root.resolve()}".encode())
+    digest = hashlib.sha256(f"index {DECODING} {root.resolve()}".encode())
     for path, label in files:
         stat = (root / path).stat()
         digest.update(f"{path}\0{label}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())

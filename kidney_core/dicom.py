@@ -9,7 +9,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.pixels import apply_modality_lut
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from kidney_core.errors import UnreadableSlice, UnsupportedSlice
+from kidney_core.errors import KidneyError, UnreadableSlice, UnsupportedSlice
 from kidney_core.slices import SOFT_TISSUE, Slice, Window, check_pixels
 
 # PS3.3 C.7.3.1.1.1, the modalities that a hospital sends by mistake for CT.
@@ -37,6 +37,18 @@ def read_dicom(content: bytes, *, name: str, frame: int = 0) -> Slice:
     Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice (see `slices.read_slice`).
     """
     dataset = _parse(content, name)
+    try:
+        return _slice_of(dataset, name, frame)
+    except KidneyError:
+        raise
+    except Exception as error:
+        # pydicom converts a tag when it is asked for: damage may show at any of them, as any exception.
+        raise UnreadableSlice(
+            f"“{name}” has damaged DICOM tags and cannot be decoded ({type(error).__name__}). Export it again."
+        ) from error
+
+
+def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
     _check_kind(dataset, name)
     n_frames = int(_number(dataset.get("NumberOfFrames")) or 1)
     if not 0 <= frame < n_frames:

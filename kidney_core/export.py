@@ -109,32 +109,37 @@ def _add_checkpoint(
         predictions = read_table(stored)
         files[f"{name}/{stored.name}"] = stored.read_bytes()
         measured[protocol] = {"predictions": f"{name}/{stored.name}", **figures_of(predictions)}
-        drawn = {
-            what: draw(predictions, f"{name}, {PROTOCOL_NAMES[protocol]}")
-            for what, draw in print_figures.FIGURES.items()
-        }
+        title = f"{name}, {PROTOCOL_NAMES[protocol]}"
+        drawn = {what: draw(predictions, title) for what, draw in print_figures.FIGURES.items()}
         files |= {f"{name}/figures/{protocol}-{what}.svg": svg.encode() for what, svg in drawn.items()}
-        found = measured[protocol]["figures"]
-        rows.append(
-            {"checkpoint": name, "protocol": PROTOCOL_NAMES[protocol], "slices": found["n"]}
-            | {key: found[key] for key in ("accuracy", "balanced_accuracy")}
-            | {
-                f"{key}_{end}": measured[protocol]["intervals"][key][i]
-                for key in ("accuracy", "balanced_accuracy")
-                for i, end in enumerate(("low", "high"))
-            }
-        )
-        table = report_with_intervals(found, measured[protocol]["intervals"])
-        lead = f"{found['n']:,} slices: accuracy {percent(found['accuracy'])}, balanced accuracy {percent(found['balanced_accuracy'])}."
+        rows.append(comparison_row(name, protocol, measured[protocol]))
         svgs = [svg[svg.index("<svg") :] for svg in drawn.values()]
-        shown.append(
-            {"title": PROTOCOL_TITLES[protocol].capitalize(), "lead": lead, "table": table.to_html(), "figures": svgs}
-        )
+        shown.append({**report_part(protocol, measured[protocol]), "figures": svgs})
     files[f"{name}/card.json"] = (checkpoint.folder / "card.json").read_bytes()
     files[f"{name}/model-card.md"] = model_card.markdown(checkpoint).encode()
     files[f"{name}/claim-2024.md"] = model_card.claim_checklist(checkpoint).encode()
     manifest["checkpoints"][name] = {"weights_sha256": checkpoint.card["weights_sha256"], "measured": measured}
     return {"name": name, "command": checkpoint.card["command"], "limits": checkpoint.card["limits"], "measured": shown}
+
+
+def comparison_row(name: str, protocol: str, measured: dict[str, Any]) -> dict[str, Any]:
+    """A row of comparison.csv from what the manifest says of one prediction table."""
+    row = {"checkpoint": name, "protocol": PROTOCOL_NAMES[protocol], "slices": measured["figures"]["n"]}
+    for key in ("accuracy", "balanced_accuracy"):
+        low, high = measured["intervals"][key]
+        row |= {key: measured["figures"][key], f"{key}_low": low, f"{key}_high": high}
+    return row
+
+
+def report_part(protocol: str, measured: dict[str, Any]) -> dict[str, str]:
+    """The numbers of report.html that one prediction table gives: a lead sentence and a table."""
+    found = measured["figures"]
+    lead = (
+        f"{found['n']:,} slices: accuracy {percent(found['accuracy'])}, balanced accuracy "
+        f"{percent(found['balanced_accuracy'])}."
+    )
+    table = report_with_intervals(found, measured["intervals"]).to_html()
+    return {"title": PROTOCOL_TITLES[protocol].capitalize(), "lead": lead, "table": table}
 
 
 def _readable(comparison: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,10 @@
 
 Slices of one scan are as alike as twins, so 1,000 slices of 20 scans hold the evidence of 20 scans.
 Whole series are drawn again with replacement, as many of each class as there are; the slices of a
-series drawn twice count twice. Source: Davison & Hinkley 1997, Bootstrap Methods and their
+series drawn twice count twice. Where a class has fewer than 5 series, resampling them says too little: measured, a
+"95 %" interval of a recall covers the truth in 51, 69 and 80 % of the cases with 2, 3 and 4 series, and in 91 and 95 %
+with 8 and 20. No interval is given then, nor where all series agree, which resampling cannot doubt. An interval speaks
+of other scans for the same networks; it does not hold what training them anew would change. Source: Davison & Hinkley 1997, Bootstrap Methods and their
 Application, section 3.8 (clustered data); percentile intervals, section 5.3.1.
 """
 
@@ -16,6 +19,7 @@ from kidney_core import evaluation
 N_RESAMPLES = 2000
 _COVERED = (2.5, 97.5)
 _CHUNK = 250
+MIN_SERIES = 5
 OVERALL = ("accuracy", "balanced_accuracy")
 
 
@@ -128,16 +132,32 @@ def intervals(predictions: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed
         seed: the same seed draws the same resamples, also for another model on the same slices.
     """
     counted = count_series(predictions)
+    few = too_few_series(predictions)
     drawn = resampled_figures(counted, draw_weights(counted.owner, n_resamples, seed=seed))
     point = resampled_figures(counted, np.ones((1, len(counted.owner)), np.int16))
-    return {name: _interval(point[name][0], values) for name, values in drawn.items()}
+    return {name: _interval(point[name][0], values, sound=_is_sound(name, few)) for name, values in drawn.items()}
 
 
-def _interval(value: float, drawn: np.ndarray) -> Interval:
+def too_few_series(predictions: pd.DataFrame) -> dict[str, int]:
+    """label -> number of its series, for each label that has slices but fewer than 5 series."""
+    counted = count_series(predictions)
+    numbers = np.bincount(counted.owner, minlength=len(counted.labels))
+    return {label: int(n) for label, n in zip(counted.labels, numbers, strict=True) if 0 < n < MIN_SERIES}
+
+
+def _is_sound(name: str, few: dict[str, int]) -> bool:
+    """A recall rests on the series of its own class; every other figure on those of all classes."""
+    kind, *rest = name.split(".")
+    if kind == "per_label" and rest[1] == "recall":
+        return rest[0] not in few
+    return not few
+
+
+def _interval(value: float, drawn: np.ndarray, *, sound: bool) -> Interval:
     known = drawn[~np.isnan(drawn)]
     if np.isnan(value):
         return Interval(None, None, None)
-    if len(known) < 0.9 * len(drawn):
+    if not sound or len(known) < 0.9 * len(drawn) or np.ptp(known) == 0:
         return Interval(float(value), None, None)
     low, high = np.percentile(known, _COVERED)
     return Interval(float(value), float(low), float(high))

@@ -131,7 +131,7 @@ def _act_on_run(found: list[Run]) -> None:
 def _publish_form(run: Run) -> None:
     from kidney_core import cross_validation, publish
 
-    other = publish.counterpart(run)
+    other = cross_validation.find_counterpart(run)
     if other:
         st.caption(f"With the figures of “{other.name}” for the other protocol.")
     else:

@@ -16,7 +16,7 @@ from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.pixel_cache import dataset_pixels
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import TRAINED_ON_FILE, Run
-from kidney_core.series import group_series
+from kidney_core.series import LINK_CORRELATION, group_series, unit_thumbnails
 
 _KEPT_AS = "frozen_features_kept_as"
 
@@ -47,26 +47,41 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]]) -> Ma
     pixels = dataset_pixels(dataset, config.image_size_px, progress=report("Decoding images"))
     y = np.array(table["label"].map(dataset.labels.index), np.int64)
     position = {part: np.flatnonzero(table["part"] == part) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
-    train_positions, n_extra = position[splits.TRAIN], 0
+    train_positions, n_extra, left_out = position[splits.TRAIN], 0, 0
     seen = table.loc[table["part"] != splits.TEST, "sha256"].tolist()
     if config.extra_data:
         extra = read_dataset(config.extra_data, progress=report("Reading extra images"))
         unknown = sorted(set(extra.labels) - set(dataset.labels))
         if unknown:
             raise RunError(f"The extra data have the class “{unknown[0]}”, which “{config.data}” does not have.")
-        n_extra = len(extra)
-        pixels = np.concatenate([pixels, dataset_pixels(extra, config.image_size_px)])
-        y = np.concatenate([y, extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)])
+        kept = ~_alike(extra, dataset, table["part"] != splits.TRAIN)
+        left_out = int((~kept).sum())
+        if left_out:
+            report(f"{left_out} extra images left out, since they look like test or validation slices")(1, 1)
+        n_extra = int(kept.sum())
+        pixels = np.concatenate([pixels, dataset_pixels(extra, config.image_size_px)[kept]])
+        y = np.concatenate([y, extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)[kept]])
         train_positions = np.concatenate([train_positions, len(dataset) + np.arange(n_extra)])
-        seen = [*seen, *extra.table["sha256"]]
+        seen = [*seen, *extra.table.loc[kept, "sha256"]]
     earlier = {_KEPT_AS: run.data()[_KEPT_AS]} if _KEPT_AS in run.data() else {}
-    write_json(run.folder / "data.json", {**_describe(dataset, table, config, n_extra), **earlier})
+    write_json(
+        run.folder / "data.json", {**_describe(dataset, table, config, n_extra), "extra_left_out": left_out, **earlier}
+    )
     write_whole(
         run.folder / TRAINED_ON_FILE,
         lambda partial: partial.write_text("".join(f"{short_hash(each)}\n" for each in seen)),
     )
-    validation = position[splits.VALIDATION] if len(position[splits.VALIDATION]) else position[splits.TEST]
+    # Without a validation part the test part is watched, as in the paper; nothing is chosen by it.
+    validation = position[splits.VALIDATION] if config.validation_fraction else position[splits.TEST]
     return Material(dataset, pixels, y, train_positions, validation, position[splits.TEST], n_extra)
+
+
+def _alike(extra: Dataset, dataset: Dataset, held_out: pd.Series) -> np.ndarray:
+    """(N,) True for each extra slice that is a copy or a near-twin of a held-out slice of the dataset."""
+    ours = unit_thumbnails(dataset.thumbnails[held_out.to_numpy()])
+    likeness = (unit_thumbnails(extra.thumbnails) @ ours.T).max(axis=1, initial=-1.0)
+    copies = extra.table["sha256"].isin(dataset.table.loc[held_out.to_numpy(), "sha256"]).to_numpy()
+    return copies | (likeness > LINK_CORRELATION)
 
 
 def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame) -> np.ndarray:

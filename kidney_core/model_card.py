@@ -12,7 +12,10 @@ from kidney_core.figures import model_name, percent, percent_range
 from kidney_core.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_TITLES, RANDOM
 
 DATA_SOURCE = "CT KIDNEY DATASET: Normal-Cyst-Tumor and Stone (Islam et al., Scientific Reports 12:11440, 2022), hospitals of Dhaka"
-UNKNOWN = "Not known: the dataset does not say."
+# Folders that are known to hold that dataset; of any other, its holder knows.
+_PUBLIC = ("ct-kidney-plain", "ct-kidney-clahe", "CT-KIDNEY-DATASET-Normal-Cyst-Tumor-Stone")
+UNKNOWN = "Not known."
+TO_FILL_IN = "To be filled in by who holds the data"
 
 
 def markdown(checkpoint: Checkpoint) -> str:
@@ -27,7 +30,12 @@ def markdown(checkpoint: Checkpoint) -> str:
         f"- Architecture: {model_name(card['architecture'])} (timm `{card['architecture']}`), one slice of "
         f"{checkpoint.size_px} × {checkpoint.size_px} px in, {len(checkpoint.labels)} labels out: {', '.join(checkpoint.labels)}",
         f"- Starting weights: {training.get('init', 'unknown')}; what was trained: {training.get('trainable', 'unknown')}",
-        f"- Probabilities are calibrated by a temperature of {checkpoint.temperature:.3g}, fitted on validation slices",
+        f"- Probabilities are calibrated by a temperature of {checkpoint.temperature:.3g}, "
+        + (
+            "fitted on validation slices"
+            if training.get("validation_fraction")
+            else "not fitted: there was no validation part"
+        ),
         f"- Made {card.get('created', 'at an unknown date')} with {_software(card)}",
         f"- Command: `{card['command']}`",
         "",
@@ -40,7 +48,7 @@ def markdown(checkpoint: Checkpoint) -> str:
         f"- {data.get('name', 'unknown')}: {data.get('n_slices', 0):,} slices in {data.get('n_series', 0):,} series, "
         + ", ".join(f"{count:,} {label}" for label, count in data.get("counts", {}).items()),
         f"- Series per class: {', '.join(f'{n} {label}' for label, n in data.get('series_per_label', {}).items())}",
-        f"- Simulated slices added to training: {data.get('extra_training_slices', 0):,}",
+        f"- Extra slices added to training: {data.get('extra_training_slices', 0):,} of “{data.get('extra_data') or 'none'}”",
         f"- Fingerprint: `{data.get('fingerprint', 'unknown')}`",
         "",
         "## Metrics, per class and under both protocols",
@@ -93,6 +101,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         if figures
         else "No figure on scans never seen was measured."
     )
+    public = data.get("name") in _PUBLIC
     leak = card["split"].get(RANDOM, {}).get("shared_series_fraction")
     items = [
         ("Title", "AI methodology and its category", f"Deep learning: {name}, a convolutional or transformer network"),
@@ -105,20 +114,32 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         ),
         ("Study design", "Prospective or retrospective", "Retrospective"),
         ("Study design", "Goal", "Model creation and honest evaluation; no clinical claim"),
-        ("Data", "Sources", f"{DATA_SOURCE}; folder “{data.get('name', 'unknown')}”"),
+        ("Data", "Sources", f"{DATA_SOURCE if public else TO_FILL_IN}; folder “{data.get('name', 'unknown')}”"),
         ("Data", "Inclusion and exclusion", "Every readable image of the folder; patients' criteria: " + UNKNOWN),
         ("Data", "Preprocessing", f"Grey, padded to a square of {checkpoint.size_px} px, ImageNet mean and deviation"),
         ("Data", "Selection of subsets", "None within the folder"),
-        ("Data", "De-identification", "By the dataset's authors; the images carry no patient data"),
+        (
+            "Data",
+            "De-identification",
+            "By the dataset's authors; the images carry no patient data" if public else TO_FILL_IN,
+        ),
         ("Data", "Missing data", "Unreadable files are listed and left out"),
-        ("Data", "Acquisition protocol", UNKNOWN + " Axial and coronal, with and without contrast agent"),
+        (
+            "Data",
+            "Acquisition protocol",
+            UNKNOWN + " Axial and coronal, with and without contrast agent" if public else TO_FILL_IN,
+        ),
         (
             "Reference standard",
             "How it was obtained",
-            "Class folders by the dataset's authors, from radiology diagnoses",
+            "Class folders by the dataset's authors, from radiology diagnoses" if public else TO_FILL_IN,
         ),
         ("Reference standard", "Rationale", UNKNOWN),
-        ("Reference standard", "Source of annotations", "The dataset's authors (a radiologist, a technologist)"),
+        (
+            "Reference standard",
+            "Source of annotations",
+            "The dataset's authors (a radiologist, a technologist)" if public else TO_FILL_IN,
+        ),
         ("Reference standard", "Annotation of the test set", "As the training set: it is the same source"),
         ("Reference standard", "Inter- and intrarater variability", UNKNOWN),
         (

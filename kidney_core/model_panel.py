@@ -14,14 +14,14 @@ MAX_PICTURES = 8
 HOW_TO_READ = {
     "matrix": "A row is what the slices are, a column what the model said; each cell gives the count and its share of "
     "the row. Select a cell to open the slices behind it.",
-    "report": "In brackets, what the figure may be on other scans: the 95 % interval by resampling whole series.",
+    "report": "In brackets, the 95 % interval by resampling whole series, where a class has five or more of them.",
     "roc": "The higher the curve, the better the class is told from the rest; the dotted diagonal is guessing.",
     "precision_recall": "How many alarms are right, over how many cases are found; dotted, the share of the class.",
     "calibration": "On the diagonal, 80 % sure means right 80 % of the time; below it, the model is too sure of itself.",
     "abstaining": "Withhold the answers below a confidence: fewer slices are answered, and fewer answers are wrong.",
     "errors": "The wrong answers the model was surest of: look here for wrong labels and for what it cannot see.",
     "series": "The mean over a scan's slices answers for the scan, which is what a patient has.",
-    "training": "Training far above validation means that the model learned its scans by heart.",
+    "training": "The wider training and validation part, the more the model learned its scans by heart.",
 }
 
 
@@ -70,7 +70,13 @@ def _matrices(checkpoint: Checkpoint) -> None:
             opened[protocol] = show_figures(found, predictions, checkpoint.intervals(protocol), key=key)
     for protocol, rows in opened.items():
         if rows is not None:
-            show_cell(checkpoint, rows, key=f"{checkpoint.name}-{protocol}", where=PROTOCOL_NAMES[protocol])
+            show_cell(
+                checkpoint,
+                rows,
+                key=f"{checkpoint.name}-{protocol}",
+                where=PROTOCOL_NAMES[protocol],
+                same_network=_is_of_these_weights(checkpoint, protocol),
+            )
 
 
 def show_figures(
@@ -89,8 +95,10 @@ def show_figures(
             column.metric(title, f"{found['n']:,}")
             continue
         column.metric(title, figures.percent(found[name]))
-        if name in intervals:
-            column.caption(f"95 %: {figures.percent_range(*intervals[name])}")
+        low, high = intervals.get(name, (None, None))
+        column.caption(
+            f"95 %: {figures.percent_range(low, high)}" if low is not None else "too few scans for an interval"
+        )
     selected = st.echarts_chart(
         figures.confusion_options(found["confusion"], found["labels"], dark=ui.is_dark()),
         height=90 * len(found["labels"]) + 60,
@@ -118,21 +126,29 @@ def show_figures(
     return predictions[(predictions["label"] == true) & (predictions["predicted"] == said)]
 
 
-def show_cell(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, where: str) -> None:
-    """The slices behind a cell of a confusion matrix."""
+def show_cell(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, where: str, same_network: bool) -> None:
+    """The slices behind a cell of a confusion matrix.
+
+    Args:
+        same_network: the answers are those of the checkpoint's own weights, so its maps explain them.
+    """
     if rows.empty:
         st.info(f"No slice is in that cell ({where}).")
         return
     true, said = rows["label"].iat[0], rows["predicted"].iat[0]
     st.markdown(f"##### {ui.counted(len(rows), 'slice')} of {true} called {said} ({where})")
-    _slices_behind(checkpoint, rows, key=f"{key}_cell")
+    _slices_behind(checkpoint, rows, key=f"{key}_cell", same_network=same_network)
 
 
-def _slices_behind(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str) -> None:
-    """A table of slices and, where the user names the folder, their pictures with the evidence laid over."""
+def _is_of_these_weights(checkpoint: Checkpoint, protocol: str) -> bool:
+    """True where the stored answers were given by the weights that ship, not by another network of the recipe."""
+    return checkpoint.card["training"].get("protocol") == protocol
+
+
+def _slices_behind(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, same_network: bool) -> None:
+    """A table of slices and, where the user names the folder, their pictures, with the evidence laid over."""
     from kidney_core import evaluation
 
-    labels = evaluation.labels_of(rows)
     shown = rows[["path", "label", "predicted"]].assign(confidence=evaluation.probabilities_of(rows).max(axis=1))
     if "series" in rows:
         shown.insert(1, "series", rows["series"])
@@ -158,13 +174,13 @@ def _slices_behind(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str) -> N
 
     st.session_state["evaluation_images"] = folder
     try:
-        reader = ui.reader(checkpoint)
+        reader = ui.reader(checkpoint) if same_network else None
         columns = st.columns(4)
         for position, row in enumerate(shown.head(MAX_PICTURES).itertuples()):
             image = slices.read_slice(Path(folder) / row.path)
-            answer = diagnosis.diagnose(reader, image, explain=row.predicted)
+            heatmap = diagnosis.diagnose(reader, image, explain=row.predicted).heatmap if reader else None
             columns[position % 4].image(
-                pictures.blend(image.grey8(), answer.heatmap),
+                pictures.blend(image.grey8(), heatmap),
                 caption=f"{row.label}, called {row.predicted} ({figures.percent(row.confidence, 0)})",
                 width="stretch",
             )
@@ -173,7 +189,11 @@ def _slices_behind(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str) -> N
         return
     left_out = len(shown) - MAX_PICTURES
     st.caption(
-        f"Grad-CAM of the label the model named, one of {', '.join(labels)}."
+        (
+            "Grad-CAM of the label the model named."
+            if same_network
+            else "No maps: these answers were given by other networks of the same recipe, which are not in this checkpoint."
+        )
         + (f" {left_out:,} more are in the table." if left_out > 0 else "")
     )
 
@@ -227,12 +247,16 @@ def _calibration(checkpoint: Checkpoint) -> None:
         raw = calibration.calibrate(probabilities, 1 / predictions["temperature"].to_numpy()[:, None])
         found = {"before calibration": calibration.reliability(raw, y), **found}
     st.plotly_chart(curve_figures.reliability_figure(found), key="evaluation_reliability")
-    st.caption(
-        "How to read this. "
-        + HOW_TO_READ["calibration"]
-        + " ECE is the mean distance from the diagonal. The temperature was "
-        "fitted on validation slices, never on these."
+    fitted = (
+        "The temperature was fitted on validation slices, never on these."
+        if _has_validation(checkpoint)
+        else "There was no validation part, so no temperature was fitted."
     )
+    st.caption(f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal. {fitted}")
+
+
+def _has_validation(checkpoint: Checkpoint) -> bool:
+    return bool(checkpoint.card["training"].get("validation_fraction"))
 
 
 def _abstaining(checkpoint: Checkpoint) -> None:
@@ -261,7 +285,8 @@ def _worst_errors(checkpoint: Checkpoint) -> None:
     st.markdown(f"{len(wrong):,} of {len(chosen[1]):,} slices are called wrongly.")
     st.caption("How to read this. " + HOW_TO_READ["errors"])
     if len(wrong):
-        _slices_behind(checkpoint, wrong, key="evaluation_worst")
+        same_network = _is_of_these_weights(checkpoint, chosen[0])
+        _slices_behind(checkpoint, wrong, key="evaluation_worst", same_network=same_network)
 
 
 def _series(checkpoint: Checkpoint) -> None:
@@ -295,7 +320,8 @@ def _training(checkpoint: Checkpoint) -> None:
     for column, quantity in zip(st.columns(2), ("loss", "accuracy"), strict=True):
         with column:
             st.echarts_chart(figures.curve_options(curves, quantity), height=340, key=f"evaluation_{quantity}")
-    st.caption("Solid: validation. Dashed: training. How to read this. " + HOW_TO_READ["training"])
+    solid = "validation" if _has_validation(checkpoint) else "the test part, as there was no validation part"
+    st.caption(f"Solid: {solid}. Dashed: training. How to read this. {HOW_TO_READ['training']}")
 
 
 def _card(checkpoint: Checkpoint) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, jobs, recipes, ui
+from kidney_core import cross_validation, figures, jobs, recipes, ui
 from kidney_core.errors import KidneyError, RunError
 from kidney_core.paper import ARCHITECTURE_NAMES
 from kidney_core.recipes import RECIPE_DESCRIPTIONS, RECIPES, TrainingConfig
@@ -144,12 +144,22 @@ def draw() -> None:
         st.info("Random weights need trainable “all”: it will be used.")
         options["trainable"] = "all"
     protocols = (GROUPED, RANDOM) if protocol == BOTH else (protocol,)
-    count = len(names) * len(protocols)
+    n_folds = st.number_input(
+        "Folds of a cross-validation besides",
+        0,
+        20,
+        0,
+        key="training_folds",
+        help="0 for none; 5 adds five jobs an architecture, after which every scan was tested once by a network that never saw it",
+    )
+    count = len(names) * (len(protocols) + (n_folds if n_folds > 1 else 0))
     if st.button(f"Start {ui.counted(count, 'job')}", type="primary", disabled=not count, key="training_submit"):
-        _submit(folder, names, protocols, recipe, {**options, "init": init})
+        _submit(folder, names, protocols, recipe, {**options, "init": init}, n_folds=int(n_folds))
 
 
-def _submit(folder: str, names: list[str], protocols: tuple[str, ...], recipe: str, options: dict) -> None:
+def _submit(
+    folder: str, names: list[str], protocols: tuple[str, ...], recipe: str, options: dict, *, n_folds: int
+) -> None:
     try:
         from kidney_core import dataset, models
 
@@ -160,14 +170,16 @@ def _submit(folder: str, names: list[str], protocols: tuple[str, ...], recipe: s
         dataset.require_classes(dataset.read_dataset(folder, progress=ui.progress_bar("Reading images")))
         if options["extra_data"]:
             dataset.read_dataset(options["extra_data"], progress=ui.progress_bar("Reading extra images"))
-        architectures = [models.timm_name(name) for name in names]
-        for architecture in architectures:
-            for protocol in protocols:
-                config = recipes.config_from_recipe(
-                    recipe, data=folder, architecture=architecture, protocol=protocol, **options
-                )
-                jobs.submit(Run.create(config))
+        configs = []
+        for architecture in [models.timm_name(name) for name in names]:
+            base = {**options, "data": folder, "architecture": architecture}
+            configs += [recipes.config_from_recipe(recipe, **base, protocol=protocol) for protocol in protocols]
+            if n_folds > 1:
+                folds = recipes.config_from_recipe(recipe, **base, protocol=GROUPED, n_folds=n_folds)
+                configs += cross_validation.fold_configs(folds)
+        for config in configs:
+            jobs.submit(Run.create(config))
     except KidneyError as error:
         st.error(str(error))
         return
-    st.toast(f"{ui.counted(len(architectures) * len(protocols), 'job')} started")
+    st.toast(f"{ui.counted(len(configs), 'job')} started")

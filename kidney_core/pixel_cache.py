@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kidney_core.dataset import Dataset, cache_folder
+from kidney_core.dataset import DECODING, Dataset, cache_folder
 from kidney_core.files import write_whole
 from kidney_core.preprocessing import square
 from kidney_core.slices import read_slice
@@ -22,7 +22,7 @@ def dataset_pixels(dataset: Dataset, size_px: int, *, progress: Callable[[int, i
     Decoded by all cores on the first call, memory-mapped from the cache folder afterwards.
     Raises SliceError when a file has become unreadable since the dataset was read.
     """
-    path = cache_folder() / f"pixels-{dataset.fingerprint[:24]}-{size_px}.npy"
+    path = cache_folder() / f"pixels-{DECODING}-{dataset.fingerprint[:24]}-{size_px}.npy"
     with _decoding:  # two sessions that ask for one folder decode it once
         if not path.is_file():
             write_whole(path, lambda partial: _decode(dataset, size_px, partial, progress))

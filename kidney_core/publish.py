@@ -18,7 +18,7 @@ from kidney_core.checkpoint import INTENDED_USE, Checkpoint, checkpoints_folder,
 from kidney_core.cross_validation import find_folds, pooled_predictions, same_recipe, tested_predictions
 from kidney_core.errors import CheckpointError, KidneyError, RunError
 from kidney_core.recipes import TrainingConfig
-from kidney_core.runs import FINISHED, TRAINED_ON_FILE, Run, list_runs, usable_name
+from kidney_core.runs import FINISHED, TRAINED_ON_FILE, Run, usable_name
 from kidney_core.splits import CROSS_VALIDATED, GROUPED, PROTOCOLS
 
 # What a card says of the data; the rest of a run's data.json is about that run.
@@ -37,19 +37,6 @@ _DESCRIBED = (
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def counterpart(run: Run, folder: Path | None = None) -> Run | None:
-    """The newest finished run that differs from this one only in its protocol, or None."""
-    config, fingerprint = run.config(), run.data().get("fingerprint")
-    for other in list_runs(folder or run.folder.parent):
-        if other.name == run.name or other.state()["state"] != FINISHED:
-            continue
-        theirs = other.config()
-        fits = theirs.protocol != config.protocol and same_recipe(config, theirs, but=("protocol",))
-        if fits and other.data().get("fingerprint") == fingerprint:
-            return other
-    return None
 
 
 def publish(
@@ -176,12 +163,12 @@ def _command(options: dict[str, Any]) -> str:
 def _limits(config: TrainingConfig, data: dict[str, Any], runs: dict[str, Run], folds: Run | None) -> list[str]:
     limits = [
         "It sees one slice at a time and knows only its labels: anything else is forced into one of them.",
-        "One public dataset from hospitals of one city; scanners, protocols and people elsewhere differ.",
+        f"One dataset, “{data['name']}”; scanners, protocols and people elsewhere differ.",
     ]
     if folds is not None:
         limits.append(
             f"The honest figure is of the recipe: {folds.config().n_folds} networks, each tested on the "
-            f"scans it never saw, {folds.data()['n_series']} in all. The network that ships is another one of the recipe."
+            f"scans it never saw, {folds.data()['n_series']} in all. The network that ships is one more of the recipe, or one of them."
         )
     elif GROUPED in runs:
         test = runs[GROUPED].data()
@@ -194,7 +181,9 @@ def _limits(config: TrainingConfig, data: dict[str, Any], runs: dict[str, Run], 
     if config.init == "scratch":
         limits.append("Trained from random weights, for want of ImageNet weights on the training machine.")
     if data.get("extra_training_slices"):
-        limits.append(f"{data['extra_training_slices']} simulated slices were added to the training part.")
+        limits.append(
+            f"{data['extra_training_slices']} slices of “{data['extra_data']}” were added to the training part."
+        )
     return limits
 
 

@@ -1,26 +1,35 @@
-"""Recompute every number of an exported zip from its predictions, and say whether they agree.
+"""Recompute the numbers of an exported zip from its predictions, and say whether they agree.
 
     python -m kidney_core.report_check ZIP
+
+Recomputed: the manifest's figures and intervals, comparison.csv, the tables of report.html, and the figures on each
+card.json. The drawings and the texts of the cards are compared by the manifest's digests alone.
 
 The exit status is 0 when all agree, 1 when a number or a file differs, 2 when the zip cannot be read.
 """
 
 import argparse
+import csv
 import hashlib
+import io
 import json
+import re
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
+from kidney_core import export
 from kidney_core.errors import KidneyError
-from kidney_core.export import EXPORT_FORMAT, figures_of
 from kidney_core.files import read_table
 
 TOLERANCE = 1e-6
 # Another version of NumPy may draw other resamples: the ends of an interval move by their own noise.
 INTERVAL_TOLERANCE = 0.02
+# A card was written from probabilities with more digits than the stored ones.
+CARD_TOLERANCE = 1e-3
 MAX_BYTES = 500 * 1024**2
 
 
@@ -39,10 +48,20 @@ def check(path: Path) -> tuple[int, list[str]]:
                 raise ReportError(f"“{path}” unpacks to more than {MAX_BYTES // 1024**2} MB. That is no export.")
             content = {name: archive.read(name) for name in archive.namelist()}
         manifest = json.loads(content["manifest.json"])
-        if manifest["format"] != EXPORT_FORMAT:
-            raise ReportError(f"“{path}” has format {manifest['format']}; this version checks {EXPORT_FORMAT}.")
+        if manifest["format"] != export.EXPORT_FORMAT:
+            raise ReportError(f"“{path}” has format {manifest['format']}; this version checks {export.EXPORT_FORMAT}.")
         return _check_content(content, manifest)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
         raise ReportError(f"“{path}” is not a readable export ({type(error).__name__}: {error}).") from error
 
 
@@ -54,18 +73,63 @@ def _check_content(content: dict[str, bytes], manifest: dict[str, Any]) -> tuple
             differing.append(f"the file {name} is missing or was changed")
     strangers = set(content) - set(manifest["files"]) - {"manifest.json"}
     differing += [f"the file {name} is not in the manifest" for name in sorted(strangers)]
+    tables = [
+        stated["predictions"] for each in manifest["checkpoints"].values() for stated in each["measured"].values()
+    ]
+    unclaimed = {name for name in content if re.search(r"/predictions-[a-z-]+\.csv$", name)} - set(tables)
+    differing += [f"the manifest gives no figures for {name}" for name in sorted(unclaimed)]
+    rows, report = [], content.get("report.html", b"").decode(errors="replace")
+    for name, checkpoint in manifest["checkpoints"].items():
+        card = json.loads(content[f"{name}/card.json"]) if f"{name}/card.json" in content else {"metrics": {}}
+        for protocol, stated in checkpoint["measured"].items():
+            where = f"{name}, {protocol}"
+            if stated["predictions"] not in content:
+                continue  # named above
+            found = _recomputed(content[stated["predictions"]], manifest["bootstrap"]["n_resamples"])
+            on_card = card["metrics"].get(protocol, {})
+            comparisons = [
+                _differences(stated, found, where),
+                _differences(on_card, found["figures"], f"{where}, card.json", tolerance=CARD_TOLERANCE),
+            ]
+            rows.append(export.comparison_row(name, protocol, found))
+            shown = export.report_part(protocol, found)
+            for what in ("lead", "table"):
+                there = shown[what] in report
+                comparisons.append((1, [] if there else [f"{where}: report.html shows another {what}"]))
+            n_compared += sum(n for n, _ in comparisons)
+            differing += [sentence for _, sentences in comparisons for sentence in sentences]
+    n_new, new = _compare_rows(content.get("comparison.csv", b""), rows)
+    return n_compared + n_new, differing + new
+
+
+def _recomputed(predictions: bytes, n_resamples: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        for name, checkpoint in manifest["checkpoints"].items():
-            for protocol, stated in checkpoint["measured"].items():
-                table = Path(folder) / "predictions.csv"
-                table.write_bytes(content[stated["predictions"]])
-                found = figures_of(read_table(table), n_resamples=manifest["bootstrap"]["n_resamples"])
-                n_new, new = _differences(stated, found, f"{name}, {protocol}")
-                n_compared, differing = n_compared + n_new, differing + new
+        table = Path(folder) / "predictions.csv"
+        table.write_bytes(predictions)
+        return export.figures_of(read_table(table), n_resamples=n_resamples)
+
+
+def _compare_rows(stated: bytes, rows: list[dict[str, Any]]) -> tuple[int, list[str]]:
+    """comparison.csv against the rows that the predictions give."""
+    there = list(csv.DictReader(io.StringIO(stated.decode(errors="replace"))))
+    if len(there) != len(rows):
+        return 1, [f"comparison.csv has {len(there)} rows, recomputed {len(rows)}"]
+    n_compared, differing = 0, []
+    for line, row in zip(there, rows, strict=True):
+        for key, value in row.items():
+            n_compared += 1
+            text = line.get(key, "")
+            if isinstance(value, float):
+                tolerance = INTERVAL_TOLERANCE if key.endswith(("_low", "_high")) else TOLERANCE
+                same = text != "" and abs(float(text) - value) <= tolerance
+            else:
+                same = text == ("" if value is None else str(value))
+            if not same:
+                differing.append(f"comparison.csv, {row['checkpoint']}, {key}: stated {text}, recomputed {value}")
     return n_compared, differing
 
 
-def _differences(stated: Any, found: Any, where: str) -> tuple[int, list[str]]:
+def _differences(stated: Any, found: Any, where: str, *, tolerance: float = TOLERANCE) -> tuple[int, list[str]]:
     """Compare what is stated with what was recomputed, number by number."""
     if isinstance(found, dict):
         pairs = [
@@ -80,11 +144,12 @@ def _differences(stated: Any, found: Any, where: str) -> tuple[int, list[str]]:
             for position, (one, other) in enumerate(zip(stated, found, strict=True))
         ]
     else:
-        tolerance = INTERVAL_TOLERANCE if ", intervals," in where else TOLERANCE
+        if ", intervals," in where:
+            tolerance = INTERVAL_TOLERANCE
         if isinstance(found, float) and isinstance(stated, int | float) and abs(stated - found) <= tolerance:
             return 1, []
         return 1, [] if stated == found else [f"{where}: stated {stated}, recomputed {found}"]
-    results = [_differences(*pair) for pair in pairs]
+    results = [_differences(*pair, tolerance=tolerance) for pair in pairs]
     return sum(n for n, _ in results), [sentence for _, sentences in results for sentence in sentences]
 
 

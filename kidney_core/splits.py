@@ -97,7 +97,12 @@ def _random_split(
     parts[test] = TEST
     if validation_fraction:
         share = validation_fraction / (1 - test_fraction)
-        _, validation = train_test_split(rest, test_size=share, stratify=labels[rest], random_state=seed)
+        try:
+            _, validation = train_test_split(rest, test_size=share, stratify=labels[rest], random_state=seed)
+        except ValueError as error:  # fewer slices than classes in the part
+            raise DatasetError(
+                f"A validation part of {validation_fraction:.0%} cannot hold every class ({error})."
+            ) from error
         parts[validation] = VALIDATION
     return parts
 
@@ -113,7 +118,7 @@ def _grouped_split(
     neighbouring arcs of that circle, each as near to its share of the slices as whole series allow.
     """
     owner = table.groupby("series")["label"].agg(lambda labels: labels.mode().iloc[0])  # a mixed series has one side
-    _require(owner.value_counts(), max(n_folds, 3 if validation_fraction else 2), "series")
+    _require(owner.value_counts(), _least_series(n_folds, validates=bool(validation_fraction)), "series")
     part_of: dict[int, str] = {}
     rng = np.random.default_rng(seed)
     sizes = table.groupby("series", sort=False).size()  # in file order
@@ -123,7 +128,7 @@ def _grouped_split(
         series = series[first:] + series[:first]
         least = 1 if validation_fraction else 0
         if n_folds:
-            starts = _arc_starts(sizes[series].to_numpy(), n_folds)
+            starts = _arc_starts(sizes[series].to_numpy(), n_folds, longest=len(series) - 1 - least)
             n_test = starts[fold + 1] - starts[fold]
             series = series[starts[fold] :] + series[: starts[fold]]
         middle = _middles(sizes[series].to_numpy())
@@ -139,17 +144,28 @@ def _grouped_split(
     return table["series"].map(part_of).to_numpy()
 
 
+def _least_series(n_folds: int, *, validates: bool) -> int:
+    """How many series a class needs so that every part of every fold has one."""
+    least = 3 if validates else 2
+    if not n_folds:
+        return least
+    # Two folds hold all series between them, and each must leave one to train on and one to validate on.
+    return max(n_folds + validates, 4 if n_folds == 2 and validates else least)
+
+
 def _middles(lengths: np.ndarray) -> np.ndarray:
     """Where the middle of each series lies, as a share of all slices."""
     return (np.cumsum(lengths) - lengths / 2) / lengths.sum()
 
 
-def _arc_starts(lengths: np.ndarray, n_folds: int) -> list[int]:
-    """The first series of each fold, and the end: n_folds + 1 positions; no fold is empty."""
+def _arc_starts(lengths: np.ndarray, n_folds: int, *, longest: int) -> list[int]:
+    """The first series of each fold, and the end: n_folds + 1 positions; no fold is empty or longer than `longest`."""
     middles, starts = _middles(lengths), [0]
     for fold in range(1, n_folds):
         wanted = int((middles < fold / n_folds).sum())
-        starts.append(int(np.clip(wanted, starts[-1] + 1, len(lengths) - (n_folds - fold))))
+        least = max(starts[-1] + 1, len(lengths) - (n_folds - fold) * longest)
+        most = min(starts[-1] + longest, len(lengths) - (n_folds - fold))
+        starts.append(int(np.clip(wanted, least, most)))
     return [*starts, len(lengths)]
 
 

@@ -9,6 +9,7 @@ from kidney_core import figures, ui
 from kidney_core.errors import KidneyError
 from kidney_core.labels import DESCRIPTIONS, LABELS
 from kidney_core.slices import WINDOW_PRESETS_HU, Slice, read_slice
+from kidney_core.splits import GROUPED
 from kidney_core.viewer import show_scan
 
 UNDECIDED_BELOW = 0.5
@@ -108,13 +109,14 @@ def show_verdict(answer, checkpoint) -> None:
     if grouped:
         right = grouped["per_label"][label]
         n_said = sum(row[grouped["labels"].index(label)] for row in grouped["confusion"])
+        who, were = ("this model", "was") if checkpoint.honest == GROUPED else ("networks of this recipe", "were")
         said = (
-            f"this model was right **{figures.percent(right['precision'], 0)}** of the {n_said:,} times it said {label}"
+            f"{who} {were} right **{figures.percent(right['precision'], 0)}** of the {n_said:,} times it said {label}"
             if n_said
-            else f"this model **never said {label}**"
+            else f"{who} **never said {label}**"
         )
         st.markdown(
-            f"On scans it had never seen, {said}, and it found **{figures.percent(right['recall'], 0)}** of the "
+            f"On scans never seen, {said}, and found **{figures.percent(right['recall'], 0)}** of the "
             f"{right['support']:,} slices that were {label}."
         )
     ui.honest_pair(checkpoint)

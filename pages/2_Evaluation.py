@@ -80,29 +80,34 @@ def on_folder(chosen: list[Checkpoint]) -> None:
             return
         trained_on = checkpoint.trained_on()
         seen = float(found.table["sha256"].map(dataset.short_hash).isin(trained_on).mean())
-        st.session_state["evaluation_result"] = (checkpoint.name, found.root.name, table, found.unreadable, seen)
+        known = bool(trained_on)
+        st.session_state["evaluation_result"] = (checkpoint, found.root.name, table, found.unreadable, seen, known)
     if "evaluation_result" not in st.session_state:
         return
     from kidney_core import evaluation, intervals
 
-    name, root, table, unreadable, seen = st.session_state["evaluation_result"]
+    checkpoint, root, table, unreadable, seen, known = st.session_state["evaluation_result"]
+    name = checkpoint.name
     st.markdown(f"#### {name} on “{root}”")
-    if seen:
+    if not known:
+        st.info(
+            "It is not known which files this checkpoint was trained on. If these are among them, the figures measure memory."
+        )
+    elif seen:
         st.warning(
-            f"{figures.percent(seen, 0)} of these files were trained on: for them, the figures below measure memory, not "
-            "diagnosis."
+            f"{figures.percent(seen)} of these files were trained on: for them, the figures below measure memory, not "
+            "diagnosis. Copies that were saved anew, and other slices of the same scans, are not recognised."
         )
     if unreadable:
         with st.expander(f"{len(unreadable)} files could not be read"):
             st.dataframe(pd.DataFrame(unreadable, columns=["File", "Reason"]), hide_index=True)
-    checkpoint = next((item for item in chosen if item.name == name), chosen[0])
     found = evaluation.figures(table)
     if (table["label"].nunique()) < len(evaluation.labels_of(table)):
         st.caption("Only some of the classes are in this folder: averages are over those.")
     ranges = {measure: [at.low, at.high] for measure, at in intervals.intervals(table).items()}
     behind = model_panel.show_figures(found, table, ranges, key=f"{name}-folder")
     if behind is not None:
-        model_panel.show_cell(checkpoint, behind, key=f"{name}-folder", where=root)
+        model_panel.show_cell(checkpoint, behind, key=f"{name}-folder", where=root, same_network=True)
 
 
 def main() -> None:

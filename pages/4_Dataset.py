@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -49,7 +50,7 @@ def show_leak(found) -> None:
     st.subheader("The leak in one look", anchor=False)
     st.markdown(
         "Left: slices to be tested. Right of each: the **most similar slice in training**. Under a random split it is "
-        "the neighbour from the same scan, so copying its label is enough. On scans never seen, there is no such twin."
+        "the neighbour from the same scan, so copying its label is enough. On scans never seen, the most similar slice is another patient's."
     )
     with st.container(key="dataset_twins"):
         for row in examples(found):
@@ -84,11 +85,17 @@ def show_numbers(found) -> None:
                 st.info(found.problems[protocol])
                 continue
             side = found.protocols[protocol]
-            twins, nearest, balanced = st.columns(3)
+            twins, likeness, nearest, balanced = st.columns(4)
             twins.metric(
                 "Near-twin in training",
                 figures.percent(side.twin_fraction),
-                help="Test slices that correlate above 0.95 with a training slice",
+                help="Test slices that correlate above 0.95 with a training slice. Where scans were found by that likeness, "
+                "a grouped split has none by definition.",
+            )
+            likeness.metric(
+                "Likeness",
+                f"{float(np.median(side.correlation)):.3f}",
+                help="Median over the test slices: the correlation with the most similar training slice",
             )
             nearest.metric(
                 "No learning",

@@ -81,7 +81,6 @@ def test_risk_coverage_by_hand():
     assert found.threshold.tolist() == [0.9, 0.8, 0.6]
     assert found.coverage.tolist() == [0.25, 0.75, 1.0]
     assert found.risk.tolist() == pytest.approx([0.0, 1 / 3, 0.5])
-    assert found.area == pytest.approx(0.25 * 0 + 0.5 / 3 + 0.25 * 0.5)
     assert found.at(0.85) == (0.25, 0.0)
     assert found.at(0.8) == pytest.approx((0.75, 1 / 3))
     assert found.at(0.0) == (1.0, 0.5)

@@ -30,11 +30,11 @@ def test_publish_carries_both_protocols_and_the_weights_of_the_grouped_run(publi
 
 
 def test_counterpart_finds_the_run_under_the_other_protocol(pair, small_dataset):
-    assert publish.counterpart(pair["grouped"]).name == "random"
+    assert cross_validation.find_counterpart(pair["grouped"]).name == "random"
     other_seed = tiny_run(small_dataset, "other-seed", protocol="random", n_epochs=2, seed=8)
     training.train(other_seed)
-    assert publish.counterpart(pair["grouped"]).name == "random"
-    assert publish.counterpart(other_seed) is None
+    assert cross_validation.find_counterpart(pair["grouped"]).name == "random"
+    assert cross_validation.find_counterpart(other_seed) is None
 
 
 def test_loaded_network_predicts_what_was_stored(published, small_dataset):

@@ -71,6 +71,20 @@ def test_the_swap_test_is_right_about_as_often_as_it_says():
     assert 3 <= below <= 22  # binomial(60, 0.2): 12, and nearly always within 3 to 22
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.assign(series=0),
+        lambda table: table.assign(series=np.arange(len(table))),
+        lambda table: table.assign(label="Cyst"),
+    ],
+)
+def test_compare__error_other_labels_or_another_grouping(change):
+    predictions = made_predictions()
+    with pytest.raises(DatasetError, match="other labels or another grouping"):
+        comparison.compare({"one": predictions, "two": change(predictions)}, "accuracy")
+
+
 def test_compare__error_different_slices():
     predictions = made_predictions()
     with pytest.raises(DatasetError, match="“two” was not tested on the same slices"):

@@ -61,7 +61,7 @@ def test_config__error_impossible_fold():
 
 def test_command_line_trains_all_folds_and_prints_the_pooled_figure(small_dataset):
     words = f"--data {small_dataset} --architecture test_resnet --init scratch --trainable all --image-size 32"
-    words += " --epochs 1 --split grouped --folds 3 --name cv"
+    words += " --epochs 1 --folds 3 --name cv"
     done = subprocess.run([sys.executable, "train.py", *words.split()], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "pooled over 3 folds, grouped split (scans never seen): accuracy" in done.stdout

@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from kidney_core import slices
-from kidney_core.errors import UnreadableSlice, UnsupportedSlice
+from kidney_core.errors import SliceError, UnreadableSlice, UnsupportedSlice
 
 STORED = np.arange(64 * 48, dtype=np.int16).reshape(64, 48) - 1024
 
@@ -243,6 +243,22 @@ def test_read_dicom_claims_no_hounsfield_units_where_the_rescale_is_damaged(valu
 def test_read_dicom__error_required_tag_that_is_empty(values):
     with pytest.raises(UnreadableSlice, match="lacks the DICOM tag (Rows|Columns)"):
         slices.read_slice(damaged(**values), name="ct")
+
+
+def test_read_dicom_gives_a_slice_or_a_sentence_for_any_flipped_header():
+    """pydicom converts tags when they are asked for, so damage shows late and as any exception."""
+    content, rng = bytearray(saved(ct_dataset())), np.random.default_rng(0)
+    sentences = []
+    for _ in range(400):
+        flipped = bytearray(content)
+        for position in rng.integers(132, 900, size=int(rng.integers(1, 4))):
+            flipped[position] = rng.integers(256)
+        try:
+            slices.read_slice(bytes(flipped), name="ct").grey8()
+        except SliceError as error:
+            sentences.append(str(error))
+    assert len(sentences) > 10
+    assert not [sentence for sentence in sentences if "Canary" in sentence]
 
 
 def test_read_dicom_reads_rescale_and_window_of_enhanced_ct_from_its_functional_groups():

@@ -60,6 +60,23 @@ def test_the_zip_holds_what_its_description_says(exported):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
+        (
+            "tiny/card.json",
+            lambda body: body.replace(b'"accuracy": 0.', b'"accuracy": 7.', 1),
+            "card.json, accuracy: stated 7",
+        ),
+        ("report.html", lambda body: body.replace(b"slices: accuracy", b"slices: precision", 1), "shows another lead"),
+        ("report.html", lambda body: body.replace(b"<td>", b"<td>9", 1), "report.html"),
+        (
+            "comparison.csv",
+            lambda body: re.sub(rb",0\.\d+", b",0.123", body, count=1),
+            r"comparison\.csv, tiny, accuracy: stated 0\.123",
+        ),
+        (
+            "manifest.json",
+            lambda body: b'{"format": 1, "files": {}, "checkpoints": {}}',
+            "gives no figures for tiny/predictions",
+        ),
         ("comparison.csv", lambda body: body + b"x", "the file comparison.csv is missing or was changed"),
         (
             "manifest.json",
@@ -106,6 +123,16 @@ def test_report_check__error_not_an_export(tmp_path, capsys):
     assert report_check.main([str(path)]) == 2
 
 
+@pytest.mark.parametrize("offset", [200, 1500, 4000])
+def test_report_check__error_damaged_zip_is_a_sentence(exported, capsys, offset):
+    content = bytearray(exported.read_bytes())
+    content[offset : offset + 40] = b"\xff" * 40
+    exported.write_bytes(content)
+    assert report_check.main([str(exported)]) in (1, 2)
+    printed = capsys.readouterr()
+    assert printed.out or printed.err.startswith("error: ")
+
+
 def test_export__error_checkpoint_without_predictions(tmp_path):
     with pytest.raises(CheckpointError, match="has stored predictions to export"):
         export.export_zip([made_checkpoint(tmp_path)])
@@ -125,7 +152,7 @@ def test_the_model_card_gives_every_class_under_both_protocols_with_intervals(pu
     for protocol in ("Grouped split (scans never seen)", "Random split (the paper's protocol)"):
         assert protocol in text
     assert text.count("| Stone |") == 2
-    assert re.search(r"Accuracy \d+\.\d % \(\d+\.\d to \d+\.\d %\)", text)
+    assert re.search(r"Accuracy \d+\.\d % \(–\), balanced", text)  # one test series a class bears no interval
     assert "100 % of them have other slices of the same scan in training" in text
 
 

@@ -33,8 +33,8 @@ def test_every_figure_of_the_whole_equals_evaluation_figures():
     assert len(found) == 2 + 2 * 4 + 4 * 4
     for name, interval in found.items():
         assert interval.value == pytest.approx(intervals.figure(reference, name)), name
-        assert interval.low <= interval.value + 0.2
         assert interval.low <= interval.high
+        assert interval.low < interval.value < interval.high or interval.value in (interval.low, interval.high), name
 
 
 def test_resampled_figures_equal_figures_of_really_repeated_slices():
@@ -61,8 +61,42 @@ def test_each_resample_keeps_the_number_of_series_of_each_class():
     assert weights[:, 0].std() > 0
 
 
-def test_interval_by_hand_of_two_series_a_class():
+def test_no_interval_where_a_class_has_too_few_series_or_all_agree():
+    predictions = made_predictions(n_series=40)
+    few = predictions[~((predictions["label"] == "Tumor") & (predictions["series"] > 16))]  # 4 series of Tumor
+    assert intervals.too_few_series(few) == {"Tumor": 4}
+    found = intervals.intervals(few, n_resamples=200)
+    assert found["per_label.Tumor.recall"].low is None
+    assert found["accuracy"].low is None
+    assert found["per_label.Cyst.recall"].low is not None
+    never = predictions.assign(predicted=predictions["predicted"].replace("Stone", "Cyst"))
+    recall = intervals.intervals(never, n_resamples=200)["per_label.Stone.recall"]
+    assert recall == intervals.Interval(0.0, None, None)  # resampling cannot doubt what all series agree on
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    """20 series a class, whose recalls are drawn around 0.7: the 95 % interval holds 0.7 in about 95 % of the cases."""
+    rng, covered, n_trials = np.random.default_rng(7), 0, 80
+    rows = pd.DataFrame(
+        {
+            "path": [str(i) for i in range(400)],
+            "label": ["Cyst"] * 200 + ["Normal"] * 200,
+            "series": np.repeat(np.arange(40), 10),
+        }
+    )
+    for _ in range(n_trials):
+        right = rng.random(400) < np.repeat(rng.beta(3.5, 1.5, 40), 10)
+        own = (rows["label"] == "Cyst").to_numpy()
+        says_cyst = np.where(own, right, ~right).astype(float)
+        table = evaluation.prediction_table(rows, np.stack([says_cyst, 1 - says_cyst], axis=1), ("Cyst", "Normal"))
+        recall = intervals.intervals(table, n_resamples=300)["per_label.Cyst.recall"]
+        covered += recall.low <= 0.7 <= recall.high
+    assert 68 <= covered <= 80  # binomial(80, 0.95): 76, and nearly always 68 or more
+
+
+def test_interval_by_hand_of_two_series_a_class(monkeypatch):
     """One series all right and one all wrong, of equal size: accuracy is 0, 1/2 or 1 with odds 1:2:1."""
+    monkeypatch.setattr(intervals, "MIN_SERIES", 2)
     rows = pd.DataFrame({"path": list("abcd"), "label": ["Cyst", "Cyst", "Normal", "Normal"], "series": [0, 1, 2, 3]})
     right, wrong = [0.9, 0.1], [0.1, 0.9]
     table = evaluation.prediction_table(rows, np.array([right, wrong, wrong, wrong]), ("Cyst", "Normal"))

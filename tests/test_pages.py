@@ -160,9 +160,12 @@ def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, sm
     app.multiselect(key="training_architectures").set_value([]).run()
     app.text_input(key="training_other").set_value("test_resnet").run()
     app.selectbox(key="training_start").set_value("Random weights").run()
+    app.number_input(key="training_folds").set_value(3).run()
+    assert app.button(key="training_submit").label == "Start 5 jobs"
     app.button(key="training_submit").click().run()
     assert not app.error
-    assert [run.config().protocol for run in submitted] == ["grouped", "random"]
+    assert [run.config().protocol for run in submitted] == ["grouped", "random", "grouped", "grouped", "grouped"]
+    assert [(run.config().n_folds, run.config().fold) for run in submitted[2:]] == [(3, 0), (3, 1), (3, 2)]
     assert {run.config().architecture for run in submitted} == {"test_resnet"}
     assert {run.config().trainable for run in submitted} == {"all"}
 

@@ -111,6 +111,23 @@ def test_grouped_folds_keep_series_together_in_arcs_of_about_equal_size():
             assert abs((parts[(TABLE["label"] == label).to_numpy()] == "test").mean() - 0.2) <= slack
 
 
+@pytest.mark.parametrize("n_series", range(3, 9))
+@pytest.mark.parametrize("n_folds", range(2, 8))
+def test_a_fold_leaves_something_to_validate_and_to_train_on(n_series, n_folds):
+    table = table_of({"Cyst": [10] * n_series, "Stone": [90, *[5] * (n_series - 1)]})
+    if n_series < max(n_folds + 1, 4):
+        with pytest.raises(DatasetError, match="at least"):
+            splits.split(table, protocol="grouped", seed=0, validation_fraction=0.1, n_folds=n_folds)
+        return
+    tested = np.zeros(len(table))
+    for fold in range(n_folds):
+        parts = splits.split(table, protocol="grouped", seed=0, validation_fraction=0.1, n_folds=n_folds, fold=fold)
+        tested += parts == "test"
+        for label in ("Cyst", "Stone"):
+            assert set(parts[(table["label"] == label).to_numpy()]) == {"train", "validation", "test"}
+    assert (tested == 1).all()
+
+
 def test_folds__error_fewer_series_than_folds():
     table = table_of({"Cyst": [5] * 8, "Stone": [5] * 4})
     with pytest.raises(DatasetError, match="class Stone has 4 series; at least 5"):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from kidney_core import frozen_features, models, optimization, preprocessing, recipes, training
@@ -154,6 +155,21 @@ def test_extra_data_are_trained_on_and_never_tested(small_dataset, tmp_path):
     assert len(pd.read_csv(run.folder / "predictions.csv")) == 12
     steps = run.epochs()[0]["step"]
     assert steps == (48 + 20) // 8 + 1
+
+
+def test_extra_data_that_look_like_test_slices_are_left_out(small_dataset, tmp_path):
+    """The dataset itself as extra data, saved anew: no hash is the same, and yet no test slice may be trained on."""
+    extra = tmp_path / "again"
+    for path in small_dataset.rglob("*.png"):
+        copy = extra / path.relative_to(small_dataset)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(copy.with_suffix(".bmp"))
+    run = tiny_run(small_dataset, n_epochs=1, protocol="grouped", extra_data=str(extra))
+    training.train(run)
+    split = pd.read_csv(run.folder / "split.csv")
+    held_out = (split["part"] != "train").sum()
+    assert run.data()["extra_left_out"] == held_out > 0
+    assert run.data()["extra_training_slices"] == 60 - held_out
 
 
 def test_training_on_frozen_features_equals_training_through_the_whole_network(small_dataset, monkeypatch):
