@@ -35,7 +35,7 @@ def _row(checkpoint: Checkpoint) -> str:
     cells += [percent(found["accuracy"]), percent(found["balanced_accuracy"])] if found else ["–", "–"]
     honest, ranges = checkpoint.honest_figures(), checkpoint.intervals(checkpoint.honest or "")
     for name in ("accuracy", "balanced_accuracy"):
-        interval = f" ({percent_range(*ranges[name])})" if name in ranges else ""
+        interval = f" ({percent_range(*ranges[name])})" if None not in ranges.get(name, [None]) else ""
         cells.append(f"**{percent(honest[name])}**{interval}" if honest else "–")
     recalls = [percent(honest["per_label"][label]["recall"], 0) for label in checkpoint.labels] if honest else []
     return "| " + " | ".join([*cells, ", ".join(recalls)]) + " |"
