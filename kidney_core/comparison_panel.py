@@ -6,7 +6,7 @@ import streamlit as st
 from kidney_core import figures, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import KidneyError
-from kidney_core.splits import MEASURED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
+from kidney_core.splits import MEASURED, PROTOCOL_NAMES, RANDOM
 
 OVERALL = {
     "Accuracy": "accuracy",
@@ -82,20 +82,11 @@ def _export(chosen: list[Checkpoint]) -> None:
 
 def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
     st.markdown(f"#### Differences in {title.lower()}")
-    measured = [protocol for protocol in reversed(MEASURED) if sum(bool(item.figures(protocol)) for item in chosen) > 1]
-    if not measured:
-        st.info("No two of these checkpoints were measured under the same protocol.")
+    protocol = ui.choose_measured(chosen, "evaluation_pairs")
+    if protocol is None:
         return
-    protocol = st.segmented_control(
-        "Measured on",
-        measured,
-        default=measured[0],
-        required=True,
-        format_func=PROTOCOL_TITLES.get,
-        key="evaluation_pairs",
-    )
     try:
-        found = ui.compared([item for item in chosen if item.figures(protocol)], protocol, name)
+        found = ui.compared(chosen, protocol, name)
     except KidneyError as error:
         st.info(str(error))
         return

@@ -8,7 +8,7 @@ import streamlit as st
 from kidney_core import figures, pictures, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import KidneyError
-from kidney_core.splits import GROUPED, MEASURED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
+from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
 
 MAX_PICTURES = 8
 HOW_TO_READ = {
@@ -199,16 +199,10 @@ def _slices_behind(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, same
 
 
 def _choose_measured(checkpoint: Checkpoint) -> tuple[str, pd.DataFrame] | None:
-    """Which predictions the panel is about; the honest ones come first."""
-    offered = [protocol for protocol in reversed(MEASURED) if checkpoint.figures(protocol)]
-    protocol = st.segmented_control(
-        "Measured on",
-        offered,
-        default=offered[0],
-        required=True,
-        format_func=PROTOCOL_NAMES.get,
-        key="evaluation_measured",
-    )
+    """Which predictions the panel is about."""
+    protocol = ui.choose_measured([checkpoint], "evaluation_measured")
+    if protocol is None:
+        return None
     predictions = ui.predictions(checkpoint, protocol)
     if predictions is None:
         st.info("The checkpoint's folder holds no predictions of this protocol. Copy the whole folder again.")

@@ -1,7 +1,6 @@
 """The form that starts training jobs: folder, architectures, recipe with its options, protocols."""
 
 from dataclasses import fields
-from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -108,13 +107,7 @@ def _recipe_fields(recipe: str) -> dict:
 
 def draw() -> None:
     """Draw the form; its button submits one job for each architecture and protocol."""
-    folder = st.text_input(
-        "Folder of images",
-        "demo-data" if Path("demo-data").is_dir() else "",
-        key="training_folder",
-        placeholder="demo-data, or the path of the public dataset",
-        help="On this machine. One folder per class, for example Cyst, Normal, Stone, Tumor.",
-    ).strip()
+    folder = ui.folder_input("training_folder")
     if folder and st.button("Check the folder", key="training_check"):
         _check_folder(folder)
     names = st.multiselect(

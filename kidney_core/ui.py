@@ -14,7 +14,7 @@ import streamlit as st
 from kidney_core import __version__
 from kidney_core.checkpoint import Checkpoint, checkpoints_folder, list_checkpoints
 from kidney_core.figures import percent
-from kidney_core.splits import RANDOM
+from kidney_core.splits import MEASURED, PROTOCOL_NAMES, RANDOM
 
 if TYPE_CHECKING:
     from kidney_core.comparison import Comparison
@@ -205,6 +205,30 @@ def progress_bar(text: str) -> Callable[[int, int], None]:
 def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:
     """A table for a download button."""
     return table.to_csv(index=index, float_format="%.6g").encode()
+
+
+def folder_input(key: str) -> str:
+    """The folder of images that the user names; the simulated one is offered where it is there."""
+    return st.text_input(
+        "Folder of images",
+        "demo-data" if Path("demo-data").is_dir() else "",
+        key=key,
+        placeholder="demo-data, or the path of the public dataset",
+        help="On this machine. One folder per class, for example Cyst, Normal, Stone, Tumor.",
+    ).strip()
+
+
+def choose_measured(checkpoints: list[Checkpoint], key: str) -> str | None:
+    """How the shown figures were measured, of what all of these checkpoints have; the honest ones come first."""
+    offered = [name for name in reversed(MEASURED) if all(item.figures(name) for item in checkpoints)]
+    if not offered:
+        st.info(
+            "These checkpoints were not measured in one and the same way: there is nothing to show beside each other."
+        )
+        return None
+    return st.segmented_control(
+        "Measured on", offered, default=offered[0], required=True, format_func=PROTOCOL_NAMES.get, key=key
+    )
 
 
 def is_dark() -> bool:

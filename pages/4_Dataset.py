@@ -1,7 +1,5 @@
 """Dataset: what a folder holds, which slices are one scan, and what a random split gives away."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -22,13 +20,7 @@ ui.start_page(
 def ask() -> None:
     """Read and compare the folder that the user names; the result stays for the session."""
     with st.form("dataset_form"):
-        folder = st.text_input(
-            "Folder of images",
-            "demo-data" if Path("demo-data").is_dir() else "",
-            placeholder="demo-data, or the path of the public dataset",
-            help="On this machine. One folder per class, for example Cyst, Normal, Stone, Tumor.",
-            key="dataset_folder",
-        ).strip()
+        folder = ui.folder_input("dataset_folder")
         asked = st.form_submit_button("Audit", type="primary")
     if not asked:
         return
