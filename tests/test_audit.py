@@ -30,11 +30,23 @@ def test_audit_shows_the_leak_of_the_random_split_and_none_of_the_grouped(wide_d
     found = audit.audit(dataset.read_dataset(wide_dataset))
     assert found.protocols["random"].twin_fraction > 0.9
     assert found.protocols["random"].neighbour["accuracy"] > 0.9
-    assert found.protocols["grouped"].twin_fraction == 0.0
+    assert found.protocols["grouped"].twin_fraction == 0.0  # by definition of a series that was found by likeness
+    assert np.median(found.protocols["grouped"].correlation) < 0.8
+    assert np.median(found.protocols["random"].correlation) > 0.98
     assert len(found.series) == 24
     assert found.series["n_slices"].tolist() == [4] * 24
     assert not len(found.copies)
     assert not len(found.contradictions)
+
+
+def test_a_series_file_that_tears_scans_apart_is_found_out(wide_dataset):
+    """Where series are named and not found by likeness, a grouped split can leak, and the audit must say so."""
+    paths = dataset.read_dataset(wide_dataset).table["path"]
+    lines = "".join(f"{path},{number}\n" for number, path in enumerate(paths))
+    (wide_dataset / "series.csv").write_text("path,series\n" + lines)
+    found = audit.audit(dataset.read_dataset(wide_dataset)).protocols["grouped"]
+    assert found.twin_fraction > 0.15
+    assert found.correlation.max() > 0.99
 
 
 @pytest.mark.parametrize("protocol", splits.PROTOCOLS)
