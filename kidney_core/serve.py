@@ -1,5 +1,6 @@
 """Start the app and say where it is: what `make app` runs."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -7,15 +8,22 @@ import plotly.io
 import pyarrow  # noqa: F401 - Streamlit imports it at the first table
 from streamlit.web import cli
 
-# The pages' imports, so that they are paid before the server answers and not by its first visitor.
-from kidney_core import comparison_panel, figures, job_panel, model_panel, new_jobs, ui, viewer  # noqa: F401
-
 APP = Path(__file__).resolve().parent.parent / "streamlit_app.py"
+
+
+def import_pages() -> None:
+    """Import what the pages import, so that it is paid before the server answers and not by its first visitor."""
+    caching = logging.getLogger("streamlit.runtime.caching.cache_data_api")
+    caching.disabled = True  # it would warn that no server runs yet
+    from kidney_core import comparison_panel, figures, job_panel, model_panel, new_jobs, ui, viewer  # noqa: F401
+
+    caching.disabled = False
+    plotly.io.templates["plotly"]  # parsed at the first figure otherwise
 
 
 def main() -> None:
     """Run Streamlit with the settings of .streamlit/config.toml; more options are passed on."""
-    plotly.io.templates["plotly"]  # parsed at the first figure otherwise
+    import_pages()
     print("Kidney CT workbench: http://127.0.0.1:8501 (Ctrl+C stops it; training jobs go on)", flush=True)
     sys.argv = ["streamlit", "run", str(APP), *sys.argv[1:]]
     cli.main()

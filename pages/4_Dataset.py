@@ -77,7 +77,7 @@ def show_numbers(found) -> None:
                 st.info(found.problems[protocol])
                 continue
             side = found.protocols[protocol]
-            twins, likeness, nearest, balanced = st.columns(4)
+            (twins, likeness), (nearest, balanced) = st.columns(2), st.columns(2)
             twins.metric(
                 "Near-twin in training",
                 figures.percent(side.twin_fraction),
