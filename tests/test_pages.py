@@ -143,6 +143,7 @@ def test_dataset_page_says_which_protocol_the_data_do_not_allow(monkeypatch, sma
 
 def test_training_page_says_what_a_bad_folder_lacks(monkeypatch):
     app = opened("pages/3_Training.py", monkeypatch)
+    app.text_input(key="training_folder").set_value("").run()  # demo-data is offered where it is there
     app.button(key="training_submit").click().run()
     assert "Name the folder of images first" in texts(app.error)
     app.text_input(key="training_folder").set_value("/nowhere").run()
