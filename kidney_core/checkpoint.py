@@ -168,6 +168,7 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> "nn.Module":
 
     Raises: CheckpointError when the weights are missing, differ from the card's digest, or do not fit.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -194,7 +195,7 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> "nn.Module":
         _check_complete(model, stored, checkpoint.name)
     except (SafetensorError, RuntimeError, ModelError) as error:
         raise CheckpointError(f"The weights of “{checkpoint.name}” do not fit its card: {error}") from error
-    return model.to(device).eval()
+    return model.to(device, memory_format=torch.channels_last).eval()
 
 
 def _check_complete(model: "nn.Module", stored: dict[str, "Tensor"], name: str) -> None:

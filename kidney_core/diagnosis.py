@@ -45,7 +45,7 @@ def open_reader(checkpoint: Checkpoint, *, device: str = "cpu") -> Reader:
     """Load a checkpoint's network for reading. Raises CheckpointError."""
     model = checkpoints.load_model(checkpoint, device=device)
     model.requires_grad_(False)
-    return Reader(checkpoint, model.to(memory_format=torch.channels_last))
+    return Reader(checkpoint, model)
 
 
 def diagnose(reader: Reader, image: Slice, *, explain: str | None = None) -> Diagnosis:
