@@ -94,7 +94,7 @@ def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
         {
             "First": each.first,
             "Second": each.second,
-            "First minus second": each.difference.value,
+            "First minus second": f"{100 * each.difference.value:+.1f} points",
             "95 % interval": figures.percent_range(each.difference.low, each.difference.high, signed=True),
             "p, over series": figures.p_value(each.p_series),
             "p, corrected": figures.p_value(each.p_corrected),
@@ -102,8 +102,7 @@ def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
         }
         for each in found
     ]
-    columns = {"First minus second": st.column_config.NumberColumn(format="percent")}
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns, key="evaluation_differences")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="evaluation_differences")
     st.caption(
         "How to read this. Two models answered the same slices. p over series: how often swapping their answers on whole scans at random "
         "gives a difference as large; corrected for the number of pairs (Holm). McNemar's test over slices takes every slice for "

@@ -11,7 +11,7 @@ from kidney_core.paper import ARCHITECTURE_NAMES
 from kidney_core.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_NAMES, RANDOM
 
 PROTOCOL_COLORS = {RANDOM: "#999999", GROUPED: "#0072B2", CROSS_VALIDATED: "#009E73"}
-_DARK_FROM = 0.55  # share of a row from which a cell is so dark that its text is white
+_DARK_FROM = 0.7  # share of a row from which a cell is so dark that its text is white
 # Okabe & Ito again, then repeated with dashes: curves of any number of runs stay tellable.
 _CURVE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 
@@ -52,7 +52,11 @@ def report_with_intervals(found: dict[str, Any], intervals: dict[str, list[float
     rows = {label: ("per_label." + label, values) for label, values in found["per_label"].items()}
     rows |= {f"{average} average": (average, found[average]) for average in ("macro", "weighted")}
     table = {
-        label: {title: cell(f"{prefix}.{key}", values[key]) for key, title in rates.items()}
+        label: {
+            # A rate of a class that is not there says nothing.
+            title: cell(f"{prefix}.{key}", values[key] if values.get("support", 1) else None)
+            for key, title in rates.items()
+        }
         | {"Slices": values.get("support", found["n"])}
         for label, (prefix, values) in rows.items()
     }
@@ -151,8 +155,8 @@ def protocol_bars(
             error_y={
                 "type": "data",
                 "symmetric": False,
-                "array": [0 if high is None else high - value for _, _, value, _, high in own],
-                "arrayminus": [0 if low is None else value - low for _, _, value, low, _ in own],
+                "array": [None if high is None else high - value for _, _, value, _, high in own],
+                "arrayminus": [None if low is None else value - low for _, _, value, low, _ in own],
                 "thickness": 1.5,
                 "width": 5,
                 "color": "#7A8A90",  # seen on both a light and a dark page

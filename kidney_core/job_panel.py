@@ -126,6 +126,7 @@ def _act_on_run(found: list[Run]) -> None:
             st.json(asdict(run.config()), expanded=1)
     except KidneyError as error:
         st.error(str(error))
+        st.toast(str(error))
 
 
 def _publish_form(run: Run) -> None:
@@ -145,4 +146,6 @@ def _publish_form(run: Run) -> None:
     name = st.text_input("Name", run.config().architecture, key="training_publish_name")
     if st.button("Publish", type="primary", key="training_publish"):
         made = publish.publish(run, name=name.strip(), other=other, folds=folds)
-        st.success(f"Published as “{made.name}”. It is on the Diagnosis and Evaluation pages now.")
+        published = f"Published as “{made.name}”. It is on the Diagnosis and Evaluation pages now."
+        st.success(published)
+        st.toast(published)

@@ -21,7 +21,7 @@ HOW_TO_READ = {
     "abstaining": "Withhold the answers below a confidence: fewer slices are answered, and fewer answers are wrong.",
     "errors": "The wrong answers the model was surest of: look here for wrong labels and for what it cannot see.",
     "series": "The mean over a scan's slices answers for the scan, which is what a patient has.",
-    "training": "The wider training and validation part, the more the model learned its scans by heart.",
+    "training": "The wider the gap between training and validation, the more the model learned its scans by heart.",
 }
 
 
@@ -172,6 +172,9 @@ def _slices_behind(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, same
         return
     from kidney_core import diagnosis, slices
 
+    if not Path(folder).is_dir():
+        st.error(f"There is no folder “{folder}”. Name the one that holds {rows['path'].iat[0]}.")
+        return
     st.session_state["evaluation_images"] = folder
     try:
         reader = ui.reader(checkpoint) if same_network else None

@@ -1,5 +1,6 @@
 """Networks by timm name: build, start from weights, freeze, and find what Grad-CAM explains."""
 
+import difflib
 import re
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def timm_name(architecture: str) -> str:
     """
     name = ALIASES.get(architecture, architecture)
     if not timm.is_model(name.split(".")[0]):
-        near = timm.list_models(f"*{re.sub(r'[^a-z0-9]', '*', name.lower())}*")[:5]
+        near = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f" Did you mean {', '.join(near)}?" if near else " See timm.list_models()."
         raise ModelError(f"timm has no architecture “{architecture}”.{hint}")
     return name

@@ -127,7 +127,7 @@ def draw() -> None:
         "Protocol", [BOTH, GROUPED, RANDOM], key="training_protocol", help="Both gives the honest pair of figures"
     )
     start = right.selectbox("Start from", list(STARTS), key="training_start")
-    st.caption(RECIPE_DESCRIPTIONS[recipe])
+    st.caption(f"The recipe's own settings, where nothing else is chosen here: {RECIPE_DESCRIPTIONS[recipe]}")
     init = STARTS[start]
     if init == "file":
         init = st.text_input("Safetensors file of timm's weights", key="training_weights").strip()

@@ -24,7 +24,9 @@ def import_pages() -> None:
 def main() -> None:
     """Run Streamlit with the settings of .streamlit/config.toml; more options are passed on."""
     import_pages()
-    print("Kidney CT workbench: http://127.0.0.1:8501 (Ctrl+C stops it; training jobs go on)", flush=True)
+    given = dict(zip(sys.argv[1:], sys.argv[2:], strict=False))
+    port = given.get("--server.port", "8501")
+    print(f"Kidney CT workbench: http://127.0.0.1:{port} (Ctrl+C stops it; training jobs go on)", flush=True)
     sys.argv = ["streamlit", "run", str(APP), *sys.argv[1:]]
     cli.main()
 

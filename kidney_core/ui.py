@@ -163,13 +163,15 @@ def usable_checkpoints() -> list[Checkpoint]:
 def describe(checkpoint: Checkpoint) -> str:
     """One line for choosing a checkpoint: its name, and its honest figure."""
     found = checkpoint.honest_figures()
-    honest = f"{percent(found['accuracy'], 0)} on unseen scans" if found else "unmeasured on unseen scans"
+    honest = (
+        f"right on {percent(found['accuracy'], 0)} of slices of unseen scans" if found else "unmeasured on unseen scans"
+    )
     return f"{checkpoint.name} · {honest}"
 
 
 def honest_pair(checkpoint: Checkpoint) -> None:
     """The two accuracies of a checkpoint, always shown together."""
-    st.caption("Accuracy of this model on test slices")
+    st.caption("Share of test slices on which this model is right")
     honest, paper = st.columns(2)
     for column, figures, title, help_text in (
         (

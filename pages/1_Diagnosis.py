@@ -110,6 +110,9 @@ def show_verdict(answer, checkpoint) -> None:
         right = grouped["per_label"][label]
         n_said = sum(row[grouped["labels"].index(label)] for row in grouped["confusion"])
         who, were = ("this model", "was") if checkpoint.honest == GROUPED else ("networks of this recipe", "were")
+        tested = ui.predictions(checkpoint, checkpoint.honest)
+        n_scans = tested.loc[tested["label"] == label, "series"].nunique() if tested is not None else 0
+        of_scans = f", which come from {ui.counted(n_scans, 'scan')}" if n_scans else ""
         said = (
             f"{who} {were} right **{figures.percent(right['precision'], 0)}** of the {n_said:,} times it said {label}"
             if n_said
@@ -117,7 +120,7 @@ def show_verdict(answer, checkpoint) -> None:
         )
         st.markdown(
             f"On scans never seen, {said}, and found **{figures.percent(right['recall'], 0)}** of the "
-            f"{right['support']:,} slices that were {label}."
+            f"{right['support']:,} slices that were {label}{of_scans}."
         )
     ui.honest_pair(checkpoint)
 
@@ -186,11 +189,18 @@ def main() -> None:
         )
         st.caption(
             answer.no_heatmap_because
-            or f"Grad-CAM of **{answer.explained_label}**: bright places speak for it most, clear places not at all. "
+            or f"Grad-CAM of **{answer.explained_label}** ({figures.percent(answer.probabilities[answer.explained_label])}): "
+            "bright places speak for it most, clear places not at all. Each map is scaled to its own brightest place. "
             "The map shows what the network used, which need not be the lesion."
         )
     with verdict:
         show_verdict(answer, checkpoint)
+        if content is None:
+            st.caption(
+                f"This slice was simulated as **{key}**, so the answer is "
+                f"{'right' if answer.predicted_label == key else 'wrong'}. On simulated slices the models are often wrong: "
+                "they show how this page works, not what the models are worth."
+            )
         with st.expander("About this image and this model"):
             facts = {"Size": f"{image.width_px} × {image.height_px} px", **image.facts}
             st.table(pd.DataFrame(facts.items(), columns=["Image", ""]).set_index("Image"))

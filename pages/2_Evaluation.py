@@ -76,7 +76,9 @@ def on_folder(chosen: list[Checkpoint]) -> None:
             found = dataset.read_dataset(Path(folder.strip()), label=label, progress=ui.progress_bar("Reading images"))
             table = prediction.predict_dataset(checkpoint, found, progress=ui.progress_bar("Predicting"))
         except KidneyError as error:
-            st.error(str(error))
+            st.error(
+                f"{error} Or choose, under Labels, of which class every image is." if label is None else str(error)
+            )
             return
         trained_on = checkpoint.trained_on()
         seen = float(found.table["sha256"].map(dataset.short_hash).isin(trained_on).mean())

@@ -29,8 +29,9 @@ def test_selected_cell_names_its_true_and_predicted_label():
 def test_protocol_bars_draw_the_interval_as_whiskers():
     drawn = figures.protocol_bars([("a", "grouped", 0.8, 0.7, 0.85), ("b", "grouped", 0.6, None, None)]).data
     assert [bar.name for bar in drawn] == ["scans never seen"]
-    assert list(drawn[0].error_y.array) == pytest.approx([0.05, 0.0])
-    assert list(drawn[0].error_y.arrayminus) == pytest.approx([0.1, 0.0])
+    # A figure without an interval has no whisker, not one of no length.
+    assert list(drawn[0].error_y.array) == [pytest.approx(0.05), None]
+    assert list(drawn[0].error_y.arrayminus) == [pytest.approx(0.1), None]
     assert list(drawn[0].customdata) == ["70.0 to 85.0 %", "–"]
 
 
@@ -45,6 +46,8 @@ def test_report_with_intervals_puts_them_in_brackets():
     table = figures.report_with_intervals(found, {"per_label.Cyst.recall": [0.1, 0.6]})
     assert table.loc["Cyst"].tolist() == ["50.0", "25.0 (10\u2060–\u206060)", "33.3", "–", 4]
     assert table.loc["macro average", "Slices"] == 4
+    found["per_label"]["Stone"] = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "roc_auc": None, "support": 0}
+    assert figures.report_with_intervals(found, {}).loc["Stone"].tolist() == ["–", "–", "–", "–", 0]
 
 
 def measurements(n_epochs):
