@@ -33,19 +33,22 @@ def draw(chosen: list[Checkpoint]) -> None:
             low, high = checkpoint.intervals(protocol).get(name, (None, None))
             value = intervals.figure(found, name)
             bars.append((checkpoint.name, protocol, value, low, high))
-            row = {"Checkpoint": checkpoint.name, "Protocol": PROTOCOL_NAMES[protocol], title: value}
+            row = {"Checkpoint": checkpoint.name, "Protocol": PROTOCOL_NAMES[protocol]}
+            row |= {"Tested on": checkpoint.card["data"].get("name", "unknown"), title: value}
             row["95 % interval"] = figures.percent_range(low, high)
             row |= {other: intervals.figure(found, key) for other, key in OVERALL.items() if other != title}
             rows.append(row)
     if not rows:
         st.info("None of these checkpoints was measured under any protocol.")
         return
+    if len({checkpoint.card["data"].get("fingerprint") for checkpoint in chosen}) > 1:
+        st.warning("These checkpoints were trained and tested on different data: their figures cannot be compared.")
     st.plotly_chart(figures.protocol_bars(bars, title=title.lower()), config={"displayModeBar": False})
     shown = pd.DataFrame(rows).sort_values(title, ascending=False)
     numbers = {
         column: st.column_config.NumberColumn(format="percent")
         for column in shown.columns
-        if column not in ("Checkpoint", "Protocol", "95 % interval")
+        if column not in ("Checkpoint", "Protocol", "Tested on", "95 % interval")
     }
     st.dataframe(shown, hide_index=True, column_config=numbers, key="evaluation_comparison")
     table_button, export_button = st.columns(2)

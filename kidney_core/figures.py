@@ -141,32 +141,43 @@ def protocol_bars(
     figure = go.Figure()
     for protocol in MEASURED:
         own = [row for row in rows if row[1] == protocol]
-        if not own:
-            continue
-        figure.add_bar(
-            name=PROTOCOL_NAMES[protocol],
-            x=[model for model, *_ in own],
-            y=[value for _, _, value, _, _ in own],
-            text=[percent(value) for _, _, value, _, _ in own],
-            textposition="inside",
-            insidetextanchor="start",
-            textangle=0,
-            marker_color=PROTOCOL_COLORS[protocol],
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [None if high is None else high - value for _, _, value, _, high in own],
-                "arrayminus": [None if low is None else value - low for _, _, value, low, _ in own],
-                "thickness": 1.5,
-                "width": 5,
-                "color": "#7A8A90",  # seen on both a light and a dark page
-            },
-            customdata=[percent_range(low, high) for *_, low, high in own],
-            hovertemplate="%{x}, " + PROTOCOL_NAMES[protocol] + ": %{y:.1%} (%{customdata})<extra></extra>",
-        )
+        # Plotly draws a whisker of no length where an end is missing, which would look exact: such bars come apart.
+        with_interval = [row for row in own if None not in row[3:]]
+        without = [row for row in own if None in row[3:]]
+        for part in filter(None, (with_interval, without)):
+            _add_bars(figure, protocol, part, whiskers=part is with_interval, named=part[0] is own[0])
+    figure.update_xaxes(categoryorder="array", categoryarray=list(dict.fromkeys(row[0] for row in rows)))
     figure.update_yaxes(range=[0, 1.04], tickformat=".0%", title=title)
     figure.update_layout(barmode="group", legend={"orientation": "h", "y": 1.14, "x": 0})
     return plain(figure, height=340)
+
+
+def _add_bars(figure: go.Figure, protocol: str, rows: list[tuple], *, whiskers: bool, named: bool) -> None:
+    figure.add_bar(
+        name=PROTOCOL_NAMES[protocol],
+        legendgroup=protocol,
+        offsetgroup=protocol,
+        showlegend=named,
+        x=[model for model, *_ in rows],
+        y=[value for _, _, value, _, _ in rows],
+        text=[percent(value) for _, _, value, _, _ in rows],
+        textposition="inside",
+        insidetextanchor="start",
+        textangle=0,
+        marker_color=PROTOCOL_COLORS[protocol],
+        customdata=[percent_range(low, high) for *_, low, high in rows],
+        hovertemplate="%{x}, " + PROTOCOL_NAMES[protocol] + ": %{y:.1%} (%{customdata})<extra></extra>",
+    )
+    if whiskers:
+        figure.data[-1].error_y = {
+            "type": "data",
+            "symmetric": False,
+            "array": [high - value for _, _, value, _, high in rows],
+            "arrayminus": [value - low for _, _, value, low, _ in rows],
+            "thickness": 1.5,
+            "width": 5,
+            "color": "#7A8A90",  # seen on both a light and a dark page
+        }
 
 
 def plain(figure: go.Figure, *, height: int) -> go.Figure:

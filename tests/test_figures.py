@@ -26,13 +26,18 @@ def test_selected_cell_names_its_true_and_predicted_label():
     assert figures.selected_cell({"selection": {"selected": [], "areas": []}}, ["Cyst", "Stone"]) is None
 
 
-def test_protocol_bars_draw_the_interval_as_whiskers():
-    drawn = figures.protocol_bars([("a", "grouped", 0.8, 0.7, 0.85), ("b", "grouped", 0.6, None, None)]).data
-    assert [bar.name for bar in drawn] == ["scans never seen"]
-    # A figure without an interval has no whisker, not one of no length.
-    assert list(drawn[0].error_y.array) == [pytest.approx(0.05), None]
-    assert list(drawn[0].error_y.arrayminus) == [pytest.approx(0.1), None]
-    assert list(drawn[0].customdata) == ["70.0 to 85.0 %", "–"]
+def test_protocol_bars_draw_the_interval_as_whiskers_and_none_where_there_is_none():
+    rows = [("a", "grouped", 0.6, None, None), ("b", "grouped", 0.8, 0.7, 0.85)]
+    figure = figures.protocol_bars(rows)
+    with_interval, without = figure.data
+    assert (list(with_interval.x), list(without.x)) == (["b"], ["a"])
+    assert list(with_interval.error_y.array) == pytest.approx([0.05])
+    assert list(with_interval.error_y.arrayminus) == pytest.approx([0.1])
+    assert without.error_y.array is None
+    assert (list(with_interval.customdata), list(without.customdata)) == (["70.0 to 85.0 %"], ["–"])
+    assert list(figure.layout.xaxis.categoryarray) == ["a", "b"]
+    assert [bar.showlegend for bar in figure.data] == [False, True]  # one entry in the legend
+    assert with_interval.offsetgroup == without.offsetgroup
 
 
 def test_p_values_are_never_written_as_zero():
