@@ -52,7 +52,7 @@ def compare(
     """
     paired = _aligned(predictions)
     counted = {model: intervals.count_series(table) for model, table in paired.items()}
-    few = intervals.too_few_series(next(iter(paired.values())))
+    few = intervals.too_few_series(next(iter(counted.values())))
     found = []
     for first, second in combinations(paired, 2):
         one, two = counted[first], counted[second]
@@ -60,7 +60,7 @@ def compare(
         drawn = _figure_of(one, weights, name) - _figure_of(two, weights, name)
         whole = np.ones((1, len(one.owner)))
         value = (_figure_of(one, whole, name) - _figure_of(two, whole, name))[0]
-        low, high = (None, None) if few else map(float, np.percentile(drawn, (2.5, 97.5)))
+        low, high = (None, None) if few else map(float, np.percentile(drawn, intervals.ENDS))
         p_slices = mcnemar(paired[first], paired[second])
         difference = Interval(float(value), low, high)
         found.append((first, second, difference, _swap_test(one, two, name, seed), p_slices))
@@ -108,9 +108,7 @@ def _aligned(predictions: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 def _figure_of(counted: intervals.SeriesCounts, weights: np.ndarray, name: str) -> np.ndarray:
     """One count-based figure under many weightings of the series: (n, S) -> (n,)."""
-    return _rate_of(
-        np.einsum("bs,sij->bij", weights.astype(float), counted.confusion.astype(float), optimize=True), counted, name
-    )
+    return _rate_of(intervals.resampled_confusion(counted, weights), counted, name)
 
 
 def _rate_of(confusion: np.ndarray, counted: intervals.SeriesCounts, name: str) -> np.ndarray:

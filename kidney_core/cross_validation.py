@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -41,50 +40,44 @@ def same_recipe(one: TrainingConfig, two: TrainingConfig, *, but: tuple[str, ...
     return all(value == theirs[key] for key, value in asdict(one).items() if key not in ignored)
 
 
-def _finished_with_config(folder: Path) -> Iterator[tuple[Run, TrainingConfig]]:
-    """The finished runs of a folder, newest first; one whose configuration is damaged is not one of them."""
-    for run in list_runs(folder):
+def _finished_on_same_data(run: Run) -> Iterator[tuple[Run, TrainingConfig]]:
+    """The finished runs beside `run` on its data, newest first, with their configurations; damaged ones left out."""
+    fingerprint = run.data().get("fingerprint")
+    for other in list_runs(run.folder.parent):
         try:
-            config = run.config()
+            config = other.config()
         except RunError:
             continue
-        if run.state()["state"] == FINISHED:
-            yield run, config
+        if other.state()["state"] == FINISHED and other.data().get("fingerprint") == fingerprint:
+            yield other, config
 
 
 def find_folds(run: Run) -> dict[int, Run]:
     """Fold number -> the newest finished run of the cross-validation that `run` belongs to."""
-    config, fingerprint = run.config(), run.data().get("fingerprint")
-    found: dict[int, Run] = {}
-    for other, theirs in _finished_with_config(run.folder.parent):
-        if (
-            config.n_folds
-            and same_recipe(config, theirs, but=("fold",))
-            and other.data().get("fingerprint") == fingerprint
-        ):
+    config, found = run.config(), {}
+    for other, theirs in _finished_on_same_data(run):
+        if config.n_folds and same_recipe(config, theirs, but=("fold",)):
             found.setdefault(theirs.fold, other)
     return dict(sorted(found.items()))
 
 
 def find_counterpart(run: Run) -> Run | None:
     """The newest finished run that differs from this one only in its protocol, or None."""
-    config, fingerprint = run.config(), run.data().get("fingerprint")
-    for other, theirs in _finished_with_config(run.folder.parent):
-        fits = theirs.protocol != config.protocol and same_recipe(config, theirs, but=("protocol",))
-        if fits and other.data().get("fingerprint") == fingerprint:
+    config = run.config()
+    for other, theirs in _finished_on_same_data(run):
+        if theirs.protocol != config.protocol and same_recipe(config, theirs, but=("protocol",)):
             return other
     return None
 
 
 def find_cross_validation(run: Run) -> Run | None:
     """A fold of the newest complete grouped cross-validation of this run's recipe and data, or None."""
-    config, fingerprint = run.config(), run.data().get("fingerprint")
-    for other, theirs in _finished_with_config(run.folder.parent):
+    config = run.config()
+    for other, theirs in _finished_on_same_data(run):
         if (
             theirs.n_folds
             and theirs.protocol == GROUPED
             and same_recipe(config, theirs, but=("protocol", "n_folds", "fold", "test_fraction"))
-            and other.data().get("fingerprint") == fingerprint
             and len(find_folds(other)) == theirs.n_folds
         ):
             return other

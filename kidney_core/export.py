@@ -1,4 +1,4 @@
-"""Everything behind a page of figures in one zip, from which a stranger can recompute every number.
+"""Everything behind a page of figures in one zip, from which a stranger can recompute the numbers.
 
 <checkpoint>/predictions-<measured>.csv     test slices with their probabilities
 <checkpoint>/figures/<measured>-<what>.svg  confusion, roc, reliability
@@ -7,7 +7,7 @@ comparison.csv                              one row a checkpoint and protocol
 report.html                                 all of it, opens without a network
 manifest.json                               every figure and interval, how they were computed, SHA-256 of each file
 
-`python -m kidney_core.report_check ZIP` recomputes the manifest's numbers from the predictions.
+`python -m kidney_core.report_check ZIP` says what it recomputes from the predictions.
 """
 
 import hashlib

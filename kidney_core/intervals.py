@@ -2,11 +2,13 @@
 
 Slices of one scan are as alike as twins, so 1,000 slices of 20 scans hold the evidence of 20 scans.
 Whole series are drawn again with replacement, as many of each class as there are; the slices of a
-series drawn twice count twice. Where a class has fewer than 5 series, resampling them says too little: measured, a
-"95 %" interval of a recall covers the truth in 51, 69 and 80 % of the cases with 2, 3 and 4 series, and in 91 and 95 %
-with 8 and 20. No interval is given then, nor where all series agree, which resampling cannot doubt. An interval speaks
-of other scans for the same networks; it does not hold what training them anew would change. Source: Davison & Hinkley 1997, Bootstrap Methods and their
+series drawn twice count twice. Source: Davison & Hinkley 1997, Bootstrap Methods and their
 Application, section 3.8 (clustered data); percentile intervals, section 5.3.1.
+
+Where a class has fewer than 5 series, resampling them says too little: measured, a "95 %" interval of
+a recall covers the truth in 51, 69 and 80 % of the cases with 2, 3 and 4 series, and in 91 and 95 %
+with 8 and 20. No interval is given then, nor where all series agree, which resampling cannot doubt.
+An interval speaks of other scans for the same networks, not of what training them anew would change.
 """
 
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ import pandas as pd
 from kidney_core import evaluation
 
 N_RESAMPLES = 2000
-_COVERED = (2.5, 97.5)
+ENDS = (2.5, 97.5)  # percentiles between which 95 % lie
 _CHUNK = 250
 MIN_SERIES = 5
 OVERALL = ("accuracy", "balanced_accuracy")
@@ -25,7 +27,7 @@ OVERALL = ("accuracy", "balanced_accuracy")
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % interval; None where too few resamples have the figure at all."""
+    """A figure with its 95 % interval; the ends are None where none can be given."""
 
     value: float | None
     low: float | None
@@ -76,13 +78,17 @@ def draw_weights(owner: np.ndarray, n_resamples: int, *, seed: int = 0) -> np.nd
     return weights
 
 
+def resampled_confusion(counted: SeriesCounts, weights: np.ndarray) -> np.ndarray:
+    """The confusion matrix of each resample: (n_resamples, n_labels, n_labels)."""
+    return np.einsum("bs,sij->bij", weights.astype(float), counted.confusion.astype(float), optimize=True)
+
+
 def resampled_figures(counted: SeriesCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Every figure under every resample: name -> (n_resamples,), NaN where a resample does not have it.
 
     Names are those of `evaluation.figures` with dots: "accuracy", "macro.f1", "per_label.Stone.recall".
     """
-    confusion = np.einsum("bs,sij->bij", weights.astype(float), counted.confusion.astype(float), optimize=True)
-    rates = evaluation.rates(confusion)
+    rates = evaluation.rates(resampled_confusion(counted, weights))
     present = rates["support"] > 0
     found = {name: rates[name] for name in OVERALL}
     for average in ("macro", "weighted"):
@@ -132,15 +138,14 @@ def intervals(predictions: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed
         seed: the same seed draws the same resamples, also for another model on the same slices.
     """
     counted = count_series(predictions)
-    few = too_few_series(predictions)
+    few = too_few_series(counted)
     drawn = resampled_figures(counted, draw_weights(counted.owner, n_resamples, seed=seed))
     point = resampled_figures(counted, np.ones((1, len(counted.owner)), np.int16))
     return {name: _interval(point[name][0], values, sound=_is_sound(name, few)) for name, values in drawn.items()}
 
 
-def too_few_series(predictions: pd.DataFrame) -> dict[str, int]:
+def too_few_series(counted: SeriesCounts) -> dict[str, int]:
     """label -> number of its series, for each label that has slices but fewer than 5 series."""
-    counted = count_series(predictions)
     numbers = np.bincount(counted.owner, minlength=len(counted.labels))
     return {label: int(n) for label, n in zip(counted.labels, numbers, strict=True) if 0 < n < MIN_SERIES}
 
@@ -159,7 +164,7 @@ def _interval(value: float, drawn: np.ndarray, *, sound: bool) -> Interval:
         return Interval(None, None, None)
     if not sound or len(known) < 0.9 * len(drawn) or np.ptp(known) == 0:
         return Interval(float(value), None, None)
-    low, high = np.percentile(known, _COVERED)
+    low, high = np.percentile(known, ENDS)
     return Interval(float(value), float(low), float(high))
 
 

@@ -64,7 +64,7 @@ def test_each_resample_keeps_the_number_of_series_of_each_class():
 def test_no_interval_where_a_class_has_too_few_series_or_all_agree():
     predictions = made_predictions(n_series=40)
     few = predictions[~((predictions["label"] == "Tumor") & (predictions["series"] > 16))]  # 4 series of Tumor
-    assert intervals.too_few_series(few) == {"Tumor": 4}
+    assert intervals.too_few_series(intervals.count_series(few)) == {"Tumor": 4}
     found = intervals.intervals(few, n_resamples=200)
     assert found["per_label.Tumor.recall"].low is None
     assert found["accuracy"].low is None
