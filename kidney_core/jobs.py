@@ -19,7 +19,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-from kidney_core import run_lock
+from kidney_core import allocator, run_lock
 from kidney_core.errors import KidneyError, RunError
 from kidney_core.files import write_json
 from kidney_core.runs import CANCEL_FILE, CRASHED, FAILED, FINISHED, QUEUED, STOPPED, Run, list_runs
@@ -132,6 +132,7 @@ def work(run: Run, *, show_progress: bool = False) -> int:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: asked.append(received))
+    allocator.keep_freed_memory()
     from kidney_core import training  # only now: torch takes seconds and 300 MB
 
     print(f"run {run.folder}", flush=True)

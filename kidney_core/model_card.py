@@ -163,7 +163,9 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         (
             "Training",
             "Selection of the final model",
-            "The lowest validation loss" if training.get("reported_epoch") == "best" else "The last epoch",
+            "The lowest validation loss after calibration"
+            if training.get("reported_epoch") == "best"
+            else "The last epoch",
         ),
         ("Training", "Ensembling", "None"),
         ("Evaluation", "Metrics", "Accuracy, balanced accuracy, precision, recall, F1, ROC AUC, calibration error"),

@@ -44,7 +44,9 @@ class TrainingConfig:
         limits=(0, 0.4),
     )
     reported_epoch: str = _option(
-        "last", "whose weights are reported: the last epoch's, or those of the lowest validation loss", ("last", "best")
+        "last",
+        "whose weights are reported: the last epoch's, or the best's by validation loss after calibration",
+        ("last", "best"),
     )
     n_folds: int = _option(0, "cross-validation: test a fold of this many; 0 for one split", limits=(0, 20))
     fold: int = _option(0, "which fold is tested, from 0", limits=(0, 19))

@@ -22,6 +22,7 @@ from kidney_core import (
     preprocessing,
     splits,
     training_state,
+    validation,
 )
 from kidney_core.errors import KidneyError, RunError
 from kidney_core.runs import CANCEL_FILE, FAILED, FINISHED, RUNNING, STOPPED, Run
@@ -29,7 +30,6 @@ from kidney_core.runs import CANCEL_FILE, FAILED, FINISHED, RUNNING, STOPPED, Ru
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 STEPS_BETWEEN_MEASUREMENTS = 10
 LAST_FILE, BEST_FILE = "last.safetensors", "best.safetensors"
-_EVALUATION_BATCH = 64
 
 
 class _Stopped(Exception):
@@ -208,23 +208,26 @@ class _Training:
     def end_epoch(self, epoch: int) -> None:
         position = self.position
         trained_s = position.epoch_seconds + time.monotonic() - self.clock
-        loss, accuracy = self.validate()
+        found = validation.validate(
+            self.model, self.source, self.material.validation, self.y, class_weights=self.class_weights
+        )
         measurement = {
             "kind": "epoch",
             "step": position.step,
             "epoch": epoch + 1,
             "train_loss": round(position.loss_sum / position.n_seen, 6),
             "train_accuracy": round(position.n_correct / position.n_seen, 6),
-            "validation_loss": round(loss, 6),
-            "validation_accuracy": round(accuracy, 6),
+            "validation_loss": round(found.loss, 6),
+            "validation_accuracy": round(found.accuracy, 6),
+            "calibrated_validation_loss": round(found.calibrated_loss, 6),
             "learning_rate": optimization.learning_rate_at(position.step - 1, self.n_steps, self.config),
             "images_per_s": round(position.n_seen / trained_s, 1),
             "duration_s": round(position.epoch_seconds + time.monotonic() - self.clock, 2),
         }
         # Without a validation part it is the last epoch, as in the paper: choosing by the test part would make the
         # test figure too good.
-        if loss < position.best_loss or self.config.reported_epoch == "last":
-            position.best_loss, position.best_epoch = loss, epoch + 1
+        if found.calibrated_loss < position.best_loss or self.config.reported_epoch == "last":
+            position.best_loss, position.best_epoch = found.calibrated_loss, epoch + 1
             training_state.save_weights(self.run.folder / BEST_FILE, self.model)
         position.loss_sum, position.n_correct, position.n_seen, position.epoch_seconds = 0.0, 0, 0, 0.0
         self.clock = time.monotonic()
@@ -232,24 +235,10 @@ class _Training:
         self.run.append_metrics(measurement)
         self.save_last()
         self.last_line = (
-            f"epoch {epoch + 1}: loss {measurement['train_loss']:.4f}, validation loss {loss:.4f}, "
-            f"accuracy {100 * accuracy:.1f} %"
+            f"epoch {epoch + 1}: loss {measurement['train_loss']:.4f}, validation loss {found.loss:.4f}, "
+            f"accuracy {100 * found.accuracy:.1f} %"
         )
         tqdm.write(self.last_line, file=sys.stdout)
-
-    @torch.inference_mode()
-    def validate(self) -> tuple[float, float]:
-        """Mean cross-entropy, weighted as in training, and accuracy on the validation part."""
-        self.model.eval()
-        loss, weight, n_correct, positions = 0.0, 0.0, 0, self.material.validation
-        for start in range(0, len(positions), _EVALUATION_BATCH):
-            chosen = positions[start : start + _EVALUATION_BATCH]
-            logits = self.source.logits(self.source.batch(chosen))
-            y = self.y[torch.from_numpy(chosen)].to(self.device)
-            loss += F.cross_entropy(logits, y, self.class_weights, reduction="sum").item()
-            weight += len(y) if self.class_weights is None else self.class_weights[y].sum().item()
-            n_correct += int((logits.argmax(1) == y).sum())
-        return loss / weight, n_correct / len(positions)
 
     # --- checkpoints ------------------------------------------------------------------------
 

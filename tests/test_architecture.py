@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 FLOORS = [
-    {"errors", "labels", "paper", "files"},
+    {"errors", "labels", "paper", "files", "allocator"},
     {"slices", "recipes", "models", "canvas"},
     {"runs", "anatomy", "optimization"},
     {"dicom", "run_lock", "dataset", "training_state"},
@@ -14,7 +14,7 @@ FLOORS = [
     {"checkpoint", "cross_validation"},
     {"pixel_cache", "frozen_features", "pictures", "evaluation", "calibration", "explanation", "phantom"},
     {"prediction", "diagnosis", "figures", "material", "intervals"},
-    {"final_test", "publish", "audit", "comparison", "curve_figures", "model_card"},
+    {"validation", "final_test", "publish", "audit", "comparison", "curve_figures", "model_card"},
     {"print_figures"},
     {"export"},
     {"report_check"},

@@ -134,7 +134,7 @@ def test_grouped_training_with_validation_chooses_its_best_epoch_and_a_temperatu
         reported_epoch="best",
     )
     training.train(run)
-    losses = {row["epoch"]: row["validation_loss"] for row in run.epochs()}
+    losses = {row["epoch"]: row["calibrated_validation_loss"] for row in run.epochs()}
     assert run.report()["best_epoch"] == min(losses, key=losses.get)
     assert run.report()["temperature"] != 1.0
     assert run.data()["shared_series_fraction"] == 0.0
