@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import timm.data
 import torch
+from safetensors.torch import load_file
 
 from kidney_core import calibration, checkpoint, curve_figures, dataset, evaluation, intervals, prediction
 from kidney_core.files import read_table
@@ -58,8 +59,17 @@ def open_stored(folder: Path) -> None:
     calibration.risk_coverage(probabilities, y)
 
 
-def baseline(folder: Path, shown: checkpoint.Checkpoint, model: torch.nn.Module) -> None:
-    """timm's evaluation loop over 1,000 images."""
+def plain_network(shown: checkpoint.Checkpoint) -> torch.nn.Module:
+    """The checkpoint's network as timm builds it."""
+    model = timm.create_model(shown.card["architecture"], num_classes=len(shown.labels))
+    weights = load_file(shown.folder / checkpoint.WEIGHTS_FILE)
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
+    return model.eval()
+
+
+def baseline(folder: Path, shown: checkpoint.Checkpoint) -> None:
+    """timm's evaluation loop over 1,000 images, with the loading of the weights, as ours."""
+    model = plain_network(shown)
     images = timm.data.create_dataset("", root=str(folder))
     images = torch.utils.data.Subset(images, np.linspace(0, len(images) - 1, N_IMAGES).astype(int).tolist())
     images.transform = None
@@ -94,13 +104,12 @@ def main() -> int:
         )
         os.environ["KIDNEY_CACHE"] = folder
         shown = checkpoint.read_checkpoint(options.checkpoint)
-        model = checkpoint.load_model(shown)
         found = dataset.read_dataset(options.folder)
         rows = found.table.iloc[np.linspace(0, len(found) - 1, N_IMAGES).astype(int)].reset_index(drop=True)
         part = dataset.Dataset(
             found.root, found.labels, rows, found.thumbnails[:N_IMAGES], (), "part" + found.fingerprint
         )
-        theirs = seconds(lambda: baseline(options.folder, shown, model))
+        theirs = seconds(lambda: baseline(options.folder, shown))
         ours = seconds(lambda: prediction.predict_dataset(shown, part, device="cpu"))
         again = seconds(lambda: prediction.predict_dataset(shown, part, device="cpu"))
     print(f"{'1,000 images, timm at batch 32 (baseline)':48} {theirs:6.2f} s")

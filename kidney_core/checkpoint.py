@@ -164,7 +164,7 @@ def _honest_figure(checkpoint: Checkpoint) -> float:
 
 
 def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> "nn.Module":
-    """Build the checkpoint's network with its weights, in evaluation mode.
+    """Build the checkpoint's network with its weights, in evaluation mode, its batch norms folded.
 
     Raises: CheckpointError when the weights are missing, differ from the card's digest, or do not fit.
     """
@@ -195,7 +195,8 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> "nn.Module":
         _check_complete(model, stored, checkpoint.name)
     except (SafetensorError, RuntimeError, ModelError) as error:
         raise CheckpointError(f"The weights of “{checkpoint.name}” do not fit its card: {error}") from error
-    return model.to(device, memory_format=torch.channels_last).eval()
+    folded = models.fold_batch_norms(model, checkpoint.size_px)
+    return folded.to(device, memory_format=torch.channels_last).eval()
 
 
 def _check_complete(model: "nn.Module", stored: dict[str, "Tensor"], name: str) -> None:

@@ -1,5 +1,6 @@
 """Networks by timm name: build, start from weights, freeze, and find what Grad-CAM explains."""
 
+import copy
 import difflib
 import re
 from pathlib import Path
@@ -197,6 +198,63 @@ def recalibrate_batch_norm(model: nn.Module, images: torch.Tensor) -> None:
         norm.weight *= (variance + norm.eps).sqrt() / old_scale
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
+
+
+@torch.inference_mode()
+def _computes_the_same(one: nn.Module, other: nn.Module, images: torch.Tensor) -> bool:
+    expected = one(images)
+    return torch.allclose(other(images), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def fold_batch_norms(model: nn.Module, image_size_px: int) -> nn.Module:
+    """The same network for inference, each batch norm folded into the convolution before it.
+
+    w' = w * g / sqrt(v + eps) and b' = (b - m) * g / sqrt(v + eps) + beta: the same function up to rounding. On 2 CPU
+    cores MobileNetV2 gives about twice as many answers a second. Which norm follows which convolution is seen in a
+    forward pass; where the folded network answers otherwise (a convolution whose output goes elsewhere too), the
+    network comes back as it was.
+    """
+    images = torch.rand((2, 3, image_size_px, image_size_px), generator=torch.Generator().manual_seed(0))
+    model.eval()
+    folded = copy.deepcopy(model)
+    made: dict[int, tuple[nn.Conv2d, torch.Tensor]] = {}  # the output is held, so that its id stays its own
+    follows: dict[nn.BatchNorm2d, nn.Conv2d] = {}
+
+    def after_convolution(convolution: nn.Conv2d, _inputs: tuple, output: torch.Tensor) -> None:
+        made[id(output)] = (convolution, output)
+
+    def before_norm(norm: nn.BatchNorm2d, inputs: tuple) -> None:
+        if id(inputs[0]) in made and norm.affine and norm.track_running_stats:
+            follows[norm] = made[id(inputs[0])][0]
+
+    hooks = [
+        module.register_forward_hook(after_convolution)
+        if isinstance(module, nn.Conv2d)
+        else module.register_forward_pre_hook(before_norm)
+        for module in folded.modules()
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))
+    ]
+    with torch.no_grad():
+        folded(images)
+        for hook in hooks:
+            hook.remove()
+        for norm, convolution in follows.items():
+            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            bias = 0 if convolution.bias is None else convolution.bias
+            convolution.weight.mul_(scale[:, None, None, None])
+            convolution.bias = nn.Parameter(norm.bias + (bias - norm.running_mean) * scale, requires_grad=False)
+    if not follows:
+        return model
+    # timm's norms carry the activation that follows them.
+    rest = {
+        norm: nn.Sequential(*(getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)))
+        for norm in follows
+    }
+    for parent in list(folded.modules()):
+        for name, child in list(parent.named_children()):
+            if child in rest:
+                setattr(parent, name, rest[child])
+    return folded if _computes_the_same(model, folded, images) else model
 
 
 def feature_maps(model: nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,8 @@ from kidney_core.errors import DatasetError
 from kidney_core.pixel_cache import dataset_pixels
 from kidney_core.series import group_series
 
-_BATCH = 64
+# On a CPU the activations of few images stay in its cache, and in memory that is used again.
+_BATCH_ON_CPU, _BATCH = 8, 64
 
 
 @torch.inference_mode()
@@ -24,13 +25,14 @@ def predict_probabilities(
     """Uncalibrated probabilities of grey squares: (N, S, S) uint8 -> (N, n_labels) float64."""
     model.eval()
     device = next(model.parameters()).device
+    batch = _BATCH_ON_CPU if device.type == "cpu" else _BATCH
     found = []
-    for start in range(0, len(pixels), _BATCH):
-        grey = torch.from_numpy(np.array(pixels[start : start + _BATCH])).to(device)
+    for start in range(0, len(pixels), batch):
+        grey = torch.from_numpy(np.array(pixels[start : start + batch])).to(device)
         logits = model(preprocessing.to_input(grey))
         found.append(logits.double().softmax(dim=1).cpu().numpy())
         if progress:
-            progress(min(start + _BATCH, len(pixels)), len(pixels))
+            progress(min(start + batch, len(pixels)), len(pixels))
     return np.concatenate(found) if found else np.empty((0, 0))
 
 
