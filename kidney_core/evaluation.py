@@ -1,11 +1,14 @@
 """Figures from predictions. Rows are true, columns are predicted; every rate is derived from counts."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.metrics import confusion_matrix as _confusion_matrix
-from sklearn.metrics import roc_auc_score
+
+from kidney_core import calibration
 
 PROBABILITY_PREFIX = "p_"
 
@@ -81,33 +84,38 @@ def figures(predictions: pd.DataFrame) -> dict[str, Any]:
     """Everything a page or a card shows of a prediction table.
 
     Returns:
-        n, accuracy, balanced_accuracy, confusion (counts), per_label {precision, recall, f1, support,
-        roc_auc}, macro and weighted {precision, recall, f1, roc_auc}; see `rates`. An area under the curve
-        without both classes is None.
+        n, accuracy, balanced_accuracy, calibration_error (see `calibration.reliability`), confusion (counts),
+        per_label {precision, recall, f1, support, roc_auc, average_precision}, macro and weighted {precision,
+        recall, f1, roc_auc, average_precision}; see `rates`. An area without both classes is None.
     """
     labels = labels_of(predictions)
     y_true = predictions["label"].to_numpy(object)
     counts = confusion_matrix(y_true, predictions["predicted"].to_numpy(object), labels)
     probabilities = probabilities_of(predictions)
     found = rates(counts)
-    areas = [_roc_auc(y_true == label, probabilities[:, i]) for i, label in enumerate(labels)]
+    areas = {
+        name: [_area(score, y_true == label, probabilities[:, i]) for i, label in enumerate(labels)]
+        for name, score in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score))
+    }
     averages = {
         kind: {name: float(found[f"{kind}_{name}"]) for name in ("precision", "recall", "f1")}
         for kind in ("macro", "weighted")
     }
-    averages["macro"]["roc_auc"] = _average(areas, np.ones(len(labels)))
-    averages["weighted"]["roc_auc"] = _average(areas, found["support"])
+    for name, values in areas.items():
+        averages["macro"][name] = _average(values, np.ones(len(labels)))
+        averages["weighted"][name] = _average(values, found["support"])
     return {
         "n": int(counts.sum()),
         "accuracy": float(found["accuracy"]),
         "balanced_accuracy": float(found["balanced_accuracy"]),
+        "calibration_error": calibration.reliability(probabilities, true_positions(predictions)).error,
         "labels": list(labels),
         "confusion": counts.tolist(),
         "per_label": {
             label: {
                 **{name: float(found[name][i]) for name in ("precision", "recall", "f1")},
                 "support": int(found["support"][i]),
-                "roc_auc": areas[i],
+                **{name: values[i] for name, values in areas.items()},
             }
             for i, label in enumerate(labels)
         },
@@ -136,7 +144,7 @@ def report_table(result: dict[str, Any]) -> pd.DataFrame:
     for name in ("macro", "weighted"):
         rows[f"{name} average"] = {**result[name], "support": result["n"]}
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return table[["precision", "recall", "f1", "support", "roc_auc"]]
+    return table[["precision", "recall", "f1", "support", "roc_auc", "average_precision"]]
 
 
 def _rate(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -144,8 +152,8 @@ def _rate(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
-def _roc_auc(is_label: np.ndarray, score: np.ndarray) -> float | None:
-    return float(roc_auc_score(is_label, score)) if 0 < is_label.sum() < len(is_label) else None
+def _area(measure: Callable[[np.ndarray, np.ndarray], float], is_label: np.ndarray, score: np.ndarray) -> float | None:
+    return float(measure(is_label, score)) if 0 < is_label.sum() < len(is_label) else None
 
 
 def _average(values: list[float | None], weights: np.ndarray) -> float | None:

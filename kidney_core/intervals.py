@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kidney_core import evaluation
+from kidney_core import calibration, evaluation
 
 N_RESAMPLES = 2000
 ENDS = (2.5, 97.5)  # percentiles between which 95 % lie
 _CHUNK = 250
 MIN_SERIES = 5
 OVERALL = ("accuracy", "balanced_accuracy")
+AREAS = ("roc_auc", "average_precision")
 
 
 @dataclass(frozen=True)
@@ -93,41 +94,61 @@ def resampled_figures(counted: SeriesCounts, weights: np.ndarray) -> dict[str, n
     found = {name: rates[name] for name in OVERALL}
     for average in ("macro", "weighted"):
         found |= {f"{average}.{name}": rates[f"{average}_{name}"] for name in ("precision", "recall", "f1")}
-    areas = np.stack([_weighted_auc(counted, weights, i) for i in range(len(counted.labels))], axis=1)
+    found["calibration_error"] = _weighted_calibration_error(counted, weights)
+    areas = np.stack([_weighted_areas(counted, weights, i) for i in range(len(counted.labels))], axis=-1)
     for i, label in enumerate(counted.labels):
         for name in ("precision", "recall", "f1"):
             found[f"per_label.{label}.{name}"] = np.where(present[:, i], rates[name][:, i], np.nan)
-        found[f"per_label.{label}.roc_auc"] = areas[:, i]
-    known = ~np.isnan(areas)
-    for average, weight in (("macro", known), ("weighted", known * rates["support"])):
-        total = weight.sum(axis=1)
-        mean = np.where(known, areas, 0) * weight
-        found[f"{average}.roc_auc"] = np.divide(
-            mean.sum(axis=1), total, out=np.full(len(weights), np.nan), where=total > 0
-        )
+    for name, area in zip(AREAS, areas, strict=True):
+        found |= {f"per_label.{label}.{name}": area[:, i] for i, label in enumerate(counted.labels)}
+        known = ~np.isnan(area)
+        for average, weight in (("macro", known), ("weighted", known * rates["support"])):
+            found[f"{average}.{name}"] = _divide((np.where(known, area, 0) * weight).sum(axis=1), weight.sum(axis=1))
     return found
 
 
-def _weighted_auc(counted: SeriesCounts, weights: np.ndarray, label: int) -> np.ndarray:
-    """(n_resamples,) area under the ROC curve, ties counted half; NaN without both classes.
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """The quotient, NaN where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
 
-    The area is the chance that a slice of the label scores above another one: Hanley & McNeil 1982.
+
+def _weighted_calibration_error(counted: SeriesCounts, weights: np.ndarray) -> np.ndarray:
+    """(n_resamples,) expected calibration error; see `calibration.reliability`."""
+    confidence, right = counted.probabilities.max(axis=1), counted.probabilities.argmax(axis=1) == counted.y
+    gap = np.zeros((len(counted.owner), calibration.N_BINS))  # of each series in each bin
+    np.add.at(gap, (counted.series, calibration.bin_of(confidence)), confidence - right)
+    drawn = weights.astype(float)
+    return np.abs(drawn @ gap).sum(axis=1) / (drawn @ np.bincount(counted.series).astype(float))
+
+
+def _weighted_areas(counted: SeriesCounts, weights: np.ndarray, label: int) -> np.ndarray:
+    """(2, n_resamples) area under the ROC curve, ties counted half, and average precision; NaN without both classes.
+
+    The first is the chance that a slice of the label scores above another one: Hanley & McNeil 1982. The second is the
+    mean precision over the slices of the label, each at the threshold of its own score, as in scikit-learn.
     """
     rank = np.unique(counted.probabilities[:, label], return_inverse=True)[1]
     positive = counted.y == label
     order = np.argsort(rank, kind="stable")
     series, rank, positive = counted.series[order], rank[order], positive[order]
     ends = np.append(np.flatnonzero(np.diff(rank)), len(rank) - 1)  # the last slice of each score
-    area = np.full(len(weights), np.nan)
+    areas = np.full((len(AREAS), len(weights)), np.nan)
     for start in range(0, len(weights), _CHUNK):
-        drawn = weights[start : start + _CHUNK][:, series].astype(np.float64)  # (chunk, N)
-        below_or_tied = np.cumsum(drawn * ~positive, axis=1)[:, ends]  # (chunk, n_scores)
-        negatives = np.diff(below_or_tied, axis=1, prepend=0)
-        positives = np.diff(np.cumsum(drawn * positive, axis=1)[:, ends], axis=1, prepend=0)
-        ordered = (positives * (below_or_tied - negatives / 2)).sum(axis=1)
-        pairs = positives.sum(axis=1) * below_or_tied[:, -1]
-        area[start : start + _CHUNK] = np.divide(ordered, pairs, out=np.full(len(drawn), np.nan), where=pairs > 0)
-    return area
+        chunk = slice(start, start + _CHUNK)
+        drawn = weights[chunk][:, series].astype(np.float64)  # (chunk, N)
+        negatives_up_to = np.cumsum(drawn * ~positive, axis=1)[:, ends]  # (chunk, n_scores), the score itself included
+        positives_up_to = np.cumsum(drawn * positive, axis=1)[:, ends]
+        negatives = np.diff(negatives_up_to, axis=1, prepend=0)
+        positives = np.diff(positives_up_to, axis=1, prepend=0)
+        n_negative, n_positive = negatives_up_to[:, -1], positives_up_to[:, -1]
+        ordered = (positives * (negatives_up_to - negatives / 2)).sum(axis=1)
+        areas[0, chunk] = _divide(ordered, n_positive * n_negative)
+        found = n_positive[:, None] - positives_up_to + positives  # scoring at least this much
+        alarms = found + n_negative[:, None] - negatives_up_to + negatives
+        precision = np.divide(found, alarms, out=np.zeros_like(found), where=alarms > 0)
+        both = np.where(n_negative > 0, n_positive, 0)
+        areas[1, chunk] = _divide((positives * precision).sum(axis=1), both)
+    return areas
 
 
 def intervals(predictions: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Interval]:

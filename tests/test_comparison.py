@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import permutation_test
 
 from kidney_core import comparison, evaluation
 from kidney_core.errors import DatasetError
@@ -89,3 +90,28 @@ def test_compare__error_different_slices():
     predictions = made_predictions()
     with pytest.raises(DatasetError, match="“two” was not tested on the same slices"):
         comparison.compare({"one": predictions, "two": predictions.iloc[1:]}, "accuracy")
+
+
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy"])
+def test_the_swap_test_agrees_with_scipy(name):
+    """SciPy's paired permutation test, given the whole scans as its samples."""
+    asked = made_predictions(n_series=16, seed=4)
+    labels, series = asked["label"].to_numpy(object), asked["series"].to_numpy()
+    rng = np.random.default_rng(1)
+    one = answers(labels, np.where(rng.random(len(labels)) < 0.55, labels, "Cyst"), series)
+    two = answers(labels, np.where(rng.random(len(labels)) < 0.35, labels, "Cyst"), series)
+    (found,) = comparison.compare({"one": one, "two": two}, name)
+    right = [(table["predicted"] == table["label"]).to_numpy(float) for table in (one, two)]
+    n_of = pd.Series(labels).map(pd.Series(labels).value_counts()).to_numpy() * 4  # four classes, weighted alike
+    weight = np.full(len(labels), 1 / len(labels)) if name == "accuracy" else 1 / n_of
+    per_scan = [np.bincount(series, share * weight) for share in right]
+    reference = permutation_test(
+        per_scan,
+        lambda a, b, axis: np.sum(a, axis=axis) - np.sum(b, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf,
+    )
+    print(f"{name}: p={found.p_series:.4f}, SciPy's exact p={reference.pvalue:.4f}")
+    assert found.difference.value == pytest.approx(reference.statistic)
+    assert found.p_series == pytest.approx(reference.pvalue, abs=0.025)

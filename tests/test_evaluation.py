@@ -26,9 +26,14 @@ def test_figures_by_hand():
     assert found["per_label"]["Cyst"]["recall"] == pytest.approx(2 / 3)
     assert found["per_label"]["Cyst"]["f1"] == pytest.approx(0.8)
     assert found["per_label"]["Normal"]["precision"] == 0.5
-    assert found["per_label"]["Stone"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0, "roc_auc": None}
+    rates = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    assert found["per_label"]["Stone"] == {**rates, "roc_auc": None, "average_precision": None}
     # Cyst scores of the true ones .9 .6 .2 against .3: two of three pairs in order.
     assert found["per_label"]["Cyst"]["roc_auc"] == pytest.approx(2 / 3)
+    # From the top: right, right, wrong, right.
+    assert found["per_label"]["Cyst"]["average_precision"] == pytest.approx((1 + 1 + 3 / 4) / 3)
+    # Confidences .9 .6 .8 .7, each alone in its bin; the third is wrong.
+    assert found["calibration_error"] == pytest.approx((0.1 + 0.4 + 0.8 + 0.3) / 4)
     assert found["macro"]["recall"] == pytest.approx((2 / 3 + 1) / 2)
     assert found["weighted"]["precision"] == pytest.approx((3 * 1.0 + 1 * 0.5) / 4)
 

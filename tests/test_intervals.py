@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from kidney_core import evaluation, intervals
 
@@ -30,7 +30,7 @@ def test_every_figure_of_the_whole_equals_evaluation_figures():
     predictions = made_predictions()
     reference = evaluation.figures(predictions)
     found = intervals.intervals(predictions, n_resamples=50)
-    assert len(found) == 2 + 2 * 4 + 4 * 4
+    assert len(found) == 3 + 2 * 5 + 4 * 5
     for name, interval in found.items():
         assert interval.value == pytest.approx(intervals.figure(reference, name)), name
         assert interval.low <= interval.high
@@ -49,8 +49,9 @@ def test_resampled_figures_equal_figures_of_really_repeated_slices():
         for name, values in fast.items():
             assert values[position] == pytest.approx(intervals.figure(slow, name)), name
         is_stone = repeated["label"] == "Stone"
-        area = roc_auc_score(is_stone, repeated["p_Stone"])
-        assert fast["per_label.Stone.roc_auc"][position] == pytest.approx(area)
+        for name, measure in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score)):
+            area = measure(is_stone, repeated["p_Stone"])
+            assert fast[f"per_label.Stone.{name}"][position] == pytest.approx(area)
 
 
 def test_each_resample_keeps_the_number_of_series_of_each_class():
