@@ -30,7 +30,8 @@ def write_report(
         temperature = calibration.fit_temperature(validation, material.y[material.validation])
     probabilities = prediction.predict_probabilities(model, material.pixels[material.test], progress=progress)
     calibrated = calibration.calibrate(probabilities, temperature)
-    rows = read_table(run.folder / "split.csv").iloc[material.test][["path", "label", "series"]]
+    rows = read_table(run.folder / "split.csv").iloc[material.test]
+    rows = rows[[name for name in ("path", "label", "series", "plane") if name in rows]]  # 0.2.0 wrote no plane
     predictions = evaluation.prediction_table(rows, calibrated, labels)
     write_whole(
         run.folder / "predictions.csv",

@@ -14,6 +14,7 @@ from kidney_core.dataset import Dataset, read_dataset, require_classes, short_ha
 from kidney_core.errors import RunError
 from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.pixel_cache import dataset_pixels
+from kidney_core.planes import slice_planes
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import TRAINED_ON_FILE, Run
 from kidney_core.series import LINK_CORRELATION, group_series, unit_thumbnails
@@ -42,7 +43,7 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]]) -> Ma
     config = run.config()
     dataset = read_dataset(config.data, progress=report("Reading images"))
     require_classes(dataset)
-    table = dataset.table.assign(series=group_series(dataset))
+    table = dataset.table.assign(series=group_series(dataset), plane=slice_planes(dataset))
     table["part"] = _parts(run, config, table)
     pixels = dataset_pixels(dataset, config.image_size_px, progress=report("Decoding images"))
     y = np.array(table["label"].map(dataset.labels.index), np.int64)

@@ -12,6 +12,7 @@ from kidney_core import checkpoint as checkpoints
 from kidney_core.dataset import Dataset
 from kidney_core.errors import DatasetError
 from kidney_core.pixel_cache import dataset_pixels
+from kidney_core.planes import slice_planes
 from kidney_core.series import group_series
 
 # On a CPU the activations of few images stay in its cache, and in memory that is used again.
@@ -59,5 +60,7 @@ def predict_dataset(
     pixels = dataset_pixels(dataset, checkpoint.size_px)
     probabilities = predict_probabilities(model, pixels, progress=progress)
     calibrated = calibration.calibrate(probabilities, checkpoint.temperature)
-    rows = dataset.table[["path", "label"]].assign(series=group_series(dataset), temperature=checkpoint.temperature)
+    rows = dataset.table[["path", "label"]].assign(
+        series=group_series(dataset), plane=slice_planes(dataset), temperature=checkpoint.temperature
+    )
     return evaluation.prediction_table(rows, calibrated, checkpoint.labels)

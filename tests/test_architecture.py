@@ -11,6 +11,7 @@ FLOORS = [
     {"runs", "anatomy", "optimization"},
     {"dicom", "run_lock", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing"},
+    {"planes"},
     {"checkpoint", "cross_validation"},
     {"pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
     {"prediction", "diagnosis", "figures", "material", "intervals"},
