@@ -71,6 +71,24 @@ def evaluation_paper(page: Page) -> None:
     settled(page)
 
 
+def footprint(page: Page) -> None:
+    page.get_by_role("button", name="Measure", exact=True).click()
+    page.get_by_text("memory is what the network adds").wait_for()
+    settled(page)
+
+
+def evaluation_folder(page: Page) -> None:
+    """One class of the folder named by $KIDNEY_SCREENSHOT_DATA, or of the simulated one."""
+    page.get_by_text("Your folder", exact=True).click()
+    settled(page)
+    root = os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data")
+    page.get_by_role("textbox", name="Folder", exact=True).fill(root)
+    page.get_by_role("button", name="Evaluate").click()
+    page.get_by_role("button", name="Predictions (CSV)").wait_for()
+    settled(page)
+    page.wait_for_timeout(1500)
+
+
 def training(page: Page) -> None:
     page.wait_for_timeout(2000)
 
@@ -92,7 +110,10 @@ SCENES = {
     "evaluation-curves": ("Evaluation", panel("Curves")),
     "evaluation-calibration": ("Evaluation", panel("Calibration")),
     "evaluation-abstaining": ("Evaluation", panel("Abstaining")),
+    "evaluation-planes": ("Evaluation", panel("Planes")),
     "evaluation-series": ("Evaluation", panel("Series")),
+    "evaluation-footprint": ("Evaluation", footprint),
+    "evaluation-folder": ("Evaluation", evaluation_folder),
     "evaluation-paper": ("Evaluation", evaluation_paper),
     "training": ("Training", training),
     "dataset": ("Dataset", dataset),

@@ -45,12 +45,7 @@ def draw(chosen: list[Checkpoint]) -> None:
         st.warning("These checkpoints were trained and tested on different data: their figures cannot be compared.")
     st.plotly_chart(figures.protocol_bars(bars, title=title.lower()), config={"displayModeBar": False})
     shown = pd.DataFrame(rows).sort_values(title, ascending=False)
-    numbers = {
-        column: st.column_config.NumberColumn(format="percent")
-        for column in shown.columns
-        if column not in ("Checkpoint", "Protocol", "Tested on", "95 % interval")
-    }
-    st.dataframe(shown, hide_index=True, column_config=numbers, key="evaluation_comparison")
+    ui.show_table(shown, key="evaluation_comparison", percents=(title, *(other for other in OVERALL if other != title)))
     table_button, export_button = st.columns(2)
     table_button.download_button("Download the comparison (CSV)", ui.csv_bytes(shown), "comparison.csv", "text/csv")
     with export_button:
@@ -63,6 +58,7 @@ def draw(chosen: list[Checkpoint]) -> None:
     )
     if len(chosen) > 1:
         _differences(chosen, title, name)
+    _footprints(chosen)
 
 
 def _export(chosen: list[Checkpoint]) -> None:
@@ -111,4 +107,45 @@ def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
         "gives a difference as large; corrected for the number of pairs (Holm). McNemar's test over slices takes every slice for "
         "an independent witness, which slices of one scan are not."
         + (" On a random split, these compare memories." if protocol == RANDOM else "")
+    )
+
+
+def _footprints(chosen: list[Checkpoint]) -> None:
+    st.markdown("#### Size, speed and memory on this machine")
+    if st.button("Measure", key="evaluation_measure_footprint", help="A few seconds for each checkpoint."):
+        st.session_state["evaluation_footprints"] = True
+    if not st.session_state.get("evaluation_footprints"):
+        return
+    rows = []
+    tell = ui.progress_bar("Measuring")
+    for position, checkpoint in enumerate(chosen, start=1):
+        try:
+            found = ui.footprint_of(checkpoint)
+        except KidneyError as error:
+            st.error(str(error))
+            continue
+        finally:
+            tell(position, len(chosen))
+        rows.append(
+            {
+                "Checkpoint": checkpoint.name,
+                "Architecture": figures.model_name(checkpoint.card["architecture"]),
+                "Image (px)": checkpoint.size_px,
+                "File (MB)": found.file_mb,
+                "Parameters (millions)": found.n_parameters / 1e6,
+                "One slice (ms)": found.slice_ms,
+                "Slices a second": found.slices_per_s,
+                "Memory (MiB)": found.memory_mib,
+                "Device": found.device,
+            }
+        )
+    if not rows:
+        return
+    one_decimal = ("File (MB)", "Parameters (millions)", "One slice (ms)")
+    config = {name: st.column_config.NumberColumn(format="%.1f") for name in one_decimal}
+    config |= {name: st.column_config.NumberColumn(format="%.0f") for name in ("Slices a second", "Memory (MiB)")}
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=config, key="evaluation_footprint_table")
+    st.caption(
+        "How to read this. One slice is the median time of an answer without its map, slices a second the rate for many; "
+        "memory is what the network adds to a process, at its peak. A training job beside it slows all of them."
     )

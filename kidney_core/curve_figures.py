@@ -8,6 +8,7 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 from kidney_core import evaluation
 from kidney_core.calibration import Reliability, RiskCoverage
 from kidney_core.figures import plain
+from kidney_core.intervals import Interval
 from kidney_core.labels import color_of
 
 _MAX_POINTS = 400
@@ -23,26 +24,34 @@ def one_vs_rest(predictions: pd.DataFrame) -> list[tuple[str, np.ndarray, np.nda
     ]
 
 
-def roc_figure(predictions: pd.DataFrame) -> go.Figure:
-    """One-vs-rest ROC curves with their areas; the diagonal is guessing."""
+def roc_figure(predictions: pd.DataFrame, ranges: dict[str, Interval] | None = None) -> go.Figure:
+    """One-vs-rest ROC curves with their areas; the diagonal is guessing.
+
+    Args:
+        ranges: the intervals of the predictions' figures, to be written beside the areas.
+    """
     figure = go.Figure()
     labels = evaluation.labels_of(predictions)
     for label, truth, score in one_vs_rest(predictions):
         false_positive, true_positive, _ = roc_curve(truth, score)
-        name = f"{label} (area {auc(false_positive, true_positive):.3f})"
+        name = _named(label, "area", auc(false_positive, true_positive), "roc_auc", ranges)
         _add_curve(figure, false_positive, true_positive, name, color_of(label, labels))
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "#999999"}, showlegend=False)
     return _unit_square(figure, "false positive rate", "recall (true positive rate)")
 
 
-def precision_recall_figure(predictions: pd.DataFrame) -> go.Figure:
-    """One-vs-rest precision over recall with average precision; a dotted line is the share of the class."""
+def precision_recall_figure(predictions: pd.DataFrame, ranges: dict[str, Interval] | None = None) -> go.Figure:
+    """One-vs-rest precision over recall with average precision; a dotted line is the share of the class.
+
+    Args:
+        ranges: the intervals of the predictions' figures, to be written beside the averages.
+    """
     figure = go.Figure()
     labels = evaluation.labels_of(predictions)
     for label, truth, score in one_vs_rest(predictions):
         precision, recall, _ = precision_recall_curve(truth, score)
         color = color_of(label, labels)
-        name = f"{label} (average {average_precision_score(truth, score):.3f})"
+        name = _named(label, "average", average_precision_score(truth, score), "average_precision", ranges)
         _add_curve(figure, recall[::-1], precision[::-1], name, color)
         figure.add_hline(y=float(truth.mean()), line={"dash": "dot", "color": color, "width": 1})
     return _unit_square(figure, "recall", "precision")
@@ -87,6 +96,12 @@ def risk_coverage_figure(found: RiskCoverage, threshold: float) -> go.Figure:
     figure.update_xaxes(title="share of slices answered", range=[0, 1.02], tickformat=".0%")
     figure.update_yaxes(title="share of answers wrong", rangemode="tozero", tickformat=".0%")
     return plain(figure, height=340)
+
+
+def _named(label: str, what: str, value: float, measure: str, ranges: dict[str, Interval] | None) -> str:
+    at = (ranges or {}).get(f"per_label.{label}.{measure}")
+    trust = f", {at.low:.2f}–{at.high:.2f}" if at and at.low is not None else ""
+    return f"{label} ({what} {value:.3f}{trust})"
 
 
 def _add_curve(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: str) -> None:

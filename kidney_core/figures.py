@@ -11,7 +11,8 @@ from kidney_core.paper import ARCHITECTURE_NAMES
 from kidney_core.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_NAMES, RANDOM
 
 PROTOCOL_COLORS = {RANDOM: "#999999", GROUPED: "#0072B2", CROSS_VALIDATED: "#009E73"}
-_DARK_FROM = 0.7  # share of a row from which a cell is so dark that its text is white
+_PALE, _DEEP = (226, 236, 243), (0, 90, 145)  # a cell of no slice, and of all slices of its row
+_DARK_FROM = 0.5  # share of a row from which a cell is so dark that its text is white
 # Okabe & Ito again, then repeated with dashes: curves of any number of runs stay tellable.
 _CURVE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 
@@ -34,6 +35,14 @@ def percent_range(low: float | None, high: float | None, *, signed: bool = False
     return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f} %"
 
 
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """0.821, 0.7, 0.91 -> "82.1 (70–91)"; no brackets without an interval, a dash without a figure."""
+    if value is None:
+        return "–"
+    # Word joiners: a narrow column breaks before the bracket, not inside it.
+    return f"{100 * value:.1f}" + ("" if low is None else f" ({100 * low:.0f}\u2060–\u2060{100 * high:.0f})")
+
+
 def p_value(p: float) -> str:
     """0.0312 -> "0.031"; below a thousandth "< 0.001"."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -43,10 +52,7 @@ def report_with_intervals(found: dict[str, Any], intervals: dict[str, list[float
     """The classification report as text, each rate with its 95 % interval in brackets."""
 
     def cell(name: str, value: float | None) -> str:
-        low, high = intervals.get(name, (None, None))
-        text = "–" if value is None else f"{100 * value:.1f}"
-        # Word joiners: a narrow column breaks before the bracket, not inside it.
-        return text if low is None else f"{text} ({100 * low:.0f}\u2060–\u2060{100 * high:.0f})"
+        return with_interval(value, *intervals.get(name, (None, None)))
 
     rates = {"precision": "Precision %", "recall": "Recall %", "f1": "F1 %", "roc_auc": "ROC AUC %"}
     rows = {label: ("per_label." + label, values) for label, values in found["per_label"].items()}
@@ -57,7 +63,7 @@ def report_with_intervals(found: dict[str, Any], intervals: dict[str, list[float
             title: cell(f"{prefix}.{key}", values[key] if values.get("support", 1) else None)
             for key, title in rates.items()
         }
-        | {"Slices": values.get("support", found["n"])}
+        | {"Slices": f"{values.get('support', found['n']):,}"}
         for label, (prefix, values) in rows.items()
     }
     return pd.DataFrame.from_dict(table, orient="index")
@@ -84,11 +90,10 @@ def probability_bars(probabilities: dict[str, float]) -> go.Figure:
     return plain(figure, height=44 * len(labels) + 16)
 
 
-def confusion_options(confusion: list[list[int]], labels: list[str], *, dark: bool = False) -> dict[str, Any]:
+def confusion_options(confusion: list[list[int]], labels: list[str]) -> dict[str, Any]:
     """ECharts options: rows true, columns predicted; each cell says the count and its share of the row.
 
-    Args:
-        dark: on a dark page, where pale cells need light text.
+    The cells are opaque, so that their text is read on a light and a dark page.
     """
     counts = np.array(confusion)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -98,9 +103,9 @@ def confusion_options(confusion: list[list[int]], labels: list[str], *, dark: bo
             "value": [column, row, round(float(share[row, column]), 4)],
             "label": {
                 "formatter": f"{counts[row, column]:,}\n{100 * share[row, column]:.0f} %",
-                "color": "#FFFFFF" if dark or share[row, column] > _DARK_FROM else "#16262B",
+                "color": "#FFFFFF" if share[row, column] > _DARK_FROM else "#16262B",
             },
-            "itemStyle": {"color": f"rgba(0,114,178,{0.05 + 0.9 * share[row, column]:.3f})"},
+            "itemStyle": {"color": _between(_PALE, _DEEP, share[row, column])},
         }
         for row in range(len(labels))
         for column in range(len(labels))
@@ -132,6 +137,10 @@ def selected_cell(state: Any, labels: list[str]) -> tuple[str, str] | None:
             row, column = divmod(position, len(labels))
             return labels[row], labels[column]
     return None
+
+
+def _between(one: tuple[int, int, int], other: tuple[int, int, int], share: float) -> str:
+    return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in zip(one, other, strict=True))
 
 
 def protocol_bars(

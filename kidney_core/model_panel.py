@@ -1,25 +1,25 @@
-"""One model in depth: matrix and report under both protocols, curves, calibration, abstaining, errors, series."""
+"""One model in depth: matrix and report under both protocols, curves, calibration, abstaining, errors, planes, series."""
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, pictures, ui
+from kidney_core import figures, matrix_panel, ui
 from kidney_core.checkpoint import Checkpoint
-from kidney_core.errors import KidneyError
 from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
 
-MAX_PICTURES = 8
+if TYPE_CHECKING:
+    from kidney_core.intervals import Interval
+
 HOW_TO_READ = {
-    "matrix": "A row is what the slices are, a column what the model said; each cell gives the count and its share of "
-    "the row. Select a cell to open the slices behind it.",
-    "report": "In brackets, the 95 % interval by resampling whole series, where a class has five or more of them.",
     "roc": "The higher the curve, the better the class is told from the rest; the dotted diagonal is guessing.",
     "precision_recall": "How many alarms are right, over how many cases are found; dotted, the share of the class.",
     "calibration": "On the diagonal, 80 % sure means right 80 % of the time; below it, the model is too sure of itself.",
     "abstaining": "Withhold the answers below a confidence: fewer slices are answered, and fewer answers are wrong.",
     "errors": "The wrong answers the model was surest of: look here for wrong labels and for what it cannot see.",
+    "planes": "Which way the scan was cut, told by the outline of the body. A model that is right on one plane only has seen too "
+    "little of the other. In brackets, 95 % intervals, where each class has five series or more in that plane.",
     "series": "The mean over a scan's slices answers for the scan, which is what a patient has.",
     "training": "The wider the gap between training and validation, the more the model learned its scans by heart.",
 }
@@ -33,6 +33,7 @@ def draw(checkpoint: Checkpoint) -> None:
         "Calibration": _calibration,
         "Abstaining": _abstaining,
         "Worst errors": _worst_errors,
+        "Planes": _planes,
         "Series": _series,
         "Training": _training,
         "Model card": _card,
@@ -49,9 +50,10 @@ def draw(checkpoint: Checkpoint) -> None:
 
 
 def _matrices(checkpoint: Checkpoint) -> None:
-    st.caption("How to read this. " + HOW_TO_READ["matrix"] + " " + HOW_TO_READ["report"])
+    st.caption(f"How to read this. {matrix_panel.HOW_TO_READ_MATRIX} {matrix_panel.HOW_TO_READ_REPORT}")
+    shown = (checkpoint.honest or GROUPED, RANDOM)
     opened = {}
-    for column, protocol in zip(st.columns(2, gap="large"), (checkpoint.honest or GROUPED, RANDOM), strict=True):
+    for column, protocol in zip(st.columns(2, gap="large"), shown, strict=True):
         with column:
             st.markdown(f"#### {PROTOCOL_TITLES[protocol].capitalize()}")
             found = checkpoint.figures(protocol)
@@ -65,140 +67,33 @@ def _matrices(checkpoint: Checkpoint) -> None:
                 f"{figures.percent(described['shared_series_fraction'], 0)} of the test slices have other slices of the "
                 f"same scan in training; {described['test_series']} series were tested."
             )
-            predictions = ui.predictions(checkpoint, protocol)
-            key = f"{checkpoint.name}-{protocol}"
-            opened[protocol] = show_figures(found, predictions, checkpoint.intervals(protocol), key=key)
+            matrix_panel.show_headline(found, checkpoint.intervals(protocol))
+            opened[protocol] = matrix_panel.show_matrix(
+                found, ui.predictions(checkpoint, protocol), key=f"{checkpoint.name}-{protocol}"
+            )
     for protocol, rows in opened.items():
         if rows is not None:
-            show_cell(
+            matrix_panel.show_cell(
                 checkpoint,
                 rows,
                 key=f"{checkpoint.name}-{protocol}",
                 where=PROTOCOL_NAMES[protocol],
                 same_network=_is_of_these_weights(checkpoint, protocol),
             )
-
-
-def show_figures(
-    found: dict, predictions: pd.DataFrame | None, intervals: dict[str, list[float | None]], *, key: str
-) -> pd.DataFrame | None:
-    """One confusion matrix with its report and downloads; the predictions behind the selected cell, or None."""
-    from kidney_core import evaluation
-
-    for column, name, title in zip(
-        st.columns(3),
-        ("accuracy", "balanced_accuracy", None),
-        ("Accuracy", "Balanced accuracy", "Test slices"),
-        strict=True,
-    ):
-        if name is None:
-            column.metric(title, f"{found['n']:,}")
-            continue
-        column.metric(title, figures.percent(found[name]))
-        low, high = intervals.get(name, (None, None))
-        column.caption(
-            f"95 %: {figures.percent_range(low, high)}" if low is not None else "too few scans for an interval"
-        )
-    selected = st.echarts_chart(
-        figures.confusion_options(found["confusion"], found["labels"], dark=ui.is_dark()),
-        height=90 * len(found["labels"]) + 60,
-        key=f"{key}_matrix",
-        on_select="rerun",
-        alt="Confusion matrix; the report below holds its rates",
-    )
-    st.table(figures.report_with_intervals(found, intervals))
-    left, right = st.columns(2)
-    report = ui.csv_bytes(evaluation.report_table(found), index=True)
-    left.download_button("Report (CSV)", report, f"{key}-report.csv", "text/csv", key=f"{key}_report_csv")
-    if predictions is None:
-        return None
-    right.download_button(
-        "Predictions (CSV)",
-        ui.csv_bytes(predictions),
-        f"{key}-predictions.csv",
-        "text/csv",
-        key=f"{key}_predictions_csv",
-    )
-    cell = figures.selected_cell(selected, found["labels"])
-    if cell is None:
-        return None
-    true, said = cell
-    return predictions[(predictions["label"] == true) & (predictions["predicted"] == said)]
-
-
-def show_cell(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, where: str, same_network: bool) -> None:
-    """The slices behind a cell of a confusion matrix.
-
-    Args:
-        same_network: the answers are those of the checkpoint's own weights, so its maps explain them.
-    """
-    if rows.empty:
-        st.info(f"No slice is in that cell ({where}).")
-        return
-    true, said = rows["label"].iat[0], rows["predicted"].iat[0]
-    st.markdown(f"##### {ui.counted(len(rows), 'slice')} of {true} called {said} ({where})")
-    _slices_behind(checkpoint, rows, key=f"{key}_cell", same_network=same_network)
+    for column, protocol in zip(st.columns(2, gap="large"), shown, strict=True):
+        if protocol in opened:
+            with column:
+                matrix_panel.show_report(
+                    checkpoint.figures(protocol),
+                    ui.predictions(checkpoint, protocol),
+                    checkpoint.intervals(protocol),
+                    key=f"{checkpoint.name}-{protocol}",
+                )
 
 
 def _is_of_these_weights(checkpoint: Checkpoint, protocol: str) -> bool:
     """True where the stored answers were given by the weights that ship, not by another network of the recipe."""
     return checkpoint.card["training"].get("protocol") == protocol
-
-
-def _slices_behind(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, same_network: bool) -> None:
-    """A table of slices and, where the user names the folder, their pictures, with the evidence laid over."""
-    from kidney_core import evaluation
-
-    shown = rows[["path", "label", "predicted"]].assign(confidence=evaluation.probabilities_of(rows).max(axis=1))
-    if "series" in rows:
-        shown.insert(1, "series", rows["series"])
-        # The surest slice of each scan first: its neighbours look the same.
-        shown["nth"] = shown.groupby("series")["confidence"].rank(method="first", ascending=False)
-        shown = shown.sort_values(["nth", "confidence"], ascending=[True, False]).drop(columns="nth")
-    else:
-        shown = shown.sort_values("confidence", ascending=False)
-    percent = {"confidence": st.column_config.NumberColumn(format="percent")}
-    st.dataframe(
-        shown, hide_index=True, column_config=percent, height="auto" if len(shown) < 8 else 240, key=f"{key}_table"
-    )
-    folder = st.text_input(
-        "Folder of these images, to see them",
-        st.session_state.get("evaluation_images", ""),
-        key=f"{key}_images",
-        placeholder="/data/ct-kidney",
-        help="It stays on this machine.",
-    ).strip()
-    if not folder or not len(shown):
-        return
-    from kidney_core import diagnosis, slices
-
-    if not Path(folder).is_dir():
-        st.error(f"There is no folder “{folder}”. Name the one that holds {rows['path'].iat[0]}.")
-        return
-    st.session_state["evaluation_images"] = folder
-    try:
-        reader = ui.reader(checkpoint) if same_network else None
-        columns = st.columns(4)
-        for position, row in enumerate(shown.head(MAX_PICTURES).itertuples()):
-            image = slices.read_slice(Path(folder) / row.path)
-            heatmap = diagnosis.diagnose(reader, image, explain=row.predicted).heatmap if reader else None
-            columns[position % 4].image(
-                pictures.blend(image.grey8(), heatmap),
-                caption=f"{row.label}, called {row.predicted} ({figures.percent(row.confidence, 0)})",
-                width="stretch",
-            )
-    except KidneyError as error:
-        st.error(str(error))
-        return
-    left_out = len(shown) - MAX_PICTURES
-    st.caption(
-        (
-            "Grad-CAM of the label the model named."
-            if same_network
-            else "No maps: these answers were given by other networks of the same recipe, which are not in this checkpoint."
-        )
-        + (f" {left_out:,} more are in the table." if left_out > 0 else "")
-    )
 
 
 def _choose_measured(checkpoint: Checkpoint) -> tuple[str, pd.DataFrame] | None:
@@ -221,13 +116,14 @@ def _curves(checkpoint: Checkpoint) -> None:
     chosen = _choose_measured(checkpoint)
     if chosen is None:
         return
+    ranges = ui.intervals_of(checkpoint, chosen[0])
     left, right = st.columns(2, gap="large")
     for column, draw_figure, name in (
         (left, curve_figures.roc_figure, "roc"),
         (right, curve_figures.precision_recall_figure, "precision_recall"),
     ):
         with column:
-            st.plotly_chart(draw_figure(chosen[1]), key=f"evaluation_{name}")
+            st.plotly_chart(draw_figure(chosen[1], ranges), key=f"evaluation_{name}")
             st.caption("How to read this. " + HOW_TO_READ[name])
 
 
@@ -249,7 +145,12 @@ def _calibration(checkpoint: Checkpoint) -> None:
         if _has_validation(checkpoint)
         else "There was no validation part, so no temperature was fitted."
     )
-    st.caption(f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal. {fitted}")
+    ends = ui.intervals_of(checkpoint, chosen[0])["calibration_error"]
+    trust = f" (95 %: {figures.percent_range(ends.low, ends.high)})" if ends.low is not None else ""
+    st.caption(
+        f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal, calibrated "
+        f"{figures.percent(ends.value)}{trust}. {fitted}"
+    )
 
 
 def _has_validation(checkpoint: Checkpoint) -> bool:
@@ -283,7 +184,45 @@ def _worst_errors(checkpoint: Checkpoint) -> None:
     st.caption("How to read this. " + HOW_TO_READ["errors"])
     if len(wrong):
         same_network = _is_of_these_weights(checkpoint, chosen[0])
-        _slices_behind(checkpoint, wrong, key="evaluation_worst", same_network=same_network)
+        matrix_panel.show_slices_behind(checkpoint, wrong, key="evaluation_worst", same_network=same_network)
+
+
+def _planes(checkpoint: Checkpoint) -> None:
+    chosen = _choose_measured(checkpoint)
+    if chosen is None:
+        return
+    protocol, predictions = chosen
+    if "plane" not in predictions:
+        st.info("These predictions were stored before planes were told apart. Publish the run again to see them.")
+        return
+    from kidney_core import evaluation
+
+    labels = evaluation.labels_of(predictions)
+    rows = []
+    for plane, own in predictions.groupby("plane"):
+        ranges = ui.intervals_of(checkpoint, protocol, plane=plane)
+        present = set(own["label"])
+        rows.append(
+            {
+                "Plane": plane.capitalize(),
+                "Slices": f"{len(own):,}",
+                "Series": f"{own['series'].nunique():,}",
+                "Accuracy": _with_interval(ranges["accuracy"]),
+                "Balanced accuracy": _with_interval(ranges["balanced_accuracy"]),
+                **{
+                    f"Recall of {label}": _with_interval(ranges[f"per_label.{label}.recall"])
+                    if label in present
+                    else "–"
+                    for label in labels
+                },
+            }
+        )
+    st.table(pd.DataFrame(rows).set_index("Plane").T)
+    st.caption("How to read this. " + HOW_TO_READ["planes"])
+
+
+def _with_interval(at: "Interval") -> str:
+    return figures.with_interval(at.value, at.low, at.high)
 
 
 def _series(checkpoint: Checkpoint) -> None:
@@ -293,19 +232,13 @@ def _series(checkpoint: Checkpoint) -> None:
     if chosen is None:
         return
     table = evaluation.per_series(chosen[1])
+    ranges = {name: [at.low, at.high] for name, at in ui.intervals_of(checkpoint, chosen[0], per_series=True).items()}
     found = evaluation.figures(table)
-    accuracy, balanced, count = st.columns(3)
-    accuracy.metric("Accuracy per series", figures.percent(found["accuracy"]))
-    balanced.metric("Balanced accuracy per series", figures.percent(found["balanced_accuracy"]))
-    count.metric("Series", f"{found['n']:,}")
+    matrix_panel.show_headline(found, ranges, tested="Series")
     st.caption("How to read this. " + HOW_TO_READ["series"])
-    columns = [name for name in table.columns if name.startswith(evaluation.PROBABILITY_PREFIX)]
-    percents = {
-        name: st.column_config.NumberColumn(name.removeprefix(evaluation.PROBABILITY_PREFIX), format="percent")
-        for name in columns
-    }
+    st.table(figures.report_with_intervals(found, ranges).rename(columns={"Slices": "Series"}))
     table = table.assign(right=table["label"] == table["predicted"])
-    st.dataframe(table, hide_index=True, column_config=percents, key="evaluation_series")
+    ui.show_table(table, key="evaluation_series")
     st.download_button("Series (CSV)", ui.csv_bytes(table), f"{checkpoint.name}-series.csv", "text/csv")
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
@@ -19,6 +19,8 @@ from kidney_core.splits import MEASURED, PROTOCOL_NAMES, RANDOM
 if TYPE_CHECKING:
     from kidney_core.comparison import Comparison
     from kidney_core.diagnosis import Reader
+    from kidney_core.footprint import Footprint
+    from kidney_core.intervals import Interval
 
 NOTICE = "For research and teaching. **Not a medical device**: not for diagnosis or treatment of patients."
 PAGES = (
@@ -39,6 +41,7 @@ _STYLE = """
   .st-key-dataset_twins [data-testid="stColumn"] { min-width: 28%; }
   .st-key-training_charts [data-testid="stColumn"] { min-width: 100%; }
 }
+[data-baseweb="tag"] { background: rgba(22, 138, 150, .22) !important; color: inherit !important; }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 </style>
 """
@@ -131,6 +134,38 @@ def predictions(checkpoint: Checkpoint, protocol: str) -> pd.DataFrame | None:
     return _predictions(str(checkpoint.folder), protocol, checkpoint.card["weights_sha256"])
 
 
+@st.cache_data(max_entries=120, show_spinner="Resampling scans…")
+def _intervals(
+    folder: str, protocol: str, weights_sha256: str, plane: str | None, per_series: bool
+) -> dict[str, "Interval"]:
+    from kidney_core import evaluation, intervals
+
+    table = _predictions(folder, protocol, weights_sha256)
+    if plane is not None:
+        table = table[table["plane"] == plane]
+    return intervals.intervals(evaluation.per_series(table) if per_series else table)
+
+
+def intervals_of(
+    checkpoint: Checkpoint, protocol: str, *, plane: str | None = None, per_series: bool = False
+) -> dict[str, "Interval"]:
+    """The figures of stored predictions with their 95 % intervals: of slices, of those of one plane, or of series."""
+    return _intervals(str(checkpoint.folder), protocol, checkpoint.card["weights_sha256"], plane, per_series)
+
+
+@st.cache_data(max_entries=20, show_spinner=False)
+def _footprint(folder: str, weights_sha256: str) -> "Footprint":
+    from kidney_core import footprint
+    from kidney_core.checkpoint import read_checkpoint
+
+    return footprint.measure(read_checkpoint(Path(folder)))
+
+
+def footprint_of(checkpoint: Checkpoint) -> "Footprint":
+    """Size, speed and memory of a checkpoint, measured once on this machine. Raises CheckpointError."""
+    return _footprint(str(checkpoint.folder), checkpoint.card["weights_sha256"])
+
+
 @st.cache_data(max_entries=60, show_spinner="Comparing…")
 def _compared(
     keys: tuple[tuple[str, str], ...], names: tuple[str, ...], protocol: str, figure: str
@@ -204,6 +239,43 @@ def progress_bar(text: str) -> Callable[[int, int], None]:
     return tell
 
 
+# What the columns of tables are called on the pages.
+COLUMN_TITLES = {
+    "path": "File",
+    "reason": "Reason",
+    "series": "Scan",
+    "label": "True label",
+    "predicted": "Model says",
+    "confidence": "Confidence",
+    "n_slices": "Slices",
+    "right": "Right",
+    "copy_of": "Copy of",
+    "same_label": "Same label",
+    "twin": "Look-alike",
+    "twin_label": "Its label",
+    "correlation": "Likeness",
+}
+
+
+def show_table(table: pd.DataFrame, *, key: str, percents: tuple[str, ...] = (), **options: Any) -> Any:
+    """A table with titles for people, and shares in per cent with one decimal; what `st.dataframe` returns.
+
+    Args:
+        percents: columns of shares, 0 to 1; those of probabilities (`p_Cyst`, …) are so anyway.
+    """
+    probabilities = [name for name in table.columns if name.startswith("p_")]
+    shares = [*percents, *probabilities]
+    config = {name: st.column_config.Column(COLUMN_TITLES[name]) for name in table.columns if name in COLUMN_TITLES}
+    config |= {
+        name: st.column_config.NumberColumn(COLUMN_TITLES.get(name, name.removeprefix("p_")), format="%.1f %%")
+        for name in shares
+    }
+    if "correlation" in table:
+        config["correlation"] = st.column_config.NumberColumn(COLUMN_TITLES["correlation"], format="%.3f")
+    shown = table.assign(**{name: 100 * table[name] for name in shares})
+    return st.dataframe(shown, hide_index=True, column_config=config, key=key, **options)
+
+
 def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:
     """A table for a download button."""
     return table.to_csv(index=index, float_format="%.6g").encode()
@@ -231,11 +303,6 @@ def choose_measured(checkpoints: list[Checkpoint], key: str) -> str | None:
     return st.segmented_control(
         "Measured on", offered, default=offered[0], required=True, format_func=PROTOCOL_NAMES.get, key=key
     )
-
-
-def is_dark() -> bool:
-    """True where the visitor's page is dark."""
-    return st.context.theme.type == "dark"
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

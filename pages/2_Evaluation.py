@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import comparison_panel, figures, model_panel, paper, ui
+from kidney_core import comparison_panel, figures, matrix_panel, model_panel, paper, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import KidneyError
 from kidney_core.labels import LABELS
@@ -16,6 +16,8 @@ ui.start_page(
     "📊",
     "Every figure carries its protocol: **random split**, as in the paper, and **scans never seen**, as for a new patient.",
 )
+
+_BY_FOLDER = "the class folders' names"
 
 
 def one_model(chosen: list[Checkpoint]) -> None:
@@ -61,8 +63,8 @@ def on_folder(chosen: list[Checkpoint]) -> None:
         checkpoint = st.selectbox("Checkpoint", chosen, format_func=ui.describe, key="evaluation_folder_model")
         label = st.selectbox(
             "Labels",
-            [None, *LABELS],
-            format_func=lambda name: f"every image is {name}" if name else "the class folders' names",
+            [_BY_FOLDER, *LABELS],
+            format_func=lambda name: name if name == _BY_FOLDER else f"every image is {name}",
             key="evaluation_folder_label",
         )
         asked = st.form_submit_button("Evaluate", type="primary")
@@ -72,6 +74,7 @@ def on_folder(chosen: list[Checkpoint]) -> None:
             return
         from kidney_core import dataset, prediction
 
+        label = None if label == _BY_FOLDER else label
         try:
             found = dataset.read_dataset(Path(folder.strip()), label=label, progress=ui.progress_bar("Reading images"))
             table = prediction.predict_dataset(checkpoint, found, progress=ui.progress_bar("Predicting"))
@@ -107,9 +110,15 @@ def on_folder(chosen: list[Checkpoint]) -> None:
     if (table["label"].nunique()) < len(evaluation.labels_of(table)):
         st.caption("Only some of the classes are in this folder: averages are over those.")
     ranges = {measure: [at.low, at.high] for measure, at in intervals.intervals(table).items()}
-    behind = model_panel.show_figures(found, table, ranges, key=f"{name}-folder")
+    st.caption(f"How to read this. {matrix_panel.HOW_TO_READ_MATRIX} {matrix_panel.HOW_TO_READ_REPORT}")
+    matrix, report = st.columns(2, gap="large")
+    with matrix:
+        matrix_panel.show_headline(found, ranges)
+        behind = matrix_panel.show_matrix(found, table, key=f"{name}-folder")
+    with report:
+        matrix_panel.show_report(found, table, ranges, key=f"{name}-folder")
     if behind is not None:
-        model_panel.show_cell(checkpoint, behind, key=f"{name}-folder", where=root, same_network=True)
+        matrix_panel.show_cell(checkpoint, behind, key=f"{name}-folder", where=root, same_network=True)
 
 
 def main() -> None:

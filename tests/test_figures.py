@@ -49,10 +49,10 @@ def test_report_with_intervals_puts_them_in_brackets():
     rates = {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "roc_auc": None}
     found = {"n": 4, "per_label": {"Cyst": {**rates, "support": 4}}, "macro": rates, "weighted": rates}
     table = figures.report_with_intervals(found, {"per_label.Cyst.recall": [0.1, 0.6]})
-    assert table.loc["Cyst"].tolist() == ["50.0", "25.0 (10\u2060–\u206060)", "33.3", "–", 4]
-    assert table.loc["macro average", "Slices"] == 4
+    assert table.loc["Cyst"].tolist() == ["50.0", "25.0 (10\u2060–\u206060)", "33.3", "–", "4"]
+    assert table.loc["macro average", "Slices"] == "4"
     found["per_label"]["Stone"] = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "roc_auc": None, "support": 0}
-    assert figures.report_with_intervals(found, {}).loc["Stone"].tolist() == ["–", "–", "–", "–", 0]
+    assert figures.report_with_intervals(found, {}).loc["Stone"].tolist() == ["–", "–", "–", "–", "0"]
 
 
 def measurements(n_epochs):
