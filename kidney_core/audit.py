@@ -21,7 +21,8 @@ import pandas as pd
 from kidney_core import evaluation, splits
 from kidney_core.dataset import Dataset, read_dataset
 from kidney_core.errors import KidneyError
-from kidney_core.series import LINK_CORRELATION, group_series, unit_thumbnails
+from kidney_core.planes import slice_planes
+from kidney_core.series import LINK_CORRELATION, SERIES_FILE, group_series, unit_thumbnails
 
 N_FOLDS = 5
 _BLOCK = 512
@@ -51,7 +52,8 @@ class Audit:
     """The leaks of a dataset.
 
     Attributes:
-        table: one row a slice with path, label, sha256, series.
+        table: one row a slice with path, label, sha256, series, plane.
+        scans_are_listed: the scans are those that `series.csv` names, not found by likeness.
         series: one row a series: series, label, n_slices, first (row of its first slice), n_labels.
         copies: rows (path, copy_of, same_label) of files whose bytes are those of an earlier file.
         contradictions: rows (path, label, twin, twin_label, correlation), slices that correlate above 0.95
@@ -62,6 +64,7 @@ class Audit:
 
     dataset: Dataset
     table: pd.DataFrame = field(repr=False)
+    scans_are_listed: bool
     series: pd.DataFrame = field(repr=False)
     copies: pd.DataFrame = field(repr=False)
     contradictions: pd.DataFrame = field(repr=False)
@@ -78,7 +81,7 @@ def audit(
         seed: of the folds.
         progress: called with (slices compared, slices in all).
     """
-    table = dataset.table.assign(series=group_series(dataset))
+    table = dataset.table.assign(series=group_series(dataset), plane=slice_planes(dataset))
     folds, problems = {}, {}
     for protocol in splits.PROTOCOLS:
         try:
@@ -91,6 +94,7 @@ def audit(
     return Audit(
         dataset=dataset,
         table=table,
+        scans_are_listed=(dataset.root / SERIES_FILE).is_file(),
         series=_describe_series(table),
         copies=_copies(table),
         contradictions=_contradictions(table, twin, correlation),
@@ -175,18 +179,31 @@ def _contradictions(table: pd.DataFrame, twin: np.ndarray, correlation: np.ndarr
     return found.sort_values("correlation", ascending=False, ignore_index=True)
 
 
+def planes_per_class(found: Audit) -> pd.DataFrame:
+    """How many slices of each class were cut in which plane: labels in rows, planes in columns."""
+    return pd.crosstab(found.table["label"], found.table["plane"]).reindex(found.dataset.labels)
+
+
 def summary(found: Audit) -> str:
     """The audit as lines of text."""
     dataset, series = found.dataset, found.series
-    lines = [f"{dataset.root}: {len(dataset):,} slices in {len(series):,} series"]
-    lines.append(f"{'class':12} {'slices':>7} {'series':>7} {'median slices a series':>23} {'longest':>8}")
+    how = "listed in series.csv" if found.scans_are_listed else "found by likeness"
+    planes = planes_per_class(found)
+    lines = [f"{dataset.root}: {len(dataset):,} slices in {len(series):,} series, {how}"]
+    lines.append(
+        f"{'class':12} {'slices':>7} {'series':>7} {'median slices a series':>23} {'longest':>8}"
+        + "".join(f" {plane:>9}" for plane in planes)
+    )
     for label, count in dataset.counts().items():
         own = series.loc[series["label"] == label, "n_slices"]
-        lines.append(f"{label:12} {count:7,} {len(own):7,} {own.median():23.0f} {own.max():8,}")
+        lines.append(
+            f"{label:12} {count:7,} {len(own):7,} {own.median():23.0f} {own.max():8,}"
+            + "".join(f" {planes.loc[label, plane]:9,}" for plane in planes)
+        )
     lines.append(f"series with two labels: {(series['n_labels'] > 1).sum()}")
     wrong = int((~found.copies["same_label"]).sum())
     lines.append(f"exact copies: {len(found.copies)} (with another label: {wrong})")
-    lines.append(f"slices with a near-twin of another label: {len(found.contradictions)}")
+    lines.append(f"slices with a look-alike of another label: {len(found.contradictions)}")
     lines.append(f"unreadable files: {len(dataset.unreadable)}")
     lines.append("")
     lines.append(f"{'five folds':38} {'test slices with a':>18}  {'median':>8}   nearest neighbour on 32 x 32 pixels,")

@@ -38,6 +38,7 @@ _STYLE = """
 @media (max-width: 1000px) {
   [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stColumn"] { min-width: min(100%, 14rem); }
+  .st-key-diagnosis_reading [data-testid="stColumn"]:last-child { order: -1; } /* the verdict leads */
   .st-key-dataset_twins [data-testid="stColumn"] { min-width: 28%; }
   .st-key-training_charts [data-testid="stColumn"] { min-width: 100%; }
 }

@@ -13,6 +13,7 @@ from kidney_core.splits import GROUPED
 from kidney_core.viewer import show_scan
 
 UNDECIDED_BELOW = 0.5
+FIRST_SAMPLE_SEED = 990_000  # far from the seeds of the simulated slices the shipped networks were trained on
 FROM_FILE = "As in the file"
 
 ui.start_page(
@@ -22,8 +23,8 @@ ui.start_page(
 )
 
 
-def choose_slices() -> list[tuple[str, bytes | None, str]]:
-    """(name, content, sample label) of what the user uploaded, or of the chosen sample."""
+def choose_slices() -> list[tuple[str, bytes | None, tuple[str, int]]]:
+    """(name, content, which sample) of what the user uploaded, or of the chosen sample."""
     uploads = st.file_uploader(
         "CT slices: PNG, JPEG, BMP, TIFF or DICOM, up to 200 MB each",
         accept_multiple_files=True,
@@ -31,49 +32,59 @@ def choose_slices() -> list[tuple[str, bytes | None, str]]:
         help="DICOM files may have any name. The content decides, not the extension.",
     )
     if uploads:
-        return [(upload.name, upload.getvalue(), "") for upload in uploads]
+        return [(upload.name, upload.getvalue(), ("", 0)) for upload in uploads]
     st.caption("No scan at hand? Try a **simulated** sample:")
     for column, label in zip(st.columns(len(LABELS)), LABELS, strict=True):
         if column.button(label, key=f"diagnosis_sample_{label}", width="stretch"):
-            st.session_state["diagnosis_sample"] = label
-    label = st.session_state.get("diagnosis_sample")
-    return [(f"Simulated {label.lower()}", None, label)] if label else []
+            shown, number = st.session_state.get("diagnosis_sample", ("", 0))
+            st.session_state["diagnosis_sample"] = (label, number + 1 if shown == label else 1)
+    if "diagnosis_sample" not in st.session_state:
+        return []
+    label, number = st.session_state["diagnosis_sample"]
+    st.caption(f"Sample {number} of {label}. Press {label} again for another simulated patient.")
+    return [(f"Simulated {label.lower()} {number}", None, (label, number))]
 
 
 @st.cache_data(max_entries=8, show_spinner="Drawing the sample…")
-def sample(label: str) -> Slice:
+def sample(label: str, number: int) -> Slice:
     from kidney_core import phantom
 
-    return phantom.draw_series(label, seed=990_001, n_slices=3)[1].as_slice(f"Simulated {label.lower()}")
+    drawn = phantom.draw_series(label, seed=FIRST_SAMPLE_SEED + number, n_slices=3)[1]
+    return drawn.as_slice(f"Simulated {label.lower()} {number}")
 
 
-def open_slices(chosen: list[tuple[str, bytes | None, str]]) -> list[tuple[str, Slice, bytes | None]]:
+def open_slices(chosen: list[tuple[str, bytes | None, tuple[str, int]]]) -> list[tuple[str, Slice, bytes | None]]:
     """(key, slice, content) of each usable file; a sentence on the page for each other one."""
     usable = []
-    for name, content, label in chosen:
+    for name, content, drawn in chosen:
         try:
-            image = sample(label) if content is None else read_slice(content, name=name)
+            image = sample(*drawn) if content is None else read_slice(content, name=name)
         except KidneyError as error:
             st.error(str(error))
             continue
-        key = label if content is None else hashlib.sha256(content).hexdigest()[:16]
+        key = f"{drawn[0]}-{drawn[1]}" if content is None else hashlib.sha256(content).hexdigest()[:16]
         usable.append((key, image, content))
     return usable
 
 
 def overview(slices: list[tuple[str, Slice, bytes | None]], reader) -> pd.DataFrame:
-    """One row a slice with its label and probabilities; the answers are kept for the session."""
+    """One row a slice with its answer and probabilities; the answers are kept for the session."""
     from kidney_core import diagnosis
 
     known = st.session_state.setdefault("diagnosis_answers", {})
-    sha = reader.checkpoint.card["weights_sha256"]
+    sha, trained_on = reader.checkpoint.card["weights_sha256"], reader.checkpoint.trained_on()
     tell = ui.progress_bar("Reading slices")
     rows = []
     for position, (key, image, _) in enumerate(slices, start=1):
         if (key, sha) not in known:
             answer = diagnosis.diagnose(reader, image)
-            known[key, sha] = {"Label": answer.predicted_label, **answer.probabilities}
-        rows.append({"File": image.name, **known[key, sha]})
+            top = answer.probabilities[answer.predicted_label]
+            known[key, sha] = {
+                "Model says": answer.predicted_label,
+                "Decided": top >= UNDECIDED_BELOW,
+                **{f"p_{label}": p for label, p in answer.probabilities.items()},
+            }
+        rows.append({"File": image.name, **known[key, sha], "Trained on": key[:12] in trained_on})
         tell(position, len(slices))
     wanted = {(key, sha) for key, _, _ in slices}
     st.session_state["diagnosis_answers"] = {each: answer for each, answer in known.items() if each in wanted}
@@ -146,14 +157,10 @@ def main() -> None:
     chosen = 0
     if len(slices) > 1:
         table = overview(slices, reader)
-        columns = {label: st.column_config.NumberColumn(format="percent") for label in checkpoint.labels}
-        picked = st.dataframe(
-            table,
-            hide_index=True,
-            column_config=columns,
-            on_select="rerun",
-            selection_mode="single-row",
-            key="diagnosis_table",
+        picked = ui.show_table(table, key="diagnosis_table", on_select="rerun", selection_mode="single-row")
+        st.caption(
+            f"Decided: the first guess has {figures.percent(UNDECIDED_BELOW, 0)} or more. Trained on: this very file was in the "
+            "model's training, so its answer is memory."
         )
         st.download_button("Download this table (CSV)", ui.csv_bytes(table), "kidney-ct-results.csv", "text/csv")
         chosen = picked["selection"]["rows"][0] if picked["selection"]["rows"] else 0
@@ -163,7 +170,8 @@ def main() -> None:
         st.warning("This model was trained on this very file: its answer is memory, not diagnosis.")
     for note in image.notes:
         st.info(note)
-    picture, verdict = st.columns([3, 2], gap="large")
+    with st.container(key="diagnosis_reading"):
+        picture, verdict = st.columns([3, 2], gap="large")
     with picture:
         try:
             image = refine(image, content)
@@ -196,9 +204,10 @@ def main() -> None:
     with verdict:
         show_verdict(answer, checkpoint)
         if content is None:
+            drawn_as = key.rsplit("-", 1)[0]
             st.caption(
-                f"This slice was simulated as **{key}**, so the answer is "
-                f"{'right' if answer.predicted_label == key else 'wrong'}. On simulated slices the models are often wrong: "
+                f"This slice was simulated as **{drawn_as}**, so the answer is "
+                f"{'right' if answer.predicted_label == drawn_as else 'wrong'}. On simulated slices the models are often wrong: "
                 "they show how this page works, not what the models are worth."
             )
         with st.expander("About this image and this model"):

@@ -59,11 +59,11 @@ def show_leak(found) -> None:
 
 
 def examples(found) -> list[int]:
-    """The middle slice of the longest series of three classes at most."""
+    """The middle slice of the longest series of four classes at most."""
     longest = found.series.sort_values("n_slices", ascending=False).drop_duplicates("label")
     rows = found.table.reset_index(drop=True)
     chosen = []
-    for number in longest.sort_values("label")["series"].head(3):
+    for number in longest.sort_values("label")["series"].head(4):
         own = rows.index[rows["series"] == number]
         chosen.append(int(own[len(own) // 2]))
     return chosen
@@ -90,22 +90,25 @@ def show_numbers(found) -> None:
                 help="Median over the test slices: the correlation with the most similar training slice",
             )
             nearest.metric(
-                "No learning",
+                "Right without learning",
                 figures.percent(side.neighbour["accuracy"]),
-                help="Copying the label of the most similar training slice, on 32 x 32 pixels. A model must beat this line.",
+                help="Accuracy of copying the label of the most similar training slice, on 32 x 32 pixels. A model must beat it.",
             )
             balanced.metric(
-                "Balanced",
+                "The same, balanced",
                 figures.percent(side.neighbour["balanced_accuracy"]),
-                help="The mean of the recalls of the classes, of the same",
+                help="Its balanced accuracy: the mean of the recalls of the classes",
             )
     st.caption(
-        "Five folds under each protocol, so that every slice is tested once. How to read this: a model that is as good as the no-learning line has learned nothing that copying would not give."
+        "Five folds under each protocol, so that every slice is tested once. How to read this: a model that is no better than copying has learned nothing that copying would not give."
     )
 
 
 def show_classes(found) -> None:
     st.subheader("Classes and series", anchor=False)
+    from kidney_core import audit
+
+    planes = audit.planes_per_class(found)
     rows = []
     for label, count in found.dataset.counts().items():
         own = found.series.loc[found.series["label"] == label, "n_slices"]
@@ -116,13 +119,17 @@ def show_classes(found) -> None:
                 "Series": len(own),
                 "Median slices a series": own.median(),
                 "Longest": own.max(),
+                **{plane.capitalize(): int(planes.loc[label, plane]) for plane in planes},
             }
         )
     st.dataframe(pd.DataFrame(rows), hide_index=True)
     fewest = min(rows, key=lambda row: row["Series"])
+    whose = "Each class" if len({row["Series"] for row in rows}) == 1 else fewest["Class"]
     st.caption(
-        f"{fewest['Class']} has {fewest['Series']} series. One split tests about a fifth of them: its figures are a "
-        "lottery, and cross-validation (five folds) says more."
+        f"{whose} has {fewest['Series']} series. One split tests about a fifth of them: its figures are a "
+        "lottery, and cross-validation (five folds) says more. The plane is told by the outline of the body; where one class was "
+        "mostly cut another way than the rest, a model may learn the plane instead of the disease. Whether contrast agent was "
+        "given is not guessed: the brightness of published pictures depends on their window too."
     )
 
 
@@ -151,18 +158,22 @@ def show_oddities(found) -> None:
     mixed = found.series[found.series["n_labels"] > 1]
     st.markdown(
         f"{ui.counted(len(found.copies), 'exact copy', 'exact copies')} of other files · "
-        f"{ui.counted(len(found.contradictions), 'slice')} with a near-twin of another label · "
+        f"{ui.counted(len(found.contradictions), 'slice')} with a look-alike of another label · "
         f"{len(mixed)} series with two labels · {ui.counted(len(found.dataset.unreadable), 'unreadable file')}"
     )
     tables = {
         "Exact copies": found.copies,
-        "Slices with a near-twin of another label": found.contradictions,
+        "Slices with a look-alike of another label": found.contradictions,
         "Unreadable files": pd.DataFrame(found.dataset.unreadable, columns=["path", "reason"]),
     }
     for title, table in tables.items():
         if len(table):
             with st.expander(f"{title} ({len(table):,})"):
-                st.dataframe(table, hide_index=True)
+                ui.show_table(table, key=f"dataset_{title}")
+    st.caption(
+        "A look-alike correlates above 0.95. Among patients it is nearly always a neighbour from the same scan, so one of the "
+        "two labels is wrong or the scan shows both; simulated bodies can be alike by chance."
+    )
     slices_csv = ui.csv_bytes(found.table)
     st.download_button("Download slices with their series (CSV)", slices_csv, "series.csv", "text/csv")
 
@@ -170,7 +181,10 @@ def show_oddities(found) -> None:
 ask()
 if "dataset_audit" in st.session_state:
     audited = st.session_state["dataset_audit"]
-    st.markdown(f"**{audited.dataset.root}**: {len(audited.dataset):,} slices in {len(audited.series):,} series.")
+    how = "as `series.csv` lists them" if audited.scans_are_listed else "found by the likeness of neighbouring slices"
+    st.markdown(
+        f"**{audited.dataset.root}**: {len(audited.dataset):,} slices in {len(audited.series):,} series, {how}."
+    )
     show_numbers(audited)
     if audited.protocols:
         show_leak(audited)

@@ -64,6 +64,11 @@ def test_a_sample_is_diagnosed_and_says_that_it_is_simulated(monkeypatch, tiny_c
     assert not app.exception
     assert "simulated, not a patient" in texts(app.info)
     assert any(label in texts(app.subheader) for label in tiny_checkpoint.labels)
+    assert "Sample 1 of Stone" in texts(app.caption)
+    app.button(key="diagnosis_sample_Stone").click().run()
+    assert "Sample 2 of Stone" in texts(app.caption)
+    app.button(key="diagnosis_sample_Cyst").click().run()
+    assert "Sample 1 of Cyst" in texts(app.caption)
 
 
 def test_uploads_of_any_allowed_size_stay_in_memory(monkeypatch):
@@ -92,7 +97,10 @@ def test_uploads_good_and_bad_together(monkeypatch, tiny_checkpoint):
     assert "“broken.png” is truncated or damaged" in texts(app.error)
     table = app.dataframe[0].value
     assert table["File"].tolist() == ["one.png", "two.dcm"]
-    assert table[list(tiny_checkpoint.labels)].sum(axis=1).tolist() == pytest.approx([1, 1])
+    assert table[[f"p_{label}" for label in tiny_checkpoint.labels]].sum(axis=1).tolist() == pytest.approx([100, 100])
+    decided = table[[f"p_{label}" for label in tiny_checkpoint.labels]].max(axis=1) >= 50
+    assert table["Decided"].tolist() == decided.tolist()
+    assert table["Trained on"].tolist() == [False, False]
 
 
 def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, published, small_dataset):
