@@ -34,15 +34,19 @@ def frozen_prefix(model: nn.Module, probe: torch.Tensor) -> tuple[nn.Module, nn.
     return nn.Sequential(*stages[:n_frozen]), nn.Sequential(*stages[n_frozen:])
 
 
+def _output_shape(trunk: nn.Module, pixels: np.ndarray, device: torch.device) -> torch.Size:
+    """(C, h, w) of what the trunk, from here on in evaluation mode, makes of one image."""
+    trunk.eval()
+    return trunk(preprocessing.to_input(torch.from_numpy(pixels[:1].copy()).to(device))).shape[1:]
+
+
 @torch.inference_mode()
 def fitting_dtype(trunk: nn.Module, pixels: np.ndarray, *, flips: bool, device: torch.device) -> str:
     """How the trunk's output fits into the free memory: "float32", "float16", or "none" where it does not.
 
     Both are exact enough to train on but not equal, so a run writes down its choice and keeps it.
     """
-    trunk.eval()
-    sample = trunk(preprocessing.to_input(torch.from_numpy(pixels[:1].copy()).to(device)))
-    n_values = (2 if flips else 1) * len(pixels) * sample.numel()
+    n_values = (2 if flips else 1) * len(pixels) * _output_shape(trunk, pixels, device).numel()
     allowed = psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY
     if n_values * 2 > allowed:
         return "none"
@@ -67,9 +71,8 @@ def compute(
 
     Returns: (1 or 2, N, C, h, w) of `dtype`; None when stopped.
     """
-    trunk.eval()
-    sample = trunk(preprocessing.to_input(torch.from_numpy(pixels[:1].copy()).to(device)))
-    features = torch.empty((2 if flips else 1, len(pixels), *sample.shape[1:]), dtype=dtype)
+    shape = _output_shape(trunk, pixels, device)
+    features = torch.empty((2 if flips else 1, len(pixels), *shape), dtype=dtype)
     for start in range(0, len(pixels), _BATCH):
         if should_stop():
             return None

@@ -1,6 +1,7 @@
 """What training jobs do: their table, live curves, and stop, resume, log and publish of one run."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -129,10 +130,20 @@ def _act_on_run(found: list[Run]) -> None:
         st.toast(str(error))
 
 
-def _publish_form(run: Run) -> None:
-    from kidney_core import cross_validation, publish
+@st.cache_data(ttl=30, show_spinner=False)
+def _partners(folder: str) -> tuple[str | None, str | None]:
+    """Folders of the run under the other protocol, and of a fold; the search reads every run, so not at every redraw."""
+    from kidney_core import cross_validation
 
-    other = cross_validation.find_counterpart(run)
+    run = Run(Path(folder))
+    found = cross_validation.find_counterpart(run), cross_validation.find_cross_validation(run)
+    return tuple(str(each.folder) if each else None for each in found)
+
+
+def _publish_form(run: Run) -> None:
+    from kidney_core import publish
+
+    other, folds = (Run(Path(folder)) if folder else None for folder in _partners(str(run.folder)))
     if other:
         st.caption(f"With the figures of “{other.name}” for the other protocol.")
     else:
@@ -140,7 +151,6 @@ def _publish_form(run: Run) -> None:
         st.caption(
             f"No finished run of the same recipe has the {PROTOCOL_TITLES[missing]}: its figure will be missing."
         )
-    folds = cross_validation.find_cross_validation(run)
     if folds:
         st.caption(f"With the figures over all {folds.config().n_folds} folds of its cross-validation.")
     name = st.text_input("Name", run.config().architecture, key="training_publish_name")

@@ -44,9 +44,22 @@ def test_a_series_file_that_tears_scans_apart_is_found_out(wide_dataset):
     paths = dataset.read_dataset(wide_dataset).table["path"]
     lines = "".join(f"{path},{number}\n" for number, path in enumerate(paths))
     (wide_dataset / "series.csv").write_text("path,series\n" + lines)
-    found = audit.audit(dataset.read_dataset(wide_dataset)).protocols["grouped"]
-    assert found.twin_fraction > 0.15
-    assert found.correlation.max() > 0.99
+    found = audit.audit(dataset.read_dataset(wide_dataset))
+    assert found.scans_are_listed
+    assert "96 series, listed in series.csv" in audit.summary(found)
+    assert found.protocols["grouped"].twin_fraction > 0.15
+    assert found.protocols["grouped"].correlation.max() > 0.99
+
+
+def test_planes_are_counted_by_class(wide_dataset):
+    paths = dataset.read_dataset(wide_dataset).table["path"]
+    lines = "".join(
+        f"{path},{i // 4},{'axial' if path.startswith('Cyst') else 'coronal'}\n" for i, path in enumerate(paths)
+    )
+    (wide_dataset / "series.csv").write_text("path,series,plane\n" + lines)
+    counted = audit.planes_per_class(audit.audit(dataset.read_dataset(wide_dataset)))
+    assert counted["axial"].to_dict() == {"Cyst": 24, "Normal": 0, "Stone": 0, "Tumor": 0}
+    assert counted["coronal"].to_dict() == {"Cyst": 0, "Normal": 24, "Stone": 24, "Tumor": 24}
 
 
 @pytest.mark.parametrize("protocol", splits.PROTOCOLS)
