@@ -25,6 +25,15 @@ def diagnosis(page: Page) -> None:
     settled(page)
 
 
+def diagnosis_batch(page: Page) -> None:
+    """Six slices of the folder named by $KIDNEY_SCREENSHOT_DATA, or of the simulated one."""
+    root = Path(os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data"))
+    page.locator("input[type=file]").set_input_files(sorted(root.glob("*/*.*"))[::70][:6])
+    page.get_by_text("Select a row to see another slice").wait_for()
+    page.locator(".js-plotly-plot .barlayer").wait_for()
+    settled(page)
+
+
 def evaluation(page: Page) -> None:
     page.locator(".js-plotly-plot .barlayer").wait_for()
 
@@ -104,6 +113,7 @@ def dataset(page: Page) -> None:
 SCENES = {
     "home": ("", home),
     "diagnosis": ("Diagnosis", diagnosis),
+    "diagnosis-batch": ("Diagnosis", diagnosis_batch),
     "evaluation": ("Evaluation", evaluation),
     "evaluation-model": ("Evaluation", evaluation_model),
     "evaluation-cell": ("Evaluation", evaluation_cell),

@@ -157,8 +157,9 @@ def protocol_bars(
             _add_bars(figure, protocol, part, whiskers=part is with_interval, named=part[0] is own[0])
     figure.update_xaxes(categoryorder="array", categoryarray=list(dict.fromkeys(row[0] for row in rows)))
     figure.update_yaxes(range=[0, 1.04], tickformat=".0%", title=title)
-    figure.update_layout(barmode="group", legend={"orientation": "h", "y": 1.14, "x": 0})
-    return plain(figure, height=340)
+    figure.update_layout(barmode="group", legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0})
+    plain(figure, height=370)
+    return figure.update_layout(margin_t=56)  # two rows of the legend, on a narrow page
 
 
 def _add_bars(figure: go.Figure, protocol: str, rows: list[tuple], *, whiskers: bool, named: bool) -> None:

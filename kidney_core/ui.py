@@ -38,11 +38,12 @@ _STYLE = """
 @media (max-width: 1000px) {
   [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stColumn"] { min-width: min(100%, 14rem); }
-  .st-key-diagnosis_reading [data-testid="stColumn"]:last-child { order: -1; } /* the verdict leads */
+  .st-key-diagnosis_reading > * > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"]:last-child { order: -1; } /* the verdict leads */
   .st-key-dataset_twins [data-testid="stColumn"] { min-width: 28%; }
   .st-key-training_charts [data-testid="stColumn"] { min-width: 100%; }
 }
-[data-baseweb="tag"] { background: rgba(22, 138, 150, .22) !important; color: inherit !important; }
+/* Streamlit writes white on the primary colour, which is pale on a dark page. */
+[data-testid="stMultiSelectTagsContainer"] [data-tag] { background: rgba(22, 138, 150, .25); color: inherit; }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 </style>
 """
