@@ -6,6 +6,7 @@
         predictions-grouped.csv     test slices with their probabilities, where the card has the figures
         predictions-random.csv
         predictions-cross-validated.csv
+        reference.safetensors       the training slices in the network's own features; see `familiarity`
         trained-on.txt              short SHA-256 of every file that the weights were trained or validated on
 
 Nothing is ever unpickled. Reading cards imports no torch.
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CARD_FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
+REFERENCE_FILE = "reference.safetensors"
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "format": int,
     "architecture": str,
@@ -224,6 +226,7 @@ def save_checkpoint(
     predictions: dict[str, pd.DataFrame],
     *,
     trained_on: str = "",
+    reference: bytes = b"",
 ) -> Checkpoint:
     """Write weights, predictions and, last, the card: a folder without a card is no checkpoint yet.
 
@@ -232,6 +235,7 @@ def save_checkpoint(
         card: everything but `format` and `weights_sha256`, which are filled in here.
         predictions: test predictions by protocol.
         trained_on: short hashes of the training files, one a line.
+        reference: the training slices in the network's features, as `familiarity.save` wrote them.
     """
     from safetensors.torch import save
 
@@ -243,6 +247,9 @@ def save_checkpoint(
         write_whole(path, lambda partial, table=table: table.to_csv(partial, index=False, float_format="%.5g"))
     if trained_on:
         write_whole(folder / TRAINED_ON_FILE, lambda partial: partial.write_text(trained_on))
-    digest = hashlib.sha256(content).hexdigest()
-    write_json(folder / "card.json", {"format": CARD_FORMAT, **card, "weights_sha256": digest})
+    digests = {"weights_sha256": hashlib.sha256(content).hexdigest()}
+    if reference:
+        write_whole(folder / REFERENCE_FILE, lambda partial: partial.write_bytes(reference))
+        digests["reference_sha256"] = hashlib.sha256(reference).hexdigest()
+    write_json(folder / "card.json", {"format": CARD_FORMAT, **card, **digests})
     return read_checkpoint(folder)

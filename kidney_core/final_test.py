@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from torch import nn
 
-from kidney_core import calibration, evaluation, prediction
+from kidney_core import calibration, evaluation, familiarity, prediction, splits
+from kidney_core.checkpoint import REFERENCE_FILE
 from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.material import Material
 from kidney_core.runs import Run
@@ -19,7 +21,7 @@ def write_report(
     best_epoch: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write predictions.csv and report.json of a run; `model` holds its reported weights.
+    """Write predictions.csv, report.json and reference.safetensors of a run; `model` holds its reported weights.
 
     Returns: the figures, as `evaluation.figures` gives them.
     """
@@ -39,5 +41,37 @@ def write_report(
     )
     figures = evaluation.figures(predictions)
     report = {"protocol": config.protocol, "temperature": temperature, "best_epoch": best_epoch, "figures": figures}
-    write_json(run.folder / "report.json", report)
+    seen = write_reference(run, model, material)
+    write_json(run.folder / "report.json", report | ({"familiarity": seen} if seen else {}))
     return figures
+
+
+def write_reference(run: Run, model: nn.Module, material: Material) -> dict[str, float] | None:
+    """Write the training slices in the network's features, with thresholds from validation scans.
+
+    Returns: the shares of test slices that the thresholds would call foreign, and seen; None without a validation part
+    of scans that were kept out of training, and for networks whose depths timm cannot show.
+    """
+    config = run.config()
+    if (
+        config.protocol != splits.GROUPED
+        or not config.validation_fraction
+        or not hasattr(model, "forward_intermediates")
+    ):
+        return None
+    table, n_slices = read_table(run.folder / "split.csv"), len(material.dataset)
+    own = material.train < n_slices
+    row = np.where(own, material.train, 0)
+    reference = familiarity.learn(
+        familiarity.pooled_features(model, material.pixels[material.train]),
+        familiarity.pooled_features(model, material.pixels[material.validation]),
+        paths=tuple(np.where(own, table["path"].to_numpy(object)[row], "")),
+        labels=tuple(material.dataset.labels[i] for i in material.y[material.train]),
+        series=np.where(own, table["series"].to_numpy()[row], -1),
+    )
+    familiarity.save(reference, run.folder / REFERENCE_FILE)
+    asked = reference.look_up(familiarity.pooled_features(model, material.pixels[material.test]))
+    return {
+        "test_foreign": sum(each.is_foreign for each in asked) / len(asked),
+        "test_seen": sum(each.is_seen for each in asked) / len(asked),
+    }

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kidney_core import __version__, evaluation, intervals
-from kidney_core.checkpoint import INTENDED_USE, Checkpoint, checkpoints_folder, save_checkpoint
+from kidney_core import __version__, calibration, evaluation, intervals
+from kidney_core.checkpoint import INTENDED_USE, REFERENCE_FILE, Checkpoint, checkpoints_folder, save_checkpoint
 from kidney_core.cross_validation import find_folds, pooled_predictions, same_recipe, tested_predictions
 from kidney_core.errors import CheckpointError, KidneyError, RunError
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import FINISHED, TRAINED_ON_FILE, Run, usable_name
 from kidney_core.splits import CROSS_VALIDATED, GROUPED, PROTOCOLS
+
+ACCEPTED_ERROR = 0.1  # of the answers on scans never seen; below the confidence that keeps it, a model abstains
 
 # What a card says of the data; the rest of a run's data.json is about that run.
 _DESCRIBED = (
@@ -69,8 +71,15 @@ def publish(
     if folds is not None:
         predictions[CROSS_VALIDATED] = pooled_predictions(folds)
     card = _card(name, source, runs, folds, predictions)
-    hashes = source.folder / TRAINED_ON_FILE
-    return save_checkpoint(target, state, card, predictions, trained_on=hashes.read_text() if hashes.is_file() else "")
+    hashes, reference = source.folder / TRAINED_ON_FILE, source.folder / REFERENCE_FILE
+    return save_checkpoint(
+        target,
+        state,
+        card,
+        predictions,
+        trained_on=hashes.read_text() if hashes.is_file() else "",
+        reference=reference.read_bytes() if reference.is_file() else b"",
+    )
 
 
 def _weights(run: Run) -> dict[str, "Tensor"]:
@@ -132,6 +141,8 @@ def _card(
         "metrics": {protocol: evaluation.figures(table) for protocol, table in predictions.items()},
         "intervals": {protocol: _intervals(table) for protocol, table in predictions.items()},
         "curves": source.epochs(),
+        "familiarity": report.get("familiarity", {}),
+        "abstention": _abstention(predictions),
         "intended_use": INTENDED_USE,
         "limits": _limits(config, data, runs, folds),
         "created": time.strftime("%Y-%m-%d"),
@@ -143,6 +154,24 @@ def _intervals(predictions: pd.DataFrame) -> dict[str, list[float | None]]:
     """95 % intervals over series, rounded to what they can bear."""
     found = intervals.intervals(predictions)
     return {name: [None if end is None else round(end, 4) for end in (at.low, at.high)] for name, at in found.items()}
+
+
+def _abstention(predictions: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """The confidence from which the model answers, from its answers on scans never seen; empty without any."""
+    protocol = next((name for name in (CROSS_VALIDATED, GROUPED) if name in predictions), None)
+    if protocol is None:
+        return {}
+    table = predictions[protocol]
+    found = calibration.risk_coverage(evaluation.probabilities_of(table), evaluation.true_positions(table))
+    threshold = found.threshold_for(ACCEPTED_ERROR)
+    coverage, risk = found.at(threshold) if threshold is not None else (0.0, 0.0)
+    return {
+        "protocol": protocol,
+        "accepted_error": ACCEPTED_ERROR,
+        "threshold": threshold,
+        "coverage": round(coverage, 4),
+        "error": round(risk, 4),
+    }
 
 
 def _describe_folds(fold: Run) -> dict[str, Any]:

@@ -1,0 +1,218 @@
+"""How like its training material a slice is, by the network's own features at several depths.
+
+Two questions are asked of a slice before a network may answer: is it anything like what the network learned
+from, and is it so like a training slice that the network has seen this very scan? Both are distances to the
+training slices in the space of the network's pooled feature maps, whitened by their principal components; what
+the components leave out is asked too, since strange images differ there. Sources: Sun et al. 2022,
+arXiv:2204.06507 (nearest neighbours); Rippel et al. 2021, arXiv:2005.14140 (features of several depths).
+
+The thresholds come from slices of scans that were kept out of training: see `learn`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import nn
+
+from kidney_core import preprocessing
+from kidney_core.errors import CheckpointError
+from kidney_core.files import write_whole
+
+N_COMPONENTS = 64
+ACCEPTED_PERCENT = 99.0  # of the slices of scans kept out of training
+N_SHOWN = 4
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A training slice: its path in its dataset, empty for one of the extra data, and its distance."""
+
+    path: str
+    label: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """How like the training material a slice is.
+
+    Attributes:
+        nearest: the nearest training slices of the dataset, one a scan, nearest first.
+        distance: to the nearest training slice of dataset or extra data.
+        residual: what the principal components leave out, per feature, in standard deviations.
+        is_foreign: unlike what the network learned from, in distance or residual.
+        is_seen: so like a training slice of the dataset as only slices of one scan are.
+    """
+
+    nearest: tuple[Neighbour, ...]
+    distance: float
+    residual: float
+    is_foreign: bool
+    is_seen: bool
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The training slices of a network in its own features.
+
+    Attributes:
+        mean, scale: (F,) of the pooled features.
+        axes: (F, D) orthonormal principal directions of the standardised features.
+        deviation: (D,) of the training slices along them.
+        embedded: (N, D) float32 the training slices, whitened.
+        paths, labels, series: (N,) of each; path "" and series -1 for extra data.
+        far, odd: largest distance and residual that are accepted.
+        near: largest distance at which a slice is taken for one of a scan that was seen.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    axes: np.ndarray
+    deviation: np.ndarray
+    embedded: np.ndarray
+    paths: tuple[str, ...]
+    labels: tuple[str, ...]
+    series: np.ndarray
+    far: float
+    odd: float
+    near: float
+
+    def embed(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N, F) pooled features -> (N, D) whitened components, and (N,) residuals."""
+        standard = (features - self.mean) / self.scale
+        along = standard @ self.axes
+        residual = np.linalg.norm(standard - along @ self.axes.T, axis=1) / np.sqrt(standard.shape[1])
+        return along / self.deviation, residual
+
+    def look_up(self, features: np.ndarray) -> list[Familiarity]:
+        """How familiar each slice is, by its pooled features (N, F)."""
+        embedded, residual = self.embed(features)
+        distances = _distances(embedded, self.embedded)
+        return [self._describe(row, float(odd)) for row, odd in zip(distances, residual, strict=True)]
+
+    def _describe(self, distances: np.ndarray, residual: float) -> Familiarity:
+        nearest: dict[int, Neighbour] = {}
+        for position in np.argsort(distances, kind="stable"):
+            scan = int(self.series[position])
+            if scan >= 0 and scan not in nearest:
+                found = Neighbour(self.paths[position], self.labels[position], float(distances[position]))
+                nearest[scan] = found
+                if len(nearest) == N_SHOWN:
+                    break
+        closest = float(distances.min())
+        return Familiarity(
+            nearest=tuple(nearest.values()),
+            distance=closest,
+            residual=residual,
+            is_foreign=closest > self.far or residual > self.odd,
+            is_seen=bool(nearest) and next(iter(nearest.values())).distance <= self.near,
+        )
+
+
+@torch.inference_mode()
+def pooled_features(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
+    """Mean of each feature map of every depth but the first: (N, S, S) uint8 -> (N, F) float64."""
+    model.eval()
+    device = next(model.parameters()).device
+    found = []
+    for start in range(0, len(pixels), _BATCH):
+        images = preprocessing.to_input(torch.from_numpy(np.array(pixels[start : start + _BATCH])).to(device))
+        maps = model.forward_intermediates(images, intermediates_only=True)
+        found.append(torch.cat([depth.mean(dim=(2, 3)) for depth in maps[1:]], dim=1).double().cpu().numpy())
+    return np.concatenate(found)
+
+
+def learn(
+    features: np.ndarray,
+    kept_out: np.ndarray,
+    *,
+    paths: tuple[str, ...],
+    labels: tuple[str, ...],
+    series: np.ndarray,
+) -> Reference:
+    """A reference from the training slices, and its thresholds from slices of scans that were kept out.
+
+    Foreign is what is farther, or leaves a larger residual, than 99 % of the kept-out slices. Seen is what is nearer
+    than halfway between the distances within a scan (their 99th percentile) and those of kept-out slices (their 1st).
+
+    Args:
+        features: (N, F) pooled features of the training slices.
+        kept_out: (M, F) of validation slices, whose scans have no slice in training.
+        paths, labels, series: (N,) of the training slices; path "" and series -1 for extra data.
+    """
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    standard = (features - mean) / scale
+    n_components = min(N_COMPONENTS, *standard.shape)
+    _, singular, directions = np.linalg.svd(standard, full_matrices=False)
+    axes = directions[:n_components].T
+    deviation = np.maximum(singular[:n_components] / np.sqrt(len(standard)), 1e-6)
+    embedded = (standard @ axes / deviation).astype(np.float32)
+    known = Reference(mean, scale, axes, deviation, embedded, paths, labels, series, np.inf, np.inf, 0.0)
+    new, residual = known.embed(kept_out)
+    to_training = _distances(new, embedded)
+    to_scans = to_training[:, series >= 0].min(axis=1)
+    within = _distances_within_scans(embedded, series)
+    low = float(np.percentile(within, 99)) if len(within) else 0.0
+    return Reference(
+        mean, scale, axes, deviation, embedded, paths, labels, series,
+        far=float(np.percentile(to_training.min(axis=1), ACCEPTED_PERCENT)),
+        odd=float(np.percentile(residual, ACCEPTED_PERCENT)),
+        near=(low + max(low, float(np.percentile(to_scans, 1)))) / 2,
+    )  # fmt: skip
+
+
+def save(reference: Reference, path: Path) -> None:
+    """Write a reference; half precision where that is exact enough."""
+    tensors = {
+        "mean": reference.mean.astype(np.float32),
+        "scale": reference.scale.astype(np.float32),
+        "axes": reference.axes.astype(np.float32),
+        "deviation": reference.deviation.astype(np.float32),
+        "embedded": reference.embedded.astype(np.float16),
+        "series": reference.series.astype(np.int32),
+    }
+    described = {name: getattr(reference, name) for name in ("paths", "labels", "far", "odd", "near")}
+    write_whole(path, lambda partial: save_file(tensors, partial, metadata={"reference": json.dumps(described)}))
+
+
+def load(path: Path) -> Reference:
+    """Read what `save` wrote. Raises CheckpointError when the file is damaged."""
+    try:
+        with safe_open(path, "np") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
+            described: dict[str, Any] = json.loads(stored.metadata()["reference"])
+        return Reference(
+            **{name: tensors[name].astype(np.float64) for name in ("mean", "scale", "axes", "deviation")},
+            embedded=tensors["embedded"].astype(np.float32),
+            series=tensors["series"],
+            paths=tuple(described["paths"]),
+            labels=tuple(described["labels"]),
+            **{name: float(described[name]) for name in ("far", "odd", "near")},
+        )
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"“{path}” is damaged ({error}). Copy the checkpoint's folder again.") from error
+
+
+def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(N, D) and (M, D) -> (N, M) Euclidean distances."""
+    squared = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None, :] - 2 * one @ other.T
+    return np.sqrt(np.maximum(squared, 0))
+
+
+def _distances_within_scans(embedded: np.ndarray, series: np.ndarray) -> np.ndarray:
+    """From each training slice to the nearest other one of its scan, where it has one."""
+    found = []
+    for scan in np.unique(series[series >= 0]):
+        own = embedded[series == scan]
+        if len(own) > 1:
+            distances = _distances(own, own)
+            np.fill_diagonal(distances, np.inf)
+            found.append(distances.min(axis=1))
+    return np.concatenate(found) if found else np.empty(0)

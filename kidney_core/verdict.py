@@ -1,0 +1,186 @@
+"""May this network speak about this slice? Four questions in order, each with its reason, and the answer last."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+from kidney_core import familiarity, preprocessing
+from kidney_core.checkpoint import REFERENCE_FILE, Checkpoint
+from kidney_core.diagnosis import Diagnosis, Reader
+from kidney_core.errors import CheckpointError
+from kidney_core.familiarity import Familiarity, Reference
+from kidney_core.slices import Slice
+
+PASSED, WARNED, REFUSED, UNCHECKED = "passed", "warned", "refused", "unchecked"
+UNDECIDED_BELOW = 0.5  # where a card states no confidence from which the model answers
+
+
+@dataclass(frozen=True)
+class Step:
+    """One question of the chain: its title, its outcome, and the reason in a sentence or two."""
+
+    title: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be made of a network's answer.
+
+    Attributes:
+        steps: in the order they were asked; a refusal ends them.
+        refused: the slice is unlike what the network learned from: its probabilities mean nothing.
+        abstains: its confidence is below the one from which its answers are good enough.
+        seen: the answer is memory, since the file or its scan was in training.
+        familiarity: the nearest training slices; None where the checkpoint has no reference.
+    """
+
+    steps: tuple[Step, ...]
+    refused: bool
+    abstains: bool
+    seen: bool
+    familiarity: Familiarity | None
+
+
+def open_reference(checkpoint: Checkpoint) -> Reference | None:
+    """The training slices of a checkpoint in its own features; None where it ships none.
+
+    Raises: CheckpointError when the file is missing, damaged, or not the one the card describes.
+    """
+    expected = checkpoint.card.get("reference_sha256")
+    if expected is None:
+        return None
+    path = checkpoint.folder / REFERENCE_FILE
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(
+            f"“{path}” cannot be read ({error.strerror}). Copy the checkpoint's folder again."
+        ) from error
+    if found != expected:
+        raise CheckpointError(
+            f"“{path}” is not the file its card describes (SHA-256 differs). Copy the checkpoint's folder again."
+        )
+    return familiarity.load(path)
+
+
+def judge(
+    reader: Reader, reference: Reference | None, image: Slice, answer: Diagnosis, *, trained_on_file: bool = False
+) -> Verdict:
+    """Ask the questions about a slice that was read.
+
+    Args:
+        answer: what the network says of it.
+        trained_on_file: this very file was in training.
+    """
+    card = reader.checkpoint.card
+    steps = [Step("Readable", PASSED, f"{image.width_px} × {image.height_px} px, {_format(image)}.")]
+    found = _familiarity(reader, reference, image)
+    steps.append(_known_kind(found, reference))
+    if steps[-1].outcome == REFUSED:
+        return Verdict(tuple(steps), refused=True, abstains=True, seen=False, familiarity=found)
+    steps.append(_seen_before(found, reference, trained_on_file))
+    steps.append(_calibrated(card))
+    steps.append(_answer(answer, card.get("abstention") or {}))
+    return Verdict(
+        tuple(steps),
+        refused=False,
+        abstains=steps[-1].outcome != PASSED,
+        seen=steps[2].outcome == WARNED,
+        familiarity=found,
+    )
+
+
+@torch.inference_mode()
+def _familiarity(reader: Reader, reference: Reference | None, image: Slice) -> Familiarity | None:
+    if reference is None:
+        return None
+    square = preprocessing.square(image.grey8(), reader.checkpoint.size_px)
+    return reference.look_up(familiarity.pooled_features(reader.model, square[None]))[0]
+
+
+def _format(image: Slice) -> str:
+    return (
+        f"{image.facts.get('Format', 'unknown format')}, {'Hounsfield units' if image.unit == 'HU' else 'grey values'}"
+    )
+
+
+def _known_kind(found: Familiarity | None, reference: Reference | None) -> Step:
+    title = "Like the CT slices it learned from"
+    if found is None or reference is None:
+        return Step(title, UNCHECKED, "This checkpoint ships nothing to compare with, so any image is let through.")
+    if not found.is_foreign:
+        return Step(
+            title,
+            PASSED,
+            f"Distance {found.distance:.1f}; 99 % of slices of unseen scans are within {reference.far:.1f}.",
+        )
+    measured = (
+        f"distance {found.distance:.1f}, accepted up to {reference.far:.1f}"
+        if found.distance > reference.far
+        else f"unexplained features {found.residual:.2f}, accepted up to {reference.odd:.2f}"
+    )
+    return Step(
+        title,
+        REFUSED,
+        f"This image is unlike the CT slices of the kidney region this network learned from ({measured}; 99 % of slices of "
+        "unseen scans are within). Another kind of picture, region, window or orientation would explain it. Any label would be a guess.",
+    )
+
+
+def _seen_before(found: Familiarity | None, reference: Reference | None, trained_on_file: bool) -> Step:
+    title = "Not seen in training"
+    if trained_on_file:
+        return Step(title, WARNED, "This model was trained on this very file: its answer is memory, not diagnosis.")
+    if found is None or reference is None:
+        return Step(
+            title, UNCHECKED, "Only the very file is recognised; other slices of a scan it was trained on are not."
+        )
+    if found.is_seen:
+        nearest = found.nearest[0]
+        return Step(
+            title,
+            WARNED,
+            f"So like “{nearest.path}” ({nearest.label}) as only slices of one scan are (distance {nearest.distance:.1f}, within "
+            f"a scan up to {reference.near:.1f}): the model has seen this scan, and its answer is memory, not diagnosis.",
+        )
+    return Step(title, PASSED, f"No training slice is as near as slices of one scan are (up to {reference.near:.1f}).")
+
+
+def _calibrated(card: dict) -> Step:
+    title = "Calibrated probabilities"
+    if card["training"].get("validation_fraction"):
+        return Step(title, PASSED, f"Temperature {card['temperature']:.2f}, fitted on validation scans only.")
+    return Step(title, UNCHECKED, "There was no validation part to calibrate on: read the probabilities as an order.")
+
+
+def _answer(answer: Diagnosis, abstention: dict) -> Step:
+    title = "Sure enough to answer"
+    top = answer.probabilities[answer.predicted_label]
+    if not abstention:
+        outcome = PASSED if top >= UNDECIDED_BELOW else WARNED
+        return Step(
+            title, outcome, f"{100 * top:.0f} %; no threshold was measured, {100 * UNDECIDED_BELOW:.0f} % is asked."
+        )
+    accepted = 100 * abstention["accepted_error"]
+    if abstention["threshold"] is None:
+        return Step(
+            title,
+            WARNED,
+            f"{100 * top:.0f} %, but no confidence of this model kept its error on unseen scans at {accepted:.0f} % or less: it abstains.",
+        )
+    if top >= abstention["threshold"]:
+        return Step(
+            title,
+            PASSED,
+            f"{100 * top:.0f} %. From {100 * abstention['threshold']:.0f} % on, it was wrong on {100 * abstention['error']:.0f} % of "
+            f"the slices of unseen scans that it answered, {100 * abstention['coverage']:.0f} % of all.",
+        )
+    return Step(
+        title,
+        WARNED,
+        f"{100 * top:.0f} %, and {100 * abstention['threshold']:.0f} % is asked, which kept its error on unseen scans at "
+        f"{accepted:.0f} % or less: it abstains.",
+    )

@@ -1,0 +1,96 @@
+"""How like its training a slice is: by hand, against a plain version, and on the real networks and images."""
+
+import numpy as np
+import pytest
+
+from kidney_core import familiarity, models, phantom
+from kidney_core.errors import CheckpointError
+from kidney_core.labels import LABELS
+
+
+def made(seed=0, n_scans=20, per_scan=6, n_features=12):
+    """Scans as tight heaps in a wide cloud: features (N, F), series (N,)."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, 1, (n_scans, n_features))
+    series = np.repeat(np.arange(n_scans), per_scan)
+    return centres[series] + rng.normal(0, 0.03, (len(series), n_features)), series
+
+
+def learned(features, kept_out, series):
+    names = tuple(f"{i}.png" if number >= 0 else "" for i, number in enumerate(series))
+    return familiarity.learn(features, kept_out, paths=names, labels=("Cyst",) * len(series), series=series)
+
+
+def test_thresholds_tell_a_seen_scan_a_new_one_and_something_foreign():
+    features, series = made()
+    kept_out, _ = made(seed=1, n_scans=100, per_scan=1)
+    reference = learned(features, kept_out, series)
+    rng = np.random.default_rng(2)
+    same_scan = reference.look_up(features[::7] + rng.normal(0, 0.03, features[::7].shape))
+    new_scan = reference.look_up(made(seed=3, n_scans=200, per_scan=1)[0])
+    foreign = reference.look_up(rng.normal(0, 6, (20, features.shape[1])))
+    assert all(each.is_seen and not each.is_foreign for each in same_scan)
+    assert [each.nearest[0].path for each in same_scan] == [f"{i}.png" for i in range(0, len(series), 7)] or all(
+        int(each.nearest[0].path.removesuffix(".png")) // 6 == i // 6
+        for each, i in zip(same_scan, range(0, len(series), 7), strict=True)
+    )
+    assert np.mean([each.is_foreign for each in new_scan]) < 0.1
+    assert not any(each.is_seen for each in new_scan)
+    assert all(each.is_foreign for each in foreign)
+
+
+def test_distances_agree_with_a_slow_plain_version():
+    features, series = made(n_scans=6)
+    reference = learned(features, made(seed=1)[0], series)
+    asked = made(seed=5, n_scans=4, per_scan=1)[0]
+    standard = (asked - features.mean(0)) / (features.std(0) + 1e-6)
+    for found, row in zip(reference.look_up(asked), standard, strict=True):
+        embedded = np.array([row @ axis for axis in reference.axes.T]) / reference.deviation
+        by_hand = min(np.sqrt(((embedded - other) ** 2).sum()) for other in reference.embedded.astype(float))
+        assert found.distance == pytest.approx(by_hand, rel=1e-4)
+        rest = row - sum((row @ axis) * axis for axis in reference.axes.T)
+        assert found.residual == pytest.approx(np.sqrt((rest**2).mean()), abs=1e-6)
+
+
+def test_the_nearest_are_of_different_scans_and_extra_data_are_never_named():
+    features, series = made()
+    series = np.where(series < 3, -1, series)
+    reference = learned(features, made(seed=1)[0], series)
+    (found,) = reference.look_up(features[:1])  # one of the extra data itself
+    assert found.distance == pytest.approx(0, abs=1e-3)
+    assert not found.is_seen
+    assert len({int(each.path.removesuffix(".png")) // 6 for each in found.nearest}) == familiarity.N_SHOWN
+    assert [each.distance for each in found.nearest] == sorted(each.distance for each in found.nearest)
+
+
+def test_a_saved_reference_answers_alike(tmp_path):
+    features, series = made()
+    reference = learned(features, made(seed=1)[0], series)
+    familiarity.save(reference, tmp_path / "reference.safetensors")
+    again = familiarity.load(tmp_path / "reference.safetensors")
+    asked = made(seed=4, n_scans=30, per_scan=1)[0]
+    for one, two in zip(reference.look_up(asked), again.look_up(asked), strict=True):
+        assert one.distance == pytest.approx(two.distance, rel=1e-2)
+        assert (one.is_seen, one.is_foreign) == (two.is_seen, two.is_foreign)
+    assert (again.paths, again.labels) == (reference.paths, reference.labels)
+
+
+@pytest.mark.parametrize("cut", [0, 40, 5000])
+def test_load__error_damaged_is_a_sentence(tmp_path, cut):
+    features, series = made()
+    path = tmp_path / "reference.safetensors"
+    familiarity.save(learned(features, made(seed=1)[0], series), path)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(CheckpointError, match="is damaged .* Copy the checkpoint's folder again"):
+        familiarity.load(path)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "mobilenetv2_100", "efficientnet_b0", "vit_tiny_patch16_224"])
+def test_features_of_several_depths_do_not_depend_on_the_batch(architecture):
+    model = models.build_model(architecture, 4, image_size_px=64).eval()
+    drawn = [phantom.draw_series(label, 3, n_slices=1)[0].as_slice("").grey8()[::4, ::4] for label in LABELS]
+    together = familiarity.pooled_features(model, np.stack(drawn))
+    alone = np.concatenate([familiarity.pooled_features(model, each[None]) for each in drawn])
+    assert together.ndim == 2
+    assert len(together) == 4
+    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)
