@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from kidney_core import cross_validation, jobs
+from kidney_core import allocator, cross_validation, jobs
 from kidney_core.errors import KidneyError, RunError
 from kidney_core.recipes import TrainingConfig, config_from_recipe
 from kidney_core.run_lock import hold
@@ -85,6 +85,7 @@ def train_all(runs: Iterator[Run]) -> int:
             with hold(run), jobs.logged(run):
                 (run.folder / CANCEL_FILE).unlink(missing_ok=True)
                 status = jobs.work(run, show_progress=sys.stderr.isatty())
+            allocator.return_freed_memory()
             if status or run.state()["state"] != FINISHED:
                 return status
         done.append(run)

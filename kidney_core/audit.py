@@ -21,8 +21,7 @@ import pandas as pd
 from kidney_core import evaluation, splits
 from kidney_core.dataset import Dataset, read_dataset
 from kidney_core.errors import KidneyError
-from kidney_core.planes import slice_planes
-from kidney_core.series import LINK_CORRELATION, SERIES_FILE, group_series, unit_thumbnails
+from kidney_core.series import LINK_CORRELATION, SERIES_FILE, group_series, slice_planes, unit_thumbnails
 
 N_FOLDS = 5
 _BLOCK = 512

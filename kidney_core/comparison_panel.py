@@ -113,32 +113,10 @@ def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
 def _footprints(chosen: list[Checkpoint]) -> None:
     st.markdown("#### Size, speed and memory on this machine")
     if st.button("Measure", key="evaluation_measure_footprint", help="A few seconds for each checkpoint."):
-        st.session_state["evaluation_footprints"] = True
-    if not st.session_state.get("evaluation_footprints"):
-        return
-    rows = []
-    tell = ui.progress_bar("Measuring")
-    for position, checkpoint in enumerate(chosen, start=1):
-        try:
-            found = ui.footprint_of(checkpoint)
-        except KidneyError as error:
-            st.error(str(error))
-            continue
-        finally:
-            tell(position, len(chosen))
-        rows.append(
-            {
-                "Checkpoint": checkpoint.name,
-                "Architecture": figures.model_name(checkpoint.card["architecture"]),
-                "Image (px)": checkpoint.size_px,
-                "File (MB)": found.file_mb,
-                "Parameters (millions)": found.n_parameters / 1e6,
-                "One slice (ms)": found.slice_ms,
-                "Slices a second": found.slices_per_s,
-                "Memory (MiB)": found.memory_mib,
-                "Device": found.device,
-            }
-        )
+        st.session_state["evaluation_footprints"] = _measure(chosen)
+    rows, problems = st.session_state.get("evaluation_footprints", ([], []))
+    for problem in problems:
+        st.error(problem)
     if not rows:
         return
     one_decimal = ("File (MB)", "Parameters (millions)", "One slice (ms)")
@@ -149,3 +127,32 @@ def _footprints(chosen: list[Checkpoint]) -> None:
         "How to read this. One slice is the median time of an answer without its map, slices a second the rate for many; "
         "memory is what the network adds to a process, at its peak. A training job beside it slows all of them."
     )
+
+
+def _measure(chosen: list[Checkpoint]) -> tuple[list[dict], list[str]]:
+    """A row for each checkpoint that could be measured, and a sentence for each other one."""
+    from kidney_core import footprint
+
+    rows, problems = [], []
+    tell = ui.progress_bar("Measuring")
+    tell(0, len(chosen))
+    for position, checkpoint in enumerate(chosen, start=1):
+        try:
+            found = footprint.measure(checkpoint)
+            rows.append(
+                {
+                    "Checkpoint": checkpoint.name,
+                    "Architecture": figures.model_name(checkpoint.card["architecture"]),
+                    "Image (px)": checkpoint.size_px,
+                    "File (MB)": found.file_mb,
+                    "Parameters (millions)": found.n_parameters / 1e6,
+                    "One slice (ms)": found.slice_ms,
+                    "Slices a second": found.slices_per_s,
+                    "Memory (MiB)": found.memory_mib,
+                    "Device": found.device,
+                }
+            )
+        except KidneyError as error:
+            problems.append(str(error))
+        tell(position, len(chosen))
+    return rows, problems

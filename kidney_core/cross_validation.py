@@ -7,6 +7,7 @@ import pandas as pd
 
 from kidney_core.errors import RunError
 from kidney_core.files import read_table
+from kidney_core.planes import UNKNOWN
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import FINISHED, Run, list_runs, runs_folder
 from kidney_core.splits import GROUPED
@@ -108,4 +109,6 @@ def pooled_predictions(run: Run) -> pd.DataFrame:
     order = read_table(run.folder / "split.csv")["path"]
     if sorted(pooled.index) != sorted(order):
         raise RunError(f"The folds of “{run.name}” do not test every slice once. Train them anew.")
+    if "plane" in pooled:
+        pooled["plane"] = pooled["plane"].fillna(UNKNOWN)  # of a fold that was tested before planes were told
     return pooled.loc[order].reset_index()

@@ -18,6 +18,7 @@ from PIL import Image
 from kidney_core.errors import DatasetError, SliceError
 from kidney_core.files import remove_left_over, write_whole
 from kidney_core.labels import LABELS, canonical_label, ordered_labels
+from kidney_core.planes import plane_of
 from kidney_core.slices import read_content, read_slice
 
 THUMBNAIL_PX = 32
@@ -178,22 +179,24 @@ def _check_layout(root: Path, class_folders: list[Path]) -> None:
 
 
 def _listing_key(root: Path, files: list[tuple[str, str]]) -> str:
-    digest = hashlib.sha256(f"index {DECODING} {root.resolve()}".encode())
+    digest = hashlib.sha256(f"index 2 {DECODING} {root.resolve()}".encode())
     for path, label in files:
         stat = (root / path).stat()
         digest.update(f"{path}\0{label}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 
 
-def _read_one(path: Path) -> tuple[np.ndarray, str] | SliceError:
-    """The thumbnail and digest of a file, or why it is unreadable."""
+def _read_one(path: Path) -> tuple[np.ndarray, str, str] | SliceError:
+    """The thumbnail, digest and plane of a file, or why it is unreadable."""
     try:
         content = read_content(path, name=path.name)
-        grey = read_slice(content, name=path.name).grey8()
+        image = read_slice(content, name=path.name)
+        grey = image.grey8()
     except SliceError as error:
         return error
-    thumbnail = Image.fromarray(grey).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR)
-    return np.asarray(thumbnail), hashlib.sha256(content).hexdigest()
+    small = Image.fromarray(grey).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR)
+    thumbnail = np.asarray(small)
+    return thumbnail, hashlib.sha256(content).hexdigest(), plane_of(image, thumbnail)
 
 
 def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | None) -> tuple[Dataset, bool]:
@@ -207,12 +210,12 @@ def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | N
                 lasting = lasting and not isinstance(result.__cause__, PermissionError)
             else:
                 thumbnails.append(result[0])
-                rows.append((path, label, result[1]))
+                rows.append((path, label, *result[1:]))
             if progress and (done % 100 == 0 or done == len(files)):
                 progress(done, len(files))
     if not rows:
         raise DatasetError(f"None of the {len(files)} files in “{root}” is a readable image: {unreadable[0][1]}")
-    table = pd.DataFrame(rows, columns=["path", "label", "sha256"])
+    table = pd.DataFrame(rows, columns=["path", "label", "sha256", "plane"])
     digest = hashlib.sha256()
     for row in table.itertuples():
         digest.update(f"{row.path}\0{row.label}\0{row.sha256}\n".encode())

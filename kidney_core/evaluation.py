@@ -144,7 +144,8 @@ def report_table(result: dict[str, Any]) -> pd.DataFrame:
     for name in ("macro", "weighted"):
         rows[f"{name} average"] = {**result[name], "support": result["n"]}
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return table[["precision", "recall", "f1", "support", "roc_auc", "average_precision"]]
+    # Cards of 0.2.0 hold no average precision.
+    return table.reindex(columns=["precision", "recall", "f1", "support", "roc_auc", "average_precision"])
 
 
 def _rate(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from kidney_core.figures import percent, percent_range, report_with_intervals
 from kidney_core.files import read_table
 from kidney_core.splits import MEASURED, PROTOCOL_NAMES, PROTOCOL_TITLES
 
-EXPORT_FORMAT = 1
+EXPORT_FORMAT = 2
 SEED = 0
 _TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Kidney CT report</title>

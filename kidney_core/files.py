@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _SECONDS_BEFORE_LEFT_OVER = 24 * 3600
 # Columns of names: a class called "1", "None" or "True" is a word.
-_WORDS = ("path", "label", "predicted", "sha256", "part")
+_WORDS = ("path", "label", "predicted", "sha256", "part", "plane")
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:

@@ -31,7 +31,8 @@ class Footprint:
         n_parameters: trained numbers in the network as it was trained.
         slice_ms: median milliseconds for one slice, warm.
         slices_per_s: of many slices, decoded before.
-        memory_mib: what loading and using it adds to a process that has imported torch, at its peak.
+        memory_mib: what loading and using it adds to a process that has imported torch, at its peak; on CUDA, the
+            GPU memory it takes.
     """
 
     device: str
@@ -64,6 +65,7 @@ def measure(checkpoint: Checkpoint) -> Footprint:
 
 def _measure_here(checkpoint: Checkpoint) -> Footprint:
     import numpy as np
+    import torch
 
     from kidney_core import models, prediction
 
@@ -76,6 +78,9 @@ def _measure_here(checkpoint: Checkpoint) -> Footprint:
     prediction.predict_probabilities(model, squares)
     single = [_seconds(lambda: prediction.predict_probabilities(model, one)) for _ in range(_N_REPEATS)]
     many = [_seconds(lambda: prediction.predict_probabilities(model, squares)) for _ in range(_N_ROUNDS)]
+    memory = _peak_mib() - before
+    if device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated() / 2**20
     plain = models.build_model(checkpoint.card["architecture"], len(checkpoint.labels), image_size_px=size)
     return Footprint(
         device=device.type,
@@ -83,7 +88,7 @@ def _measure_here(checkpoint: Checkpoint) -> Footprint:
         n_parameters=sum(parameter.numel() for parameter in plain.parameters()),
         slice_ms=1000 * statistics.median(single),
         slices_per_s=_N_SLICES / statistics.median(many),
-        memory_mib=_peak_mib() - before,
+        memory_mib=memory,
     )
 
 

@@ -14,10 +14,9 @@ from kidney_core.dataset import Dataset, read_dataset, require_classes, short_ha
 from kidney_core.errors import RunError
 from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.pixel_cache import dataset_pixels
-from kidney_core.planes import slice_planes
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import TRAINED_ON_FILE, Run
-from kidney_core.series import LINK_CORRELATION, group_series, unit_thumbnails
+from kidney_core.series import LINK_CORRELATION, group_series, slice_planes, unit_thumbnails
 
 _KEPT_AS = "frozen_features_kept_as"
 

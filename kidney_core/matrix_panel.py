@@ -68,10 +68,13 @@ def show_report(
         )
 
 
-def show_cell(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, where: str, same_network: bool) -> None:
+def show_cell(
+    checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, where: str, same_network: bool, images: str = ""
+) -> None:
     """The slices behind a cell of a confusion matrix.
 
     Args:
+        images: folder of the slices, where it is known.
         same_network: the answers are those of the checkpoint's own weights, so its maps explain them.
     """
     if rows.empty:
@@ -80,11 +83,13 @@ def show_cell(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, where: st
     true, said = rows["label"].iat[0], rows["predicted"].iat[0]
     with st.container(border=True):
         st.markdown(f"##### {ui.counted(len(rows), 'slice')} of {true} called {said} ({where})")
-        show_slices_behind(checkpoint, rows, key=f"{key}_cell", same_network=same_network)
+        show_slices_behind(checkpoint, rows, key=f"{key}_cell", same_network=same_network, images=images)
 
 
-def show_slices_behind(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, same_network: bool) -> None:
-    """A table of slices and, where the user names the folder, their pictures, with the evidence laid over."""
+def show_slices_behind(
+    checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, same_network: bool, images: str = ""
+) -> None:
+    """A table of slices and, where the folder is known or named, their pictures, with the evidence laid over."""
     from kidney_core import evaluation
 
     shown = rows[["path", "label", "predicted"]].assign(confidence=evaluation.probabilities_of(rows).max(axis=1))
@@ -98,7 +103,7 @@ def show_slices_behind(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, 
     ui.show_table(shown, key=f"{key}_table", percents=("confidence",), height="auto" if len(shown) < 8 else 240)
     folder = st.text_input(
         "Folder of these images, to see them",
-        st.session_state.get("evaluation_images", ""),
+        images or st.session_state.get("evaluation_images", ""),
         key=f"{key}_images",
         placeholder="/data/ct-kidney",
         help="It stays on this machine.",
@@ -114,11 +119,12 @@ def show_slices_behind(checkpoint: Checkpoint, rows: pd.DataFrame, *, key: str, 
     missing = [path for path in shown_first["path"] if not (Path(folder) / path).is_file()]
     if missing:
         st.error(
-            f"“{folder}” does not hold {missing[0]}. Name the folder that these answers are about; the checkpoint was tested "
-            f"on “{checkpoint.card['data'].get('name', 'unknown')}”."
+            f"“{folder}” does not hold {missing[0]}. Name the folder that these answers are about"
+            + ("." if images else f", “{checkpoint.card['data'].get('name', 'unknown')}”.")
         )
         return
-    st.session_state["evaluation_images"] = folder
+    if not images:
+        st.session_state["evaluation_images"] = folder
     try:
         reader = ui.reader(checkpoint) if same_network else None
         columns = st.columns(4)

@@ -61,6 +61,13 @@ def markdown(checkpoint: Checkpoint) -> str:
     return "\n".join(lines)
 
 
+def _selection(card: dict[str, Any]) -> str:
+    if card["training"].get("reported_epoch") != "best":
+        return "The last epoch"
+    calibrated = any("calibrated_validation_loss" in row for row in card.get("curves", []))
+    return "The lowest validation loss" + (" after calibration" if calibrated else "")
+
+
 def _software(card: dict[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in card.get("software", {}).items()) or "unknown software"
 
@@ -163,9 +170,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         (
             "Training",
             "Selection of the final model",
-            "The lowest validation loss after calibration"
-            if training.get("reported_epoch") == "best"
-            else "The last epoch",
+            _selection(card),
         ),
         ("Training", "Ensembling", "None"),
         ("Evaluation", "Metrics", "Accuracy, balanced accuracy, precision, recall, F1, ROC AUC, calibration error"),

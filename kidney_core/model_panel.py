@@ -18,7 +18,7 @@ HOW_TO_READ = {
     "calibration": "On the diagonal, 80 % sure means right 80 % of the time; below it, the model is too sure of itself.",
     "abstaining": "Withhold the answers below a confidence: fewer slices are answered, and fewer answers are wrong.",
     "errors": "The wrong answers the model was surest of: look here for wrong labels and for what it cannot see.",
-    "planes": "Which way the scan was cut, told by the outline of the body. A model that is right on one plane only has seen too "
+    "planes": "Which way the scan was cut, as its tags or series.csv say, else told by the outline of the body. A model that is right on one plane only has seen too "
     "little of the other. In brackets, 95 % intervals, where each class has five series or more in that plane.",
     "series": "The mean over a scan's slices answers for the scan, which is what a patient has.",
     "training": "The wider the gap between training and validation, the more the model learned its scans by heart.",
@@ -145,11 +145,9 @@ def _calibration(checkpoint: Checkpoint) -> None:
         if _has_validation(checkpoint)
         else "There was no validation part, so no temperature was fitted."
     )
-    ends = ui.intervals_of(checkpoint, chosen[0])["calibration_error"]
-    trust = f" (95 %: {figures.percent_range(ends.low, ends.high)})" if ends.low is not None else ""
     st.caption(
-        f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal, calibrated "
-        f"{figures.percent(ends.value)}{trust}. {fitted}"
+        f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal; it has no interval, "
+        f"since resampling makes it larger than it is. {fitted}"
     )
 
 
@@ -193,7 +191,7 @@ def _planes(checkpoint: Checkpoint) -> None:
         return
     protocol, predictions = chosen
     if "plane" not in predictions:
-        st.info("These predictions were stored before planes were told apart. Publish the run again to see them.")
+        st.info("These predictions were stored before planes were told apart. Train the run again to see them.")
         return
     from kidney_core import evaluation
 

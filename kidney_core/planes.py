@@ -1,4 +1,4 @@
-"""Axial or coronal? Told by the outline of the body, since published images carry no tags.
+"""Axial or coronal? From the file's tags, or told by the outline of the body, since published images carry no tags.
 
 An axial slice shows the body as an ellipse wider than high, with air above it; a coronal one shows it from
 neck or chest to hips, higher than wide. Measured: the ratio of spreads below splits both parts of the public
@@ -8,8 +8,7 @@ both sides of it, and a look at one slice of each series found no error.
 
 import numpy as np
 
-from kidney_core.dataset import Dataset
-from kidney_core.series import read_series_file
+from kidney_core.slices import Slice
 
 AXIAL, CORONAL, UNKNOWN = "axial", "coronal", "unknown"
 _BODY = 0.1  # of the way from the darkest to the brightest grey
@@ -17,43 +16,42 @@ _HIGHER_THAN_WIDE = 0.85
 _TOUCHES = 0.05  # share of the uppermost rows
 
 
-def slice_planes(dataset: Dataset) -> np.ndarray:
-    """(N,) plane of each slice: from the column `plane` of `series.csv` where there is one, else guessed.
-
-    Raises: DatasetError for a damaged `series.csv`.
-    """
-    listed = read_series_file(dataset)
-    if listed is not None and "plane" in listed:
-        return listed["plane"].fillna("").replace("", UNKNOWN).to_numpy(object)
-    return guess_planes(dataset.thumbnails)
+def plane_of(image: Slice, thumbnail: np.ndarray) -> str:
+    """The plane a slice was cut in: what its tags say, else a guess from its thumbnail, (h, w) uint8."""
+    return named_plane(image.facts.get("Plane", "")) or guess_plane(thumbnail, aspect=image.width_px / image.height_px)
 
 
-def guess_planes(thumbnails: np.ndarray) -> np.ndarray:
-    """Guess the plane of whole-body-width CT slices.
+def named_plane(text: str) -> str:
+    """A plane as people write it, in one spelling; empty for an empty text."""
+    return text.strip().lower()
+
+
+def guess_plane(thumbnail: np.ndarray, *, aspect: float = 1.0) -> str:
+    """Guess the plane of a CT slice that shows the whole width of the body.
 
     Args:
-        thumbnails: (N, h, w) uint8.
+        thumbnail: (h, w) uint8, squeezed into any shape.
+        aspect: width over height of the image it was made from.
 
     Returns:
-        (N,) "axial", "coronal", or "unknown" where the picture is cropped to the body and its outline tells nothing.
+        "axial", "coronal", or "unknown" where the picture is empty, or cropped to the body so that its outline tells
+        nothing.
     """
-    grey = thumbnails.astype(np.float32)
-    darkest = grey.min(axis=(1, 2), keepdims=True)
-    brightest = np.percentile(grey, 99, axis=(1, 2), keepdims=True)
-    body = grey > darkest + _BODY * (brightest - darkest)
-    width, height = _spread(body.sum(axis=1)), _spread(body.sum(axis=2))
-    ratio = np.divide(width, height, out=np.full(len(grey), np.inf), where=height > 0)
-    top = body[:, : max(1, grey.shape[1] // 16)]
-    planes = np.full(len(grey), UNKNOWN, object)
-    planes[(ratio > _HIGHER_THAN_WIDE) & (top.mean(axis=(1, 2)) <= _TOUCHES)] = AXIAL
-    planes[ratio <= _HIGHER_THAN_WIDE] = CORONAL
-    planes[~body.any(axis=(1, 2))] = UNKNOWN
-    return planes
+    grey = thumbnail.astype(np.float32)
+    body = grey > grey.min() + _BODY * (np.percentile(grey, 99) - grey.min())
+    height = _spread(body.sum(axis=1)) / body.shape[0]
+    if not height:
+        return UNKNOWN
+    if _spread(body.sum(axis=0)) / body.shape[1] * aspect / height <= _HIGHER_THAN_WIDE:
+        return CORONAL
+    touches = body[: max(1, len(body) // 16)].mean() > _TOUCHES
+    return UNKNOWN if touches else AXIAL
 
 
-def _spread(counts: np.ndarray) -> np.ndarray:
-    """(N, n) counts along an axis -> (N,) their standard deviation in pixels."""
-    position = np.arange(counts.shape[1])
-    total = np.maximum(counts.sum(axis=1), 1)
-    mean = counts @ position / total
-    return np.sqrt(np.maximum(counts @ position**2 / total - mean**2, 0))
+def _spread(counts: np.ndarray) -> float:
+    """The standard deviation of positions that are counted `counts` times each."""
+    if not counts.sum():
+        return 0.0
+    position = np.arange(len(counts))
+    mean = np.average(position, weights=counts)
+    return float(np.sqrt(np.average((position - mean) ** 2, weights=counts)))

@@ -12,8 +12,7 @@ from kidney_core import checkpoint as checkpoints
 from kidney_core.dataset import Dataset
 from kidney_core.errors import DatasetError
 from kidney_core.pixel_cache import dataset_pixels
-from kidney_core.planes import slice_planes
-from kidney_core.series import group_series
+from kidney_core.series import group_series, slice_planes
 
 # On a CPU the activations of few images stay in its cache, and in memory that is used again.
 _BATCH_ON_CPU, _BATCH = 8, 64
@@ -31,7 +30,7 @@ def predict_probabilities(
     for start in range(0, len(pixels), batch):
         grey = torch.from_numpy(np.array(pixels[start : start + batch])).to(device)
         logits = model(preprocessing.to_input(grey))
-        found.append(logits.double().softmax(dim=1).cpu().numpy())
+        found.append(logits.cpu().double().softmax(dim=1).numpy())  # Apple's MPS has no double
         if progress:
             progress(min(start + batch, len(pixels)), len(pixels))
     return np.concatenate(found) if found else np.empty((0, 0))

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from kidney_core.dataset import Dataset
 from kidney_core.errors import DatasetError
+from kidney_core.planes import UNKNOWN, named_plane
 
 # 0.93 begins to join series of different classes, 0.97 hardly splits any: the count is stable in between.
 LINK_CORRELATION = 0.95
@@ -34,6 +35,17 @@ def group_series(dataset: Dataset) -> np.ndarray:
     listed = read_series_file(dataset)
     found = link_near_duplicates(dataset.thumbnails) if listed is None else listed["series"].to_numpy()
     return pd.factorize(found)[0].astype(np.int64)
+
+
+def slice_planes(dataset: Dataset) -> np.ndarray:
+    """(N,) plane of each slice: from the column `plane` of `series.csv` where there is one, else as the file shows it.
+
+    Raises: DatasetError for a damaged `series.csv`.
+    """
+    listed = read_series_file(dataset)
+    if listed is None or "plane" not in listed:
+        return dataset.table["plane"].to_numpy(object)
+    return np.array([named_plane(text) or UNKNOWN for text in listed["plane"].fillna("")], object)
 
 
 def link_near_duplicates(thumbnails: np.ndarray, *, correlation: float = LINK_CORRELATION) -> np.ndarray:

@@ -19,7 +19,6 @@ from kidney_core.splits import MEASURED, PROTOCOL_NAMES, RANDOM
 if TYPE_CHECKING:
     from kidney_core.comparison import Comparison
     from kidney_core.diagnosis import Reader
-    from kidney_core.footprint import Footprint
     from kidney_core.intervals import Interval
 
 NOTICE = "For research and teaching. **Not a medical device**: not for diagnosis or treatment of patients."
@@ -124,8 +123,13 @@ def reader(checkpoint: Checkpoint) -> "Reader":
     return _reader(str(checkpoint.folder), checkpoint.card["weights_sha256"])
 
 
+def _version(checkpoint: Checkpoint) -> str:
+    """Changes when a checkpoint is published anew under its name, also with the same weights."""
+    return f"{checkpoint.card['weights_sha256']}-{(checkpoint.folder / 'card.json').stat().st_mtime_ns}"
+
+
 @st.cache_data(max_entries=40, show_spinner=False)
-def _predictions(folder: str, protocol: str, weights_sha256: str) -> pd.DataFrame | None:
+def _predictions(folder: str, protocol: str, version: str) -> pd.DataFrame | None:
     from kidney_core.checkpoint import read_checkpoint
 
     return read_checkpoint(Path(folder)).predictions(protocol)
@@ -133,16 +137,14 @@ def _predictions(folder: str, protocol: str, weights_sha256: str) -> pd.DataFram
 
 def predictions(checkpoint: Checkpoint, protocol: str) -> pd.DataFrame | None:
     """The stored test predictions of a checkpoint."""
-    return _predictions(str(checkpoint.folder), protocol, checkpoint.card["weights_sha256"])
+    return _predictions(str(checkpoint.folder), protocol, _version(checkpoint))
 
 
 @st.cache_data(max_entries=120, show_spinner="Resampling scans…")
-def _intervals(
-    folder: str, protocol: str, weights_sha256: str, plane: str | None, per_series: bool
-) -> dict[str, "Interval"]:
+def _intervals(folder: str, protocol: str, version: str, plane: str | None, per_series: bool) -> dict[str, "Interval"]:
     from kidney_core import evaluation, intervals
 
-    table = _predictions(folder, protocol, weights_sha256)
+    table = _predictions(folder, protocol, version)
     if plane is not None:
         table = table[table["plane"] == plane]
     return intervals.intervals(evaluation.per_series(table) if per_series else table)
@@ -152,20 +154,7 @@ def intervals_of(
     checkpoint: Checkpoint, protocol: str, *, plane: str | None = None, per_series: bool = False
 ) -> dict[str, "Interval"]:
     """The figures of stored predictions with their 95 % intervals: of slices, of those of one plane, or of series."""
-    return _intervals(str(checkpoint.folder), protocol, checkpoint.card["weights_sha256"], plane, per_series)
-
-
-@st.cache_data(max_entries=20, show_spinner=False)
-def _footprint(folder: str, weights_sha256: str) -> "Footprint":
-    from kidney_core import footprint
-    from kidney_core.checkpoint import read_checkpoint
-
-    return footprint.measure(read_checkpoint(Path(folder)))
-
-
-def footprint_of(checkpoint: Checkpoint) -> "Footprint":
-    """Size, speed and memory of a checkpoint, measured once on this machine. Raises CheckpointError."""
-    return _footprint(str(checkpoint.folder), checkpoint.card["weights_sha256"])
+    return _intervals(str(checkpoint.folder), protocol, _version(checkpoint), plane, per_series)
 
 
 @st.cache_data(max_entries=60, show_spinner="Comparing…")
@@ -174,13 +163,15 @@ def _compared(
 ) -> list["Comparison"]:
     from kidney_core import comparison
 
-    stored = {name: _predictions(folder, protocol, sha) for name, (folder, sha) in zip(names, keys, strict=True)}
+    stored = {
+        name: _predictions(folder, protocol, version) for name, (folder, version) in zip(names, keys, strict=True)
+    }
     return comparison.compare({name: table for name, table in stored.items() if table is not None}, figure)
 
 
 def compared(checkpoints: list[Checkpoint], protocol: str, figure: str) -> list["Comparison"]:
     """Every pair of checkpoints by one figure on the slices they both answered. Raises DatasetError."""
-    keys = tuple((str(item.folder), item.card["weights_sha256"]) for item in checkpoints)
+    keys = tuple((str(item.folder), _version(item)) for item in checkpoints)
     return _compared(keys, tuple(item.name for item in checkpoints), protocol, figure)
 
 
@@ -246,7 +237,7 @@ COLUMN_TITLES = {
     "path": "File",
     "reason": "Reason",
     "series": "Scan",
-    "label": "True label",
+    "label": "Label",
     "predicted": "Model says",
     "confidence": "Confidence",
     "n_slices": "Slices",

@@ -45,7 +45,7 @@ def validate(
         [source.logits(source.batch(positions[i : i + _BATCH])).float() for i in range(0, len(positions), _BATCH)]
     )
     y_there = y[torch.from_numpy(positions)].to(logits.device)
-    probabilities, y_index = logits.double().softmax(dim=1).cpu().numpy(), y_there.cpu().numpy()
+    probabilities, y_index = logits.cpu().double().softmax(dim=1).numpy(), y_there.cpu().numpy()
     temperature = calibration.fit_temperature(probabilities, y_index)
     return Validation(
         loss=F.cross_entropy(logits, y_there, class_weights).item(),

@@ -84,7 +84,9 @@ def overview(slices: list[tuple[str, Slice, bytes | None]], reader) -> pd.DataFr
                 "Decided": top >= UNDECIDED_BELOW,
                 **{f"p_{label}": p for label, p in answer.probabilities.items()},
             }
-        rows.append({"File": image.name, **known[key, sha], "Trained on": key[:12] in trained_on})
+        rows.append(
+            {"File": image.name, **known[key, sha], **({"Trained on": key[:12] in trained_on} if trained_on else {})}
+        )
         tell(position, len(slices))
     wanted = {(key, sha) for key, _, _ in slices}
     st.session_state["diagnosis_answers"] = {each: answer for each, answer in known.items() if each in wanted}
@@ -159,8 +161,12 @@ def main() -> None:
         table = overview(slices, reader)
         picked = ui.show_table(table, key="diagnosis_table", on_select="rerun", selection_mode="single-row")
         st.caption(
-            f"Decided: the first guess has {figures.percent(UNDECIDED_BELOW, 0)} or more. Trained on: this very file was in the "
-            "model's training, so its answer is memory."
+            f"Decided: the first guess has {figures.percent(UNDECIDED_BELOW, 0)} or more. "
+            + (
+                "Trained on: this very file was in the model's training, so its answer is memory."
+                if checkpoint.trained_on()
+                else "Whether this model was trained on these files is not known."
+            )
         )
         st.download_button("Download this table (CSV)", ui.csv_bytes(table), "kidney-ct-results.csv", "text/csv")
         chosen = picked["selection"]["rows"][0] if picked["selection"]["rows"] else 0

@@ -86,14 +86,14 @@ def on_folder(chosen: list[Checkpoint]) -> None:
         trained_on = checkpoint.trained_on()
         seen = float(found.table["sha256"].map(dataset.short_hash).isin(trained_on).mean())
         known = bool(trained_on)
-        st.session_state["evaluation_result"] = (checkpoint, found.root.name, table, found.unreadable, seen, known)
+        st.session_state["evaluation_result"] = (checkpoint, found.root, table, found.unreadable, seen, known)
     if "evaluation_result" not in st.session_state:
         return
     from kidney_core import evaluation, intervals
 
     checkpoint, root, table, unreadable, seen, known = st.session_state["evaluation_result"]
     name = checkpoint.name
-    st.markdown(f"#### {name} on “{root}”")
+    st.markdown(f"#### {name} on “{root.name}”")
     if not known:
         st.info(
             "It is not known which files this checkpoint was trained on. If these are among them, the figures measure memory."
@@ -118,7 +118,9 @@ def on_folder(chosen: list[Checkpoint]) -> None:
     with report:
         matrix_panel.show_report(found, table, ranges, key=f"{name}-folder")
     if behind is not None:
-        matrix_panel.show_cell(checkpoint, behind, key=f"{name}-folder", where=root, same_network=True)
+        matrix_panel.show_cell(
+            checkpoint, behind, key=f"{name}-folder", where=root.name, same_network=True, images=str(root)
+        )
 
 
 def main() -> None:

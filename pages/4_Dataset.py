@@ -127,7 +127,7 @@ def show_classes(found) -> None:
     whose = "Each class" if len({row["Series"] for row in rows}) == 1 else fewest["Class"]
     st.caption(
         f"{whose} has {fewest['Series']} series. One split tests about a fifth of them: its figures are a "
-        "lottery, and cross-validation (five folds) says more. The plane is told by the outline of the body; where one class was "
+        "lottery, and cross-validation (five folds) says more. The plane is what tags or series.csv say, else told by the outline of the body; where one class was "
         "mostly cut another way than the rest, a model may learn the plane instead of the disease. Whether contrast agent was "
         "given is not guessed: the brightness of published pictures depends on their window too."
     )

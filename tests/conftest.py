@@ -1,13 +1,16 @@
 """Shared parts of the tests: private folders for every test, small datasets, the shared data where they are."""
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from kidney_core import publish, recipes, runs
+from kidney_core import checkpoint, publish, recipes, runs
+from kidney_core.files import write_json
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a download
 # Tiny networks gain nothing from threads, and several test processes with spinning threads starve each other.
@@ -92,3 +95,19 @@ def pair(small_dataset):
 def published(pair):
     """The checkpoint "tiny", published from the pair."""
     return publish.publish(pair["grouped"], name="tiny", other=pair["random"])
+
+
+@pytest.fixture
+def published_by_0_1(published):
+    """The same as an older version wrote it: no average precision, no calibration error, no planes."""
+    card = json.loads((published.folder / "card.json").read_text())
+    for protocol, found in card["metrics"].items():
+        del found["calibration_error"]
+        for rates in (*found["per_label"].values(), found["macro"], found["weighted"]):
+            del rates["average_precision"]
+        path = published.folder / f"predictions-{protocol}.csv"
+        pd.read_csv(path).drop(columns="plane").to_csv(path, index=False)
+    for row in card["curves"]:
+        row.pop("calibrated_validation_loss", None)
+    write_json(published.folder / "card.json", card)
+    return checkpoint.read_checkpoint(published.folder)

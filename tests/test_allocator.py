@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from kidney_core import allocator
 from tests.conftest import ROOT
 
 # 20 times 64 MiB, each touched on every page and freed; prints the page faults it took.
@@ -29,7 +30,7 @@ def page_faults(how):
     return int(done.stdout)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's setting")
+@pytest.mark.skipif(allocator._glibc() is None, reason="glibc's setting")
 def test_kept_memory_is_not_asked_for_again():
     default, kept = page_faults("default"), page_faults("keep")
     print(f"page faults: {default} by default, {kept} kept")

@@ -8,10 +8,9 @@ from tests.conftest import ROOT
 FLOORS = [
     {"errors", "labels", "paper", "files", "allocator"},
     {"slices", "recipes", "models", "canvas"},
-    {"runs", "anatomy", "optimization"},
+    {"runs", "anatomy", "optimization", "planes"},
     {"dicom", "run_lock", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing"},
-    {"planes"},
     {"checkpoint", "cross_validation"},
     {"pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
     {"familiarity"},

@@ -18,7 +18,9 @@ from tests.test_cross_validation import tiny_folds
 def test_publish_carries_both_protocols_and_the_weights_of_the_grouped_run(published, pair):
     card = published.card
     assert set(card["metrics"]) == {"grouped", "random"}
-    assert card["metrics"]["grouped"] == pair["grouped"].report()["figures"]
+    stated, reported = card["metrics"]["grouped"], pair["grouped"].report()["figures"]
+    assert stated | {"calibration_error": 0} == reported | {"calibration_error": 0}
+    assert stated["calibration_error"] == pytest.approx(reported["calibration_error"], abs=1e-6)  # of stored digits
     assert card["split"]["grouped"]["shared_series_fraction"] == 0.0
     assert card["split"]["random"]["shared_series_fraction"] == 1.0
     assert "python train.py" in card["command"]

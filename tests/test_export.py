@@ -33,6 +33,14 @@ def rewritten(path, name, change):
     return path
 
 
+def test_an_export_of_an_older_checkpoint_agrees(published_by_0_1, tmp_path):
+    path = tmp_path / "old.zip"
+    path.write_bytes(export.export_zip([published_by_0_1]))
+    n_compared, differing = report_check.check(path)
+    assert n_compared > 50
+    assert not differing
+
+
 def test_a_stranger_recomputes_every_number(exported):
     done = subprocess.run(
         [sys.executable, "-m", "kidney_core.report_check", str(exported)], cwd=ROOT, capture_output=True, text=True
@@ -74,7 +82,7 @@ def test_the_zip_holds_what_its_description_says(exported):
         ),
         (
             "manifest.json",
-            lambda body: b'{"format": 1, "files": {}, "checkpoints": {}}',
+            lambda body: b'{"format": 2, "files": {}, "checkpoints": {}}',
             "gives no figures for tiny/predictions",
         ),
         ("comparison.csv", lambda body: body + b"x", "the file comparison.csv is missing or was changed"),

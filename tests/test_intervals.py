@@ -30,7 +30,7 @@ def test_every_figure_of_the_whole_equals_evaluation_figures():
     predictions = made_predictions()
     reference = evaluation.figures(predictions)
     found = intervals.intervals(predictions, n_resamples=50)
-    assert len(found) == 3 + 2 * 5 + 4 * 5
+    assert len(found) == 2 + 2 * 5 + 4 * 5
     for name, interval in found.items():
         assert interval.value == pytest.approx(intervals.figure(reference, name)), name
         assert interval.low <= interval.high

@@ -100,7 +100,7 @@ def test_uploads_good_and_bad_together(monkeypatch, tiny_checkpoint):
     assert table[[f"p_{label}" for label in tiny_checkpoint.labels]].sum(axis=1).tolist() == pytest.approx([100, 100])
     decided = table[[f"p_{label}" for label in tiny_checkpoint.labels]].max(axis=1) >= 50
     assert table["Decided"].tolist() == decided.tolist()
-    assert table["Trained on"].tolist() == [False, False]
+    assert "Trained on" not in table  # it is not known for this checkpoint
 
 
 def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, published, small_dataset):
@@ -123,6 +123,27 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
     app.text_input(key="evaluation_folder").set_value("/nowhere")
     app.button[0].click().run()
     assert "There is no folder “/nowhere”. Expected one folder per class" in texts(app.error)
+
+
+def test_planes_are_counted_on_the_page(monkeypatch, published):
+    app = opened("pages/2_Evaluation.py", monkeypatch)
+    app.segmented_control(key="evaluation_view").set_value("One model").run()
+    app.segmented_control(key="evaluation_panel").set_value("Planes").run()
+    tested = published.predictions("grouped")
+    shown = app.table[0].value
+    assert [name.lower() for name in shown.columns] == sorted(tested["plane"].unique())
+    assert shown.loc["Slices"].astype(int).sum() == len(tested)
+
+
+def test_a_checkpoint_of_an_older_version_is_shown_all_the_same(monkeypatch, published_by_0_1):
+    app = opened("pages/2_Evaluation.py", monkeypatch)
+    app.segmented_control(key="evaluation_view").set_value("One model").run()
+    assert not app.exception, app.exception
+    for panel in ("Curves", "Calibration", "Planes", "Series", "Model card"):
+        app.segmented_control(key="evaluation_panel").set_value(panel).run()
+        assert not app.exception, panel
+        if panel == "Planes":
+            assert "stored before planes were told apart" in texts(app.info)
 
 
 def test_dataset_page_audits_a_folder_and_shows_both_protocols(monkeypatch, tmp_path):
