@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from kidney_core import calibration, explanation, preprocessing
+from kidney_core import calibration, explanation, familiarity, preprocessing
 from kidney_core import checkpoint as checkpoints
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import ModelError
+from kidney_core.familiarity import Reference
 from kidney_core.slices import Slice
 
 
@@ -19,6 +20,7 @@ class Reader:
 
     checkpoint: Checkpoint
     model: nn.Module
+    reference: Reference | None = None  # the training slices in the network's features, where it ships them
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def open_reader(checkpoint: Checkpoint, *, device: str = "cpu") -> Reader:
     """Load a checkpoint's network for reading. Raises CheckpointError."""
     model = checkpoints.load_model(checkpoint, device=device)
     model.requires_grad_(False)
-    return Reader(checkpoint, model)
+    return Reader(checkpoint, model, familiarity.open_reference(checkpoint))
 
 
 def diagnose(reader: Reader, image: Slice, *, explain: str | None = None) -> Diagnosis:

@@ -9,6 +9,7 @@ arXiv:2204.06507 (nearest neighbours); Rippel et al. 2021, arXiv:2005.14140 (fea
 The thresholds come from slices of scans that were kept out of training: see `learn`.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,11 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from kidney_core import preprocessing
+from kidney_core.checkpoint import REFERENCE_FILE, Checkpoint
 from kidney_core.errors import CheckpointError
 from kidney_core.files import write_whole
 
-N_COMPONENTS = 64
+MAX_COMPONENTS, EXPLAINED = 64, 0.99  # of the variance
 ACCEPTED_PERCENT = 99.0  # of the slices of scans kept out of training
 N_SHOWN = 4
 _BATCH = 16
@@ -149,8 +151,10 @@ def learn(
     """
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     standard = (features - mean) / scale
-    n_components = min(N_COMPONENTS, *standard.shape)
     _, singular, directions = np.linalg.svd(standard, full_matrices=False)
+    explained = np.cumsum(singular**2) / (singular**2).sum()
+    # What varies least is noise, which whitening would blow up.
+    n_components = min(MAX_COMPONENTS, int(np.searchsorted(explained, EXPLAINED)) + 1)
     axes = directions[:n_components].T
     deviation = np.maximum(singular[:n_components] / np.sqrt(len(standard)), 1e-6)
     embedded = (standard @ axes / deviation).astype(np.float32)
@@ -179,6 +183,8 @@ def save(reference: Reference, path: Path) -> None:
         "series": reference.series.astype(np.int32),
     }
     described = {name: getattr(reference, name) for name in ("paths", "labels", "far", "odd", "near")}
+    # safetensors writes the memory of an array as it lies.
+    tensors = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
     write_whole(path, lambda partial: save_file(tensors, partial, metadata={"reference": json.dumps(described)}))
 
 
@@ -198,6 +204,28 @@ def load(path: Path) -> Reference:
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"“{path}” is damaged ({error}). Copy the checkpoint's folder again.") from error
+
+
+def open_reference(checkpoint: Checkpoint) -> Reference | None:
+    """The training slices of a checkpoint in its own features; None where it ships none.
+
+    Raises: CheckpointError when the file is missing, damaged, or not the one the card describes.
+    """
+    expected = checkpoint.card.get("reference_sha256")
+    if expected is None:
+        return None
+    path = checkpoint.folder / REFERENCE_FILE
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(
+            f"“{path}” cannot be read ({error.strerror}). Copy the checkpoint's folder again."
+        ) from error
+    if found != expected:
+        raise CheckpointError(
+            f"“{path}” is not the file its card describes (SHA-256 differs). Copy the checkpoint's folder again."
+        )
+    return load(path)
 
 
 def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -1,14 +1,11 @@
 """May this network speak about this slice? Four questions in order, each with its reason, and the answer last."""
 
-import hashlib
 from dataclasses import dataclass
 
 import torch
 
 from kidney_core import familiarity, preprocessing
-from kidney_core.checkpoint import REFERENCE_FILE, Checkpoint
 from kidney_core.diagnosis import Diagnosis, Reader
-from kidney_core.errors import CheckpointError
 from kidney_core.familiarity import Familiarity, Reference
 from kidney_core.slices import Slice
 
@@ -43,41 +40,24 @@ class Verdict:
     seen: bool
     familiarity: Familiarity | None
 
-
-def open_reference(checkpoint: Checkpoint) -> Reference | None:
-    """The training slices of a checkpoint in its own features; None where it ships none.
-
-    Raises: CheckpointError when the file is missing, damaged, or not the one the card describes.
-    """
-    expected = checkpoint.card.get("reference_sha256")
-    if expected is None:
-        return None
-    path = checkpoint.folder / REFERENCE_FILE
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise CheckpointError(
-            f"“{path}” cannot be read ({error.strerror}). Copy the checkpoint's folder again."
-        ) from error
-    if found != expected:
-        raise CheckpointError(
-            f"“{path}” is not the file its card describes (SHA-256 differs). Copy the checkpoint's folder again."
-        )
-    return familiarity.load(path)
+    @property
+    def in_a_word(self) -> str:
+        """ "refused", "memory", "undecided" or "answered"."""
+        if self.refused:
+            return "refused"
+        return "memory" if self.seen else "undecided" if self.abstains else "answered"
 
 
-def judge(
-    reader: Reader, reference: Reference | None, image: Slice, answer: Diagnosis, *, trained_on_file: bool = False
-) -> Verdict:
+def judge(reader: Reader, image: Slice, answer: Diagnosis, *, trained_on_file: bool = False) -> Verdict:
     """Ask the questions about a slice that was read.
 
     Args:
         answer: what the network says of it.
         trained_on_file: this very file was in training.
     """
-    card = reader.checkpoint.card
+    card, reference = reader.checkpoint.card, reader.reference
     steps = [Step("Readable", PASSED, f"{image.width_px} × {image.height_px} px, {_format(image)}.")]
-    found = _familiarity(reader, reference, image)
+    found = _familiarity(reader, image)
     steps.append(_known_kind(found, reference))
     if steps[-1].outcome == REFUSED:
         return Verdict(tuple(steps), refused=True, abstains=True, seen=False, familiarity=found)
@@ -94,11 +74,11 @@ def judge(
 
 
 @torch.inference_mode()
-def _familiarity(reader: Reader, reference: Reference | None, image: Slice) -> Familiarity | None:
-    if reference is None:
+def _familiarity(reader: Reader, image: Slice) -> Familiarity | None:
+    if reader.reference is None:
         return None
     square = preprocessing.square(image.grey8(), reader.checkpoint.size_px)
-    return reference.look_up(familiarity.pooled_features(reader.model, square[None]))[0]
+    return reader.reference.look_up(familiarity.pooled_features(reader.model, square[None]))[0]
 
 
 def _format(image: Slice) -> str:

@@ -1,6 +1,7 @@
 """Diagnosis: a scan -> label, calibrated probabilities, explanation, and what the model is worth."""
 
 import hashlib
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -12,7 +13,6 @@ from kidney_core.slices import WINDOW_PRESETS_HU, Slice, read_slice
 from kidney_core.splits import GROUPED
 from kidney_core.viewer import show_scan
 
-UNDECIDED_BELOW = 0.5
 FIRST_SAMPLE_SEED = 990_000  # far from the seeds of the simulated slices the shipped networks were trained on
 FROM_FILE = "As in the file"
 
@@ -69,7 +69,7 @@ def open_slices(chosen: list[tuple[str, bytes | None, tuple[str, int]]]) -> list
 
 def overview(slices: list[tuple[str, Slice, bytes | None]], reader) -> pd.DataFrame:
     """One row a slice with its answer and probabilities; the answers are kept for the session."""
-    from kidney_core import diagnosis
+    from kidney_core import diagnosis, verdict
 
     known = st.session_state.setdefault("diagnosis_answers", {})
     sha, trained_on = reader.checkpoint.card["weights_sha256"], reader.checkpoint.trained_on()
@@ -78,15 +78,13 @@ def overview(slices: list[tuple[str, Slice, bytes | None]], reader) -> pd.DataFr
     for position, (key, image, _) in enumerate(slices, start=1):
         if (key, sha) not in known:
             answer = diagnosis.diagnose(reader, image)
-            top = answer.probabilities[answer.predicted_label]
+            judged = verdict.judge(reader, image, answer, trained_on_file=key[:12] in trained_on)
             known[key, sha] = {
-                "Model says": answer.predicted_label,
-                "Decided": top >= UNDECIDED_BELOW,
-                **{f"p_{label}": p for label, p in answer.probabilities.items()},
+                "Model says": "–" if judged.refused else answer.predicted_label,
+                "Verdict": judged.in_a_word,
+                **{f"p_{label}": None if judged.refused else p for label, p in answer.probabilities.items()},
             }
-        rows.append(
-            {"File": image.name, **known[key, sha], **({"Trained on": key[:12] in trained_on} if trained_on else {})}
-        )
+        rows.append({"File": image.name, **known[key, sha]})
         tell(position, len(slices))
     wanted = {(key, sha) for key, _, _ in slices}
     st.session_state["diagnosis_answers"] = {each: answer for each, answer in known.items() if each in wanted}
@@ -109,9 +107,89 @@ def refine(image: Slice, content: bytes | None) -> Slice:
     return image
 
 
-def show_verdict(answer, checkpoint) -> None:
+STEP_MARKS = {
+    "passed": ":green[:material/check_circle:]",
+    "warned": ":orange[:material/warning:]",
+    "refused": ":red[:material/block:]",
+    "unchecked": ":gray[:material/help:]",
+}
+LEADS = {
+    "answered": "The model says",
+    "undecided": "The model abstains; its first guess is",
+    "memory": "The model remembers this scan; it says",
+    "refused": "The model should not speak about this image; it would have said",
+}
+
+
+def show_chain(judged) -> None:
+    """Each question with its mark and its reason."""
+    for step in judged.steps:
+        st.markdown(f"{STEP_MARKS[step.outcome]} **{step.title}.** {step.reason}")
+
+
+def show_nearest(judged, checkpoint) -> None:
+    """The training slices that are most like this one, with their pictures where the user names the folder."""
+    if judged.familiarity is None:
+        return
+    with st.expander("The most similar training slices"):
+        near = judged.familiarity.nearest
+        table = pd.DataFrame(
+            [{"path": each.path, "label": each.label, "Distance": round(each.distance, 1)} for each in near]
+        )
+        ui.show_table(table, key="diagnosis_nearest")
+        st.caption("One a scan, by the network's own features.")
+        folder = st.text_input(
+            f"Folder of “{checkpoint.card['data'].get('name', 'the training data')}”, to see them",
+            key="diagnosis_nearest_folder",
+            help="It stays on this machine.",
+        ).strip()
+        if not folder:
+            return
+        try:
+            for column, each in zip(st.columns(len(near)), near, strict=True):
+                shown = read_slice(Path(folder) / each.path).grey8()
+                column.image(shown, caption=f"{each.label}, {each.distance:.1f}", width="stretch")
+        except KidneyError as error:
+            st.error(str(error))
+
+
+def ask_all(image: Slice, key: str) -> None:
+    """What every checkpoint says of the slice, side by side."""
+    if not st.button("Ask all models", key="diagnosis_ask_all", width="stretch"):
+        return
+    from kidney_core import diagnosis, verdict
+
+    rows = []
+    for checkpoint in ui.usable_checkpoints():
+        try:
+            reader = ui.reader(checkpoint)
+        except KidneyError as error:
+            st.error(str(error))
+            continue
+        answer = diagnosis.diagnose(reader, image)
+        judged = verdict.judge(reader, image, answer, trained_on_file=key[:12] in checkpoint.trained_on())
+        rows.append(
+            {
+                "Model": checkpoint.name,
+                "Says": answer.predicted_label,
+                "confidence": answer.probabilities[answer.predicted_label],
+                "Verdict": judged.in_a_word,
+            }
+        )
+    ui.show_table(pd.DataFrame(rows), key="diagnosis_all_models", percents=("confidence",))
+    agreed = {row["Says"] for row in rows if row["Verdict"] != "refused"}
+    st.caption(
+        "They agree."
+        if len(agreed) == 1
+        else "They disagree: at least one of them is wrong."
+        if agreed
+        else "All refuse."
+    )
+
+
+def show_verdict(answer, judged, checkpoint) -> None:
     label, top = answer.predicted_label, answer.probabilities[answer.predicted_label]
-    st.caption("The model says" if top >= UNDECIDED_BELOW else "The model is undecided; its first guess is")
+    st.caption(LEADS[judged.in_a_word])
     st.subheader(f"{label} · {figures.percent(top)}", anchor=False)
     if label in DESCRIPTIONS:
         st.caption(f"{label}: {DESCRIPTIONS[label].plain}.")
@@ -154,30 +232,24 @@ def main() -> None:
     except KidneyError as error:
         st.error(str(error))
         return
-    from kidney_core import diagnosis
+    from kidney_core import diagnosis, verdict
 
     chosen = 0
     if len(slices) > 1:
         table = overview(slices, reader)
         picked = ui.show_table(table, key="diagnosis_table", on_select="rerun", selection_mode="single-row")
         st.caption(
-            f"Decided: the first guess has {figures.percent(UNDECIDED_BELOW, 0)} or more. "
-            + (
-                "Trained on: this very file was in the model's training, so its answer is memory."
-                if checkpoint.trained_on()
-                else "Whether this model was trained on these files is not known."
-            )
+            "Refused: unlike what the model learned from. Memory: the file or its scan was in its training. Undecided: not sure "
+            "enough. The reasons stand beside each slice below."
         )
         st.download_button("Download this table (CSV)", ui.csv_bytes(table), "kidney-ct-results.csv", "text/csv")
         chosen = picked["selection"]["rows"][0] if picked["selection"]["rows"] else 0
         st.caption(f"Shown below: **{slices[chosen][1].name}**. Select a row to see another slice.")
     key, image, content = slices[min(chosen, len(slices) - 1)]
-    if key[:12] in checkpoint.trained_on():
-        st.warning("This model was trained on this very file: its answer is memory, not diagnosis.")
     for note in image.notes:
         st.info(note)
     with st.container(key="diagnosis_reading"):
-        picture, verdict = st.columns([3, 2], gap="large")
+        picture, reading = st.columns([3, 2], gap="large")
     with picture:
         try:
             image = refine(image, content)
@@ -185,6 +257,16 @@ def main() -> None:
             st.error(str(error))
             return
         answer = diagnosis.diagnose(reader, image)
+        judged = verdict.judge(reader, image, answer, trained_on_file=key[:12] in checkpoint.trained_on())
+        if judged.refused:
+            with reading:
+                st.subheader("The model does not answer", anchor=False)
+                show_chain(judged)
+                show_nearest(judged, checkpoint)
+                told = st.toggle("Show what it would have said all the same", key=f"diagnosis_anyway_{key}")
+            if not told:
+                show_scan(image.grey8(), None, alt="The uploaded image", key="diagnosis_viewer")
+                return
         explain = st.segmented_control(
             "Explain the evidence for",
             checkpoint.labels,
@@ -207,8 +289,12 @@ def main() -> None:
             "bright places speak for it most, clear places not at all. Each map is scaled to its own brightest place. "
             "The map shows what the network used, which need not be the lesion."
         )
-    with verdict:
-        show_verdict(answer, checkpoint)
+    with reading:
+        show_verdict(answer, judged, checkpoint)
+        if not judged.refused:
+            show_chain(judged)
+            show_nearest(judged, checkpoint)
+        ask_all(image, key)
         if content is None:
             drawn_as = key.rsplit("-", 1)[0]
             st.caption(

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from kidney_core import run_lock, runs, training
+from kidney_core import publish, run_lock, runs, training
 from tests.conftest import ROOT, tiny_run, write_series_dataset
 from tests.test_diagnosis import made_checkpoint
 
@@ -86,7 +86,29 @@ def test_an_upload_that_the_model_was_trained_on_is_named(monkeypatch, published
     for path, warned in ((trained, True), (tested, False)):
         app.file_uploader(key="diagnosis_uploads").set_value([("a.png", (small_dataset / path).read_bytes(), "")]).run()
         assert not app.exception
-        assert ("trained on this very file" in texts(app.warning)) == warned
+        assert ("trained on this very file" in texts(app.markdown)) == warned
+
+
+def test_an_image_that_is_no_ct_is_refused_with_its_reason(monkeypatch, tmp_path):
+    folder = write_series_dataset(tmp_path / "many", n_series=12, n_slices=6)
+    run = tiny_run(folder, "grouped", protocol="grouped", validation_fraction=0.3)
+    training.train(run)
+    made = publish.publish(run, name="judge")
+    stripes = io.BytesIO()
+    Image.fromarray(np.tile(np.array([0, 255], np.uint8), (48, 24))).save(stripes, "PNG")
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    app.file_uploader(key="diagnosis_uploads").set_value([("stripes.png", stripes.getvalue(), "")]).run()
+    assert not app.exception
+    assert "The model does not answer" in texts(app.subheader)
+    assert "unlike the CT slices" in texts(app.markdown)
+    assert "Any label would be a guess" in texts(app.markdown)
+    assert not any(label in texts(app.subheader) for label in made.labels)
+    app.toggle[0].set_value(True).run()
+    assert "should not speak about this image" in texts(app.caption)
+    app.button(key="diagnosis_ask_all").click().run()
+    assert not app.exception
+    assert app.dataframe[-1].value["Verdict"].tolist() == ["refused"]
+    assert "All refuse" in texts(app.caption)
 
 
 def test_uploads_good_and_bad_together(monkeypatch, tiny_checkpoint):
@@ -98,9 +120,8 @@ def test_uploads_good_and_bad_together(monkeypatch, tiny_checkpoint):
     table = app.dataframe[0].value
     assert table["File"].tolist() == ["one.png", "two.dcm"]
     assert table[[f"p_{label}" for label in tiny_checkpoint.labels]].sum(axis=1).tolist() == pytest.approx([100, 100])
-    decided = table[[f"p_{label}" for label in tiny_checkpoint.labels]].max(axis=1) >= 50
-    assert table["Decided"].tolist() == decided.tolist()
-    assert "Trained on" not in table  # it is not known for this checkpoint
+    sure = table[[f"p_{label}" for label in tiny_checkpoint.labels]].max(axis=1) >= 50
+    assert table["Verdict"].tolist() == ["answered" if each else "undecided" for each in sure]
 
 
 def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, published, small_dataset):
