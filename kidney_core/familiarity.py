@@ -6,7 +6,7 @@ training slices in the space of the network's pooled feature maps, whitened by t
 the components leave out is asked too, since strange images differ there. Sources: Sun et al. 2022,
 arXiv:2204.06507 (nearest neighbours); Rippel et al. 2021, arXiv:2005.14140 (features of several depths).
 
-The thresholds come from slices of scans that were kept out of training: see `learn`.
+The thresholds come from slices that are not among the kept ones: see `learn`.
 """
 
 import hashlib
@@ -128,26 +128,28 @@ def pooled_features(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
         images = preprocessing.to_input(torch.from_numpy(np.array(pixels[start : start + _BATCH])).to(device))
         maps = model.forward_intermediates(images, intermediates_only=True)
         found.append(torch.cat([depth.mean(dim=(2, 3)) for depth in maps[1:]], dim=1).double().cpu().numpy())
-    return np.concatenate(found)
+    return np.concatenate(found) if found else np.empty((0, 0))
 
 
 def learn(
     features: np.ndarray,
-    kept_out: np.ndarray,
     *,
+    same_scans: np.ndarray,
+    new_scans: np.ndarray,
     paths: tuple[str, ...],
     labels: tuple[str, ...],
     series: np.ndarray,
 ) -> Reference:
-    """A reference from the training slices, and its thresholds from slices of scans that were kept out.
+    """A reference of training slices, and its thresholds from slices that are not among them.
 
-    Foreign is what is farther, or leaves a larger residual, than 99 % of the kept-out slices. Seen is what is nearer
-    than halfway between the distances within a scan (their 99th percentile) and those of kept-out slices (their 1st).
+    Foreign is what is farther, or leaves a larger residual, than 99 % of the slices of new scans. Seen is what is nearer
+    than halfway between the distances of slices of the same scans (their 99th percentile) and of new ones (their 1st).
 
     Args:
-        features: (N, F) pooled features of the training slices.
-        kept_out: (M, F) of validation slices, whose scans have no slice in training.
-        paths, labels, series: (N,) of the training slices; path "" and series -1 for extra data.
+        features: (N, F) pooled features of the training slices to keep.
+        same_scans: (K, F) of other slices of the same scans; may be empty.
+        new_scans: (M, F) of validation slices, whose scans have no slice in training.
+        paths, labels, series: (N,) of the slices to keep; path "" and series -1 for extra data.
     """
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     standard = (features - mean) / scale
@@ -159,11 +161,13 @@ def learn(
     deviation = np.maximum(singular[:n_components] / np.sqrt(len(standard)), 1e-6)
     embedded = (standard @ axes / deviation).astype(np.float32)
     known = Reference(mean, scale, axes, deviation, embedded, paths, labels, series, np.inf, np.inf, 0.0)
-    new, residual = known.embed(kept_out)
+    new, residual = known.embed(new_scans)
     to_training = _distances(new, embedded)
     to_scans = to_training[:, series >= 0].min(axis=1)
-    within = _distances_within_scans(embedded, series)
-    low = float(np.percentile(within, 99)) if len(within) else 0.0
+    low = 0.0
+    if len(same_scans):
+        within = _distances(known.embed(same_scans)[0], embedded[series >= 0]).min(axis=1)
+        low = float(np.percentile(within, 99))
     return Reference(
         mean, scale, axes, deviation, embedded, paths, labels, series,
         far=float(np.percentile(to_training.min(axis=1), ACCEPTED_PERCENT)),
@@ -232,15 +236,3 @@ def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(N, D) and (M, D) -> (N, M) Euclidean distances."""
     squared = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None, :] - 2 * one @ other.T
     return np.sqrt(np.maximum(squared, 0))
-
-
-def _distances_within_scans(embedded: np.ndarray, series: np.ndarray) -> np.ndarray:
-    """From each training slice to the nearest other one of its scan, where it has one."""
-    found = []
-    for scan in np.unique(series[series >= 0]):
-        own = embedded[series == scan]
-        if len(own) > 1:
-            distances = _distances(own, own)
-            np.fill_diagonal(distances, np.inf)
-            found.append(distances.min(axis=1))
-    return np.concatenate(found) if found else np.empty(0)

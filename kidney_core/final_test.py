@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from torch import nn
 
 from kidney_core import calibration, evaluation, familiarity, prediction, splits
@@ -60,14 +61,20 @@ def write_reference(run: Run, model: nn.Module, material: Material) -> dict[str,
     ):
         return None
     table, n_slices = read_table(run.folder / "split.csv"), len(material.dataset)
-    own = material.train < n_slices
-    row = np.where(own, material.train, 0)
+    series = np.full(len(material.y), -1)
+    series[:n_slices] = table["series"]
+    paths = np.full(len(material.y), "", object)
+    paths[:n_slices] = table["path"]
+    # Every second slice of a scan stands for its neighbours, and the others tell how near those are.
+    second = pd.Series(series[material.train]).groupby(series[material.train]).cumcount().to_numpy() % 2 == 1
+    kept, others = material.train[~second], material.train[second & (series[material.train] >= 0)]
     reference = familiarity.learn(
-        familiarity.pooled_features(model, material.pixels[material.train]),
-        familiarity.pooled_features(model, material.pixels[material.validation]),
-        paths=tuple(np.where(own, table["path"].to_numpy(object)[row], "")),
-        labels=tuple(material.dataset.labels[i] for i in material.y[material.train]),
-        series=np.where(own, table["series"].to_numpy()[row], -1),
+        familiarity.pooled_features(model, material.pixels[kept]),
+        same_scans=familiarity.pooled_features(model, material.pixels[others]),
+        new_scans=familiarity.pooled_features(model, material.pixels[material.validation]),
+        paths=tuple(paths[kept]),
+        labels=tuple(material.dataset.labels[i] for i in material.y[kept]),
+        series=series[kept],
     )
     familiarity.save(reference, run.folder / REFERENCE_FILE)
     asked = reference.look_up(familiarity.pooled_features(model, material.pixels[material.test]))

@@ -16,9 +16,18 @@ def made(seed=0, n_scans=20, per_scan=6, n_features=12):
     return centres[series] + rng.normal(0, 0.03, (len(series), n_features)), series
 
 
-def learned(features, kept_out, series):
+def learned(features, new_scans, series):
     names = tuple(f"{i}.png" if number >= 0 else "" for i, number in enumerate(series))
-    return familiarity.learn(features, kept_out, paths=names, labels=("Cyst",) * len(series), series=series)
+    own = features[series >= 0]
+    same_scans = own + np.random.default_rng(9).normal(0, 0.03, own.shape)
+    return familiarity.learn(
+        features,
+        same_scans=same_scans,
+        new_scans=new_scans,
+        paths=names,
+        labels=("Cyst",) * len(series),
+        series=series,
+    )
 
 
 def test_thresholds_tell_a_seen_scan_a_new_one_and_something_foreign():

@@ -52,7 +52,8 @@ def test_training_writes_what_the_chain_needs_and_publishing_keeps_it(trained):
     assert set(report["familiarity"]) == {"test_foreign", "test_seen"}
     assert checkpoint.card["familiarity"] == report["familiarity"]
     reference = diagnosis.open_reader(checkpoint).reference
-    assert [path for path in reference.paths if path] == part_of("train")
+    assert set(reference.paths) < set(part_of("train"))  # every second slice of each scan
+    assert len(reference.paths) == len(part_of("train")) / 2
     assert set(checkpoint.card["abstention"]) == {"protocol", "accepted_error", "threshold", "coverage", "error"}
 
 
