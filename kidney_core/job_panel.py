@@ -39,8 +39,8 @@ def _job_row(run: Run) -> dict:
         "Progress": round(100 * state.get("step", 0) / state["n_steps"]) if state.get("n_steps") else 0,
         "Time left": ui.duration(state.get("seconds_left")) if status == RUNNING else "",
         "Protocol": PROTOCOL_NAMES[config.protocol],
-        "Test accuracy": report["figures"]["accuracy"] if report else None,
-        "Balanced": report["figures"]["balanced_accuracy"] if report else None,
+        "Test accuracy": 100 * report["figures"]["accuracy"] if report else None,
+        "Balanced": 100 * report["figures"]["balanced_accuracy"] if report else None,
         "Message": message,
     }
 
@@ -74,7 +74,7 @@ def _draw_jobs(found: list[Run], busy: bool) -> None:
             rows.append(_job_row(run))
         except KidneyError as error:
             st.warning(str(error))
-    rates = {name: st.column_config.NumberColumn(format="percent") for name in ("Test accuracy", "Balanced")}
+    rates = {name: st.column_config.NumberColumn(format="%.1f %%") for name in ("Test accuracy", "Balanced")}
     progress = st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100)
     st.dataframe(
         pd.DataFrame(rows),

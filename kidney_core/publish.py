@@ -22,6 +22,7 @@ from kidney_core.runs import FINISHED, TRAINED_ON_FILE, Run, usable_name
 from kidney_core.splits import CROSS_VALIDATED, GROUPED, PROTOCOLS
 
 ACCEPTED_ERROR = 0.1  # of the answers on scans never seen; below the confidence that keeps it, a model abstains
+LEAST_COVERAGE = 0.05  # of the slices; an error measured on fewer answers says nothing, and the model always abstains
 
 # What a card says of the data; the rest of a run's data.json is about that run.
 _DESCRIBED = (
@@ -165,6 +166,8 @@ def _abstention(predictions: dict[str, pd.DataFrame]) -> dict[str, Any]:
     found = calibration.risk_coverage(evaluation.probabilities_of(table), evaluation.true_positions(table))
     threshold = found.threshold_for(ACCEPTED_ERROR)
     coverage, risk = found.at(threshold) if threshold is not None else (0.0, 0.0)
+    if coverage < LEAST_COVERAGE:
+        threshold, coverage, risk = None, 0.0, 0.0
     return {
         "protocol": protocol,
         "accepted_error": ACCEPTED_ERROR,
