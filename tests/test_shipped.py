@@ -1,11 +1,16 @@
 """The checkpoints that ship: small, honest, and doing what their cards say."""
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
+import sklearn.datasets
 
 from benchmarks import results_table
-from kidney_core import checkpoint, dataset, diagnosis, evaluation, phantom, prediction
+from kidney_core import checkpoint, dataset, diagnosis, evaluation, phantom, prediction, verdict
 from kidney_core.labels import LABELS
+from kidney_core.slices import read_slice
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "checkpoints"
@@ -85,3 +90,45 @@ def test_predictions_hold_no_image_and_no_path_of_the_training_machine(shipped):
         for protocol in item.card["metrics"]:
             table = item.predictions(protocol)
             assert table["path"].str.match(r"^(Cyst|Normal|Stone|Tumor)/[A-Za-z]+- \(\d+\)\.jpg$").all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_photographs_and_screenshots_are_refused_and_samples_are_not(shipped, name):
+    reader = diagnosis.open_reader(shipped[name])
+    strangers = [*(Path(sklearn.datasets.__file__).parent / "images").glob("*.jpg")]
+    strangers += (ROOT / "docs" / "screenshots").glob("*.png")
+    assert len(strangers) >= 7
+    refused = [judged(reader, read_slice(path)).refused for path in strangers]
+    drawn = [phantom.draw_series(label, 990_001 + i, n_slices=3)[1].as_slice("") for label in LABELS for i in range(5)]
+    kept = [not judged(reader, image).refused for image in drawn]
+    print(f"{name}: {sum(refused)} of {len(refused)} strangers refused, {sum(kept)} of {len(kept)} samples let through")
+    assert all(refused)
+    assert sum(kept) >= 18
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", NAMES)
+def test_unseen_scans_are_let_through_and_training_scans_are_recognised(shipped, name, shared_data):
+    reader, folder = diagnosis.open_reader(shipped[name]), shared_data / "ct-kidney-plain"
+    unseen = shipped[name].predictions("grouped")["path"].tolist()
+    new = [judged(reader, read_slice(folder / path)) for path in unseen[::25]]
+    # The reference keeps every second slice of a scan; the others are not in it.
+    left_out = sorted(set(shipped[name].predictions("random")["path"]) - {*reader.reference.paths, *unseen})
+    seen = [judged(reader, read_slice(folder / path)) for path in left_out[::6]]
+    inverted = [judged(reader, invert(read_slice(folder / path))) for path in unseen[::100]]
+    print(
+        f"{name}: of {len(new)} slices of unseen scans {sum(each.refused for each in new)} refused and "
+        f"{sum(each.seen for each in new)} taken for seen; of {len(seen)} others {sum(each.seen for each in seen)} seen"
+    )
+    assert np.mean([each.refused for each in new]) < 0.15
+    assert np.mean([each.seen for each in new]) < 0.1
+    assert np.mean([each.seen for each in seen]) > 0.6  # a fifth of them is of validation scans
+    assert all(each.refused for each in inverted)
+
+
+def judged(reader, image):
+    return verdict.judge(reader, image, diagnosis.diagnose(reader, image))
+
+
+def invert(image):
+    return dataclasses.replace(image, inverted=not image.inverted)
