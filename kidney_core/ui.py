@@ -111,7 +111,7 @@ def _warm_up() -> threading.Thread:
 
 
 @st.cache_resource(max_entries=6, show_spinner="Loading the network…")
-def _reader(folder: str, weights_sha256: str) -> "Reader":
+def _reader(folder: str, version: str) -> "Reader":
     from kidney_core import diagnosis
     from kidney_core.checkpoint import read_checkpoint
 
@@ -120,10 +120,10 @@ def _reader(folder: str, weights_sha256: str) -> "Reader":
 
 def reader(checkpoint: Checkpoint) -> "Reader":
     """The checkpoint's network, shared by all sessions. Raises CheckpointError."""
-    return _reader(str(checkpoint.folder), checkpoint.card["weights_sha256"])
+    return _reader(str(checkpoint.folder), version(checkpoint))
 
 
-def _version(checkpoint: Checkpoint) -> str:
+def version(checkpoint: Checkpoint) -> str:
     """Changes when a checkpoint is published anew under its name, also with the same weights."""
     return f"{checkpoint.card['weights_sha256']}-{(checkpoint.folder / 'card.json').stat().st_mtime_ns}"
 
@@ -137,7 +137,7 @@ def _predictions(folder: str, protocol: str, version: str) -> pd.DataFrame | Non
 
 def predictions(checkpoint: Checkpoint, protocol: str) -> pd.DataFrame | None:
     """The stored test predictions of a checkpoint."""
-    return _predictions(str(checkpoint.folder), protocol, _version(checkpoint))
+    return _predictions(str(checkpoint.folder), protocol, version(checkpoint))
 
 
 @st.cache_data(max_entries=120, show_spinner="Resampling scans…")
@@ -154,7 +154,7 @@ def intervals_of(
     checkpoint: Checkpoint, protocol: str, *, plane: str | None = None, per_series: bool = False
 ) -> dict[str, "Interval"]:
     """The figures of stored predictions with their 95 % intervals: of slices, of those of one plane, or of series."""
-    return _intervals(str(checkpoint.folder), protocol, _version(checkpoint), plane, per_series)
+    return _intervals(str(checkpoint.folder), protocol, version(checkpoint), plane, per_series)
 
 
 @st.cache_data(max_entries=60, show_spinner="Comparing…")
@@ -171,7 +171,7 @@ def _compared(
 
 def compared(checkpoints: list[Checkpoint], protocol: str, figure: str) -> list["Comparison"]:
     """Every pair of checkpoints by one figure on the slices they both answered. Raises DatasetError."""
-    keys = tuple((str(item.folder), _version(item)) for item in checkpoints)
+    keys = tuple((str(item.folder), version(item)) for item in checkpoints)
     return _compared(keys, tuple(item.name for item in checkpoints), protocol, figure)
 
 

@@ -1,12 +1,11 @@
 """Diagnosis: a scan -> label, calibrated probabilities, explanation, and what the model is worth."""
 
 import hashlib
-from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, ui
+from kidney_core import figures, ui, verdict_panel
 from kidney_core.errors import KidneyError
 from kidney_core.labels import DESCRIPTIONS, LABELS
 from kidney_core.slices import WINDOW_PRESETS_HU, Slice, read_slice
@@ -72,21 +71,21 @@ def overview(slices: list[tuple[str, Slice, bytes | None]], reader) -> pd.DataFr
     from kidney_core import diagnosis, verdict
 
     known = st.session_state.setdefault("diagnosis_answers", {})
-    sha, trained_on = reader.checkpoint.card["weights_sha256"], reader.checkpoint.trained_on()
+    version, trained_on = ui.version(reader.checkpoint), reader.checkpoint.trained_on()
     tell = ui.progress_bar("Reading slices")
     rows = []
     for position, (key, image, _) in enumerate(slices, start=1):
-        if (key, sha) not in known:
+        if (key, version) not in known:
             answer = diagnosis.diagnose(reader, image)
             judged = verdict.judge(reader, image, answer, trained_on_file=key[:12] in trained_on)
-            known[key, sha] = {
+            known[key, version] = {
                 "Model says": "–" if judged.refused else answer.predicted_label,
                 "Verdict": judged.in_a_word,
                 **{f"p_{label}": None if judged.refused else p for label, p in answer.probabilities.items()},
             }
-        rows.append({"File": image.name, **known[key, sha]})
+        rows.append({"File": image.name, **known[key, version]})
         tell(position, len(slices))
-    wanted = {(key, sha) for key, _, _ in slices}
+    wanted = {(key, version) for key, _, _ in slices}
     st.session_state["diagnosis_answers"] = {each: answer for each, answer in known.items() if each in wanted}
     return pd.DataFrame(rows)
 
@@ -107,89 +106,9 @@ def refine(image: Slice, content: bytes | None) -> Slice:
     return image
 
 
-STEP_MARKS = {
-    "passed": ":green[:material/check_circle:]",
-    "warned": ":orange[:material/warning:]",
-    "refused": ":red[:material/block:]",
-    "unchecked": ":gray[:material/help:]",
-}
-LEADS = {
-    "answered": "The model says",
-    "undecided": "The model abstains; its first guess is",
-    "memory": "The model remembers this scan; it says",
-    "refused": "The model should not speak about this image; it would have said",
-}
-
-
-def show_chain(judged) -> None:
-    """Each question with its mark and its reason."""
-    for step in judged.steps:
-        st.markdown(f"{STEP_MARKS[step.outcome]} **{step.title}.** {step.reason}")
-
-
-def show_nearest(judged, checkpoint) -> None:
-    """The training slices that are most like this one, with their pictures where the user names the folder."""
-    if judged.familiarity is None:
-        return
-    with st.expander("The most similar training slices"):
-        near = judged.familiarity.nearest
-        table = pd.DataFrame(
-            [{"path": each.path, "label": each.label, "Distance": round(each.distance, 1)} for each in near]
-        )
-        ui.show_table(table, key="diagnosis_nearest")
-        st.caption("One a scan, by the network's own features.")
-        folder = st.text_input(
-            f"Folder of “{checkpoint.card['data'].get('name', 'the training data')}”, to see them",
-            key="diagnosis_nearest_folder",
-            help="It stays on this machine.",
-        ).strip()
-        if not folder:
-            return
-        try:
-            for column, each in zip(st.columns(len(near)), near, strict=True):
-                shown = read_slice(Path(folder) / each.path).grey8()
-                column.image(shown, caption=f"{each.label}, {each.distance:.1f}", width="stretch")
-        except KidneyError as error:
-            st.error(str(error))
-
-
-def ask_all(image: Slice, key: str) -> None:
-    """What every checkpoint says of the slice, side by side."""
-    if not st.button("Ask all models", key="diagnosis_ask_all", width="stretch"):
-        return
-    from kidney_core import diagnosis, verdict
-
-    rows = []
-    for checkpoint in ui.usable_checkpoints():
-        try:
-            reader = ui.reader(checkpoint)
-        except KidneyError as error:
-            st.error(str(error))
-            continue
-        answer = diagnosis.diagnose(reader, image)
-        judged = verdict.judge(reader, image, answer, trained_on_file=key[:12] in checkpoint.trained_on())
-        rows.append(
-            {
-                "Model": checkpoint.name,
-                "Says": answer.predicted_label,
-                "confidence": answer.probabilities[answer.predicted_label],
-                "Verdict": judged.in_a_word,
-            }
-        )
-    ui.show_table(pd.DataFrame(rows), key="diagnosis_all_models", percents=("confidence",))
-    agreed = {row["Says"] for row in rows if row["Verdict"] != "refused"}
-    st.caption(
-        "They agree."
-        if len(agreed) == 1
-        else "They disagree: at least one of them is wrong."
-        if agreed
-        else "All refuse."
-    )
-
-
 def show_verdict(answer, judged, checkpoint) -> None:
     label, top = answer.predicted_label, answer.probabilities[answer.predicted_label]
-    st.caption(LEADS[judged.in_a_word])
+    st.caption(verdict_panel.LEADS[judged.in_a_word])
     st.subheader(f"{label} · {figures.percent(top)}", anchor=False)
     if label in DESCRIPTIONS:
         st.caption(f"{label}: {DESCRIPTIONS[label].plain}.")
@@ -261,8 +180,8 @@ def main() -> None:
         if judged.refused:
             with reading:
                 st.subheader("The model does not answer", anchor=False)
-                show_chain(judged)
-                show_nearest(judged, checkpoint)
+                verdict_panel.show_chain(judged)
+                verdict_panel.show_nearest(judged, checkpoint)
                 told = st.toggle("Show what it would have said all the same", key=f"diagnosis_anyway_{key}")
             if not told:
                 show_scan(image.grey8(), None, alt="The uploaded image", key="diagnosis_viewer")
@@ -292,9 +211,9 @@ def main() -> None:
     with reading:
         show_verdict(answer, judged, checkpoint)
         if not judged.refused:
-            show_chain(judged)
-            show_nearest(judged, checkpoint)
-        ask_all(image, key)
+            verdict_panel.show_chain(judged)
+            verdict_panel.show_nearest(judged, checkpoint)
+        verdict_panel.ask_all(image, key)
         if content is None:
             drawn_as = key.rsplit("-", 1)[0]
             st.caption(

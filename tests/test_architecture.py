@@ -32,7 +32,7 @@ FLOORS = [
     {"training"},
     {"jobs"},
     {"ui", "viewer"},
-    {"matrix_panel"},
+    {"matrix_panel", "verdict_panel"},
     {"new_jobs", "job_panel", "model_panel", "comparison_panel"},
     {"serve"},
 ]

@@ -1,0 +1,91 @@
+"""Whether a model may speak about a slice: the questions with their reasons, its nearest training slices, all models."""
+
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from kidney_core import ui
+from kidney_core.errors import KidneyError
+from kidney_core.slices import Slice, read_slice
+
+STEP_MARKS = {
+    "passed": ":green[:material/check_circle:]",
+    "warned": ":orange[:material/warning:]",
+    "refused": ":red[:material/block:]",
+    "unchecked": ":gray[:material/help:]",
+}
+LEADS = {
+    "answered": "The model says",
+    "undecided": "The model abstains; its first guess is",
+    "memory": "The model remembers this scan; it says",
+    "refused": "The model should not speak about this image; it would have said",
+}
+
+
+def show_chain(judged) -> None:
+    """Each question with its mark and its reason."""
+    for step in judged.steps:
+        st.markdown(f"{STEP_MARKS[step.outcome]} **{step.title}.** {step.reason}")
+
+
+def show_nearest(judged, checkpoint) -> None:
+    """The training slices that are most like this one, with their pictures where the user names the folder."""
+    if judged.familiarity is None:
+        return
+    with st.expander("The most similar training slices"):
+        near = judged.familiarity.nearest
+        table = pd.DataFrame(
+            [{"path": each.path, "label": each.label, "Distance": round(each.distance, 1)} for each in near]
+        )
+        ui.show_table(table, key="diagnosis_nearest")
+        st.caption("One a scan, by the network's own features.")
+        folder = st.text_input(
+            f"Folder of “{checkpoint.card['data'].get('name', 'the training data')}”, to see them",
+            key="diagnosis_nearest_folder",
+            help="It stays on this machine.",
+        ).strip()
+        if not folder:
+            return
+        try:
+            for column, each in zip(st.columns(len(near)), near, strict=True):
+                shown = read_slice(Path(folder) / each.path).grey8()
+                column.image(shown, caption=f"{each.label}, {each.distance:.1f}", width="stretch")
+        except KidneyError as error:
+            st.error(str(error))
+
+
+def ask_all(image: Slice, key: str) -> None:
+    """What every checkpoint says of the slice, side by side."""
+    if not st.button("Ask all models", key="diagnosis_ask_all", width="stretch"):
+        return
+    from kidney_core import diagnosis, verdict
+
+    rows = []
+    for checkpoint in ui.usable_checkpoints():
+        try:
+            reader = ui.reader(checkpoint)
+        except KidneyError as error:
+            st.error(str(error))
+            continue
+        answer = diagnosis.diagnose(reader, image)
+        judged = verdict.judge(reader, image, answer, trained_on_file=key[:12] in checkpoint.trained_on())
+        rows.append(
+            {
+                "Model": checkpoint.name,
+                "Says": answer.predicted_label,
+                "confidence": answer.probabilities[answer.predicted_label],
+                "Verdict": judged.in_a_word,
+            }
+        )
+    if not rows:
+        return
+    ui.show_table(pd.DataFrame(rows), key="diagnosis_all_models", percents=("confidence",))
+    agreed = {row["Says"] for row in rows if row["Verdict"] != "refused"}
+    st.caption(
+        "They agree."
+        if len(agreed) == 1
+        else "They disagree: at least one of them is wrong."
+        if agreed
+        else "All refuse."
+    )
