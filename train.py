@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from kidney_core import allocator, cross_validation, jobs
-from kidney_core.errors import KidneyError, RunError
+from kidney_core.errors import RunError, command
 from kidney_core.recipes import TrainingConfig, config_from_recipe
 from kidney_core.run_lock import hold
 from kidney_core.runs import CANCEL_FILE, FINISHED, Run
@@ -100,13 +100,10 @@ def train_all(runs: Iterator[Run]) -> int:
     return 0
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; errors a user can mend are one sentence and exit status 1."""
-    try:
-        return train_all(open_runs(parse_arguments(sys.argv[1:] if arguments is None else arguments)))
-    except KidneyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return train_all(open_runs(parse_arguments(sys.argv[1:] if arguments is None else arguments)))
 
 
 if __name__ == "__main__":

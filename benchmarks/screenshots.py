@@ -34,6 +34,13 @@ def diagnosis_batch(page: Page) -> None:
     settled(page)
 
 
+def diagnosis_refused(page: Page) -> None:
+    """A picture that is no CT."""
+    page.locator("input[type=file]").set_input_files("docs/screenshots/home.png")
+    page.get_by_text("The model does not answer").wait_for()
+    settled(page)
+
+
 def evaluation(page: Page) -> None:
     page.locator(".js-plotly-plot .barlayer").wait_for()
 
@@ -87,7 +94,7 @@ def footprint(page: Page) -> None:
 
 
 def evaluation_folder(page: Page) -> None:
-    """One class of the folder named by $KIDNEY_SCREENSHOT_DATA, or of the simulated one."""
+    """Evaluates the folder named by $KIDNEY_SCREENSHOT_DATA, or of the simulated one."""
     page.get_by_text("Your folder", exact=True).click()
     settled(page)
     root = os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data")
@@ -114,6 +121,7 @@ SCENES = {
     "home": ("", home),
     "diagnosis": ("Diagnosis", diagnosis),
     "diagnosis-batch": ("Diagnosis", diagnosis_batch),
+    "diagnosis-refused": ("Diagnosis", diagnosis_refused),
     "evaluation": ("Evaluation", evaluation),
     "evaluation-model": ("Evaluation", evaluation_model),
     "evaluation-cell": ("Evaluation", evaluation_cell),

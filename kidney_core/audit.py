@@ -20,8 +20,8 @@ import pandas as pd
 
 from kidney_core import evaluation, splits
 from kidney_core.dataset import Dataset, read_dataset
-from kidney_core.errors import KidneyError
-from kidney_core.series import LINK_CORRELATION, SERIES_FILE, group_series, slice_planes, unit_thumbnails
+from kidney_core.errors import KidneyError, command
+from kidney_core.series import LINK_CORRELATION, SERIES_FILE, scan_table, unit_thumbnails
 
 N_FOLDS = 5
 _BLOCK = 512
@@ -80,7 +80,7 @@ def audit(
         seed: of the folds.
         progress: called with (slices compared, slices in all).
     """
-    table = dataset.table.assign(series=group_series(dataset), plane=slice_planes(dataset))
+    table = scan_table(dataset)
     folds, problems = {}, {}
     for protocol in splits.PROTOCOLS:
         try:
@@ -217,6 +217,7 @@ def summary(found: Audit) -> str:
     return "\n".join(lines)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Audit a folder from the command line."""
     parser = argparse.ArgumentParser(description="Audit a dataset for leaks between training and test.")
@@ -231,12 +232,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"{what}: {done:,} of {total:,}", end="\n" if done == total else "\r", file=sys.stderr, flush=True
         )
 
-    try:
-        dataset = read_dataset(options.folder, progress=progress_of("Reading images"))
-        print(summary(audit(dataset, seed=options.seed, progress=progress_of("Comparing slices"))))
-    except KidneyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    dataset = read_dataset(options.folder, progress=progress_of("Reading images"))
+    print(summary(audit(dataset, seed=options.seed, progress=progress_of("Comparing slices"))))
     return 0
 
 

@@ -52,11 +52,6 @@ class Reliability:
     error: float
 
 
-def bin_of(confidence: np.ndarray, n_bins: int = N_BINS) -> np.ndarray:
-    """(N,) the bin of each confidence; right-closed, as in the source: (0, 1/n], (1/n, 2/n], …"""
-    return np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
-
-
 def reliability(probabilities: np.ndarray, y_index: np.ndarray, *, n_bins: int = N_BINS) -> Reliability:
     """Bin the answers by their confidence into equal widths. Source: Guo et al. 2017, equations 2 and 3.
 
@@ -65,7 +60,8 @@ def reliability(probabilities: np.ndarray, y_index: np.ndarray, *, n_bins: int =
         y_index: (N,) positions of the true labels.
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_index
-    bins = bin_of(confidence, n_bins)
+    # Right-closed bins, as in the source: (0, 1/n], (1/n, 2/n], …
+    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
     count = np.bincount(bins, minlength=n_bins)
     with np.errstate(invalid="ignore"):
         mean = np.bincount(bins, confidence, n_bins) / count

@@ -24,7 +24,7 @@ import pandas as pd
 from kidney_core.errors import CheckpointError, ModelError
 from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.runs import TRAINED_ON_FILE
-from kidney_core.splits import CROSS_VALIDATED, GROUPED
+from kidney_core.splits import honest_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -86,7 +86,7 @@ class Checkpoint:
     @property
     def honest(self) -> str | None:
         """How its figures on scans never seen were measured: over all folds, or under one split, or None."""
-        return next((protocol for protocol in (CROSS_VALIDATED, GROUPED) if protocol in self.card["metrics"]), None)
+        return honest_of(self.card["metrics"])
 
     def honest_figures(self) -> dict[str, Any] | None:
         """The card's figures on scans never seen, or None."""

@@ -14,9 +14,27 @@ The message is one or two sentences: what, where, and what to do next.
 A programmer's mistake raises ValueError instead.
 """
 
+import functools
+import sys
+from collections.abc import Callable
+
 
 class KidneyError(Exception):
     """Base of every error whose message is meant for the user."""
+
+
+def command(main: Callable[..., int]) -> Callable[..., int]:
+    """Make a main function tell what a user can mend in a sentence on standard error, with exit status 1."""
+
+    @functools.wraps(main)
+    def told(*arguments: list[str] | None) -> int:
+        try:
+            return main(*arguments)
+        except KidneyError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+
+    return told
 
 
 class SliceError(KidneyError):

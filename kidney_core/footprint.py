@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kidney_core.checkpoint import WEIGHTS_FILE, Checkpoint, load_model, read_checkpoint
-from kidney_core.errors import CheckpointError, KidneyError
+from kidney_core.errors import CheckpointError, command
 
 _N_SLICES, _N_REPEATS, _N_ROUNDS = 64, 20, 3
 _TIME_LIMIT_S = 120
@@ -108,16 +108,13 @@ def _peak_mib() -> float:
     return peak / 2**20  # macOS counts bytes
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Measure from the command line."""
     parser = argparse.ArgumentParser(description="Measure a checkpoint's size, speed and memory on this machine.")
     parser.add_argument("checkpoint", type=Path, help="folder of the checkpoint")
     options = parser.parse_args(arguments)
-    try:
-        print(json.dumps(asdict(_measure_here(read_checkpoint(options.checkpoint)))))
-    except KidneyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    print(json.dumps(asdict(_measure_here(read_checkpoint(options.checkpoint)))))
     return 0
 
 

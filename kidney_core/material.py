@@ -16,7 +16,7 @@ from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.pixel_cache import dataset_pixels
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import TRAINED_ON_FILE, Run
-from kidney_core.series import LINK_CORRELATION, group_series, slice_planes, unit_thumbnails
+from kidney_core.series import LINK_CORRELATION, scan_table, unit_thumbnails
 
 _KEPT_AS = "frozen_features_kept_as"
 
@@ -42,7 +42,7 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]]) -> Ma
     config = run.config()
     dataset = read_dataset(config.data, progress=report("Reading images"))
     require_classes(dataset)
-    table = dataset.table.assign(series=group_series(dataset), plane=slice_planes(dataset))
+    table = scan_table(dataset)
     table["part"] = _parts(run, config, table)
     pixels = dataset_pixels(dataset, config.image_size_px, progress=report("Decoding images"))
     y = np.array(table["label"].map(dataset.labels.index), np.int64)

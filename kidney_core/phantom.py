@@ -16,7 +16,7 @@ from PIL import Image
 
 from kidney_core.anatomy import Anatomy
 from kidney_core.canvas import SPACING_MM
-from kidney_core.errors import DatasetError, KidneyError
+from kidney_core.errors import DatasetError, command
 from kidney_core.labels import LABELS
 from kidney_core.slices import SOFT_TISSUE, Slice
 
@@ -88,6 +88,7 @@ def write_dataset(folder: Path, *, n_series: int = 12, n_slices: int = 8, seed: 
     return len(rows)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Write a simulated dataset from the command line."""
     parser = argparse.ArgumentParser(description="Write a dataset of simulated CT slices.")
@@ -96,11 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slices", type=int, default=8, help="slices per scan (default 8)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    try:
-        n = write_dataset(options.folder, n_series=options.series, n_slices=options.slices, seed=options.seed)
-    except KidneyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    n = write_dataset(options.folder, n_series=options.series, n_slices=options.slices, seed=options.seed)
     print(f"{n} simulated slices written to {options.folder}")
     return 0
 

@@ -12,7 +12,7 @@ from kidney_core import checkpoint as checkpoints
 from kidney_core.dataset import Dataset
 from kidney_core.errors import DatasetError
 from kidney_core.pixel_cache import dataset_pixels
-from kidney_core.series import group_series, slice_planes
+from kidney_core.series import scan_table
 
 # On a CPU the activations of few images stay in its cache, and in memory that is used again.
 _BATCH_ON_CPU, _BATCH = 8, 64
@@ -59,7 +59,5 @@ def predict_dataset(
     pixels = dataset_pixels(dataset, checkpoint.size_px)
     probabilities = predict_probabilities(model, pixels, progress=progress)
     calibrated = calibration.calibrate(probabilities, checkpoint.temperature)
-    rows = dataset.table[["path", "label"]].assign(
-        series=group_series(dataset), plane=slice_planes(dataset), temperature=checkpoint.temperature
-    )
+    rows = scan_table(dataset)[["path", "label", "series", "plane"]].assign(temperature=checkpoint.temperature)
     return evaluation.prediction_table(rows, calibrated, checkpoint.labels)

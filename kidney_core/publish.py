@@ -16,10 +16,10 @@ import pandas as pd
 from kidney_core import __version__, calibration, evaluation, intervals
 from kidney_core.checkpoint import INTENDED_USE, REFERENCE_FILE, Checkpoint, checkpoints_folder, save_checkpoint
 from kidney_core.cross_validation import find_folds, pooled_predictions, same_recipe, tested_predictions
-from kidney_core.errors import CheckpointError, KidneyError, RunError
+from kidney_core.errors import CheckpointError, RunError, command
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import FINISHED, TRAINED_ON_FILE, Run, usable_name
-from kidney_core.splits import CROSS_VALIDATED, GROUPED, PROTOCOLS
+from kidney_core.splits import CROSS_VALIDATED, GROUPED, PROTOCOLS, honest_of
 
 ACCEPTED_ERROR = 0.1  # of the answers on scans never seen; below the confidence that keeps it, a model abstains
 LEAST_COVERAGE = 0.05  # of the slices; an error measured on fewer answers says nothing, and the model always abstains
@@ -159,7 +159,7 @@ def _intervals(predictions: pd.DataFrame) -> dict[str, list[float | None]]:
 
 def _abstention(predictions: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """The confidence from which the model answers, from its answers on scans never seen; empty without any."""
-    protocol = next((name for name in (CROSS_VALIDATED, GROUPED) if name in predictions), None)
+    protocol = honest_of(predictions)
     if protocol is None:
         return {}
     table = predictions[protocol]
@@ -219,6 +219,7 @@ def _limits(config: TrainingConfig, data: dict[str, Any], runs: dict[str, Run], 
     return limits
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Publish from the command line."""
     parser = argparse.ArgumentParser(description="Publish a finished run as a checkpoint.")
@@ -227,12 +228,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folds", type=Path, help="any fold of a cross-validation of the same recipe")
     parser.add_argument("--name", required=True)
     options = parser.parse_args(arguments)
-    try:
-        other, folds = (Run(path) if path else None for path in (options.other, options.folds))
-        made = publish(Run(options.run), name=options.name, other=other, folds=folds)
-    except KidneyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    other, folds = (Run(path) if path else None for path in (options.other, options.folds))
+    made = publish(Run(options.run), name=options.name, other=other, folds=folds)
     print(f"published {made.folder}")
     return 0
 

@@ -32,7 +32,19 @@ def group_series(dataset: Dataset) -> np.ndarray:
     Raises:
         DatasetError: `series.csv` lacks a column or a slice.
     """
-    listed = read_series_file(dataset)
+    return _numbers(dataset, _read_series_file(dataset))
+
+
+def scan_table(dataset: Dataset) -> pd.DataFrame:
+    """The dataset's table with the columns `series` (see `group_series`) and `plane` (see `slice_planes`).
+
+    Raises: DatasetError for a damaged `series.csv`.
+    """
+    listed = _read_series_file(dataset)
+    return dataset.table.assign(series=_numbers(dataset, listed), plane=_planes(dataset, listed))
+
+
+def _numbers(dataset: Dataset, listed: pd.DataFrame | None) -> np.ndarray:
     found = link_near_duplicates(dataset.thumbnails) if listed is None else listed["series"].to_numpy()
     return pd.factorize(found)[0].astype(np.int64)
 
@@ -42,7 +54,10 @@ def slice_planes(dataset: Dataset) -> np.ndarray:
 
     Raises: DatasetError for a damaged `series.csv`.
     """
-    listed = read_series_file(dataset)
+    return _planes(dataset, _read_series_file(dataset))
+
+
+def _planes(dataset: Dataset, listed: pd.DataFrame | None) -> np.ndarray:
     if listed is None or "plane" not in listed:
         return dataset.table["plane"].to_numpy(object)
     return np.array([named_plane(text) or UNKNOWN for text in listed["plane"].fillna("")], object)
@@ -77,7 +92,7 @@ def unit_thumbnails(thumbnails: np.ndarray) -> np.ndarray:
     return flat / np.maximum(norm, 1e-6)  # a constant image correlates with nothing
 
 
-def read_series_file(dataset: Dataset) -> pd.DataFrame | None:
+def _read_series_file(dataset: Dataset) -> pd.DataFrame | None:
     """What `series.csv` says of each slice, in the order of `dataset.table`; None where there is no such file.
 
     Returns: (N, …) text columns, `series` among them; `plane` where the file has it.

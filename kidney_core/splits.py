@@ -5,6 +5,8 @@ one by one, so neighbours of nearly every test slice are in training. `grouped` 
 on one side, which is the question a hospital asks: what about a scan the model has never seen?
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold, train_test_split
@@ -27,6 +29,12 @@ PROTOCOL_NAMES = {
     GROUPED: "scans never seen",
     CROSS_VALIDATED: "scans never seen, all folds",
 }
+
+
+def honest_of(measured: Iterable[str]) -> str | None:
+    """How figures on scans never seen were measured, of what is there: over all folds, under one split, or None."""
+    there = set(measured)
+    return next((name for name in (CROSS_VALIDATED, GROUPED) if name in there), None)
 
 
 def split(
