@@ -17,6 +17,7 @@ FLOORS = [
     {"prediction", "diagnosis", "figures", "material", "intervals"},
     {
         "verdict",
+        "map_grades",
         "validation",
         "footprint",
         "final_test",
