@@ -6,6 +6,7 @@
         predictions-grouped.csv     test slices with their probabilities, where the card has the figures
         predictions-random.csv
         predictions-cross-validated.csv
+        explanations.json           whether its heat maps point at known lesions; see `pointing`
         reference.safetensors       the training slices in the network's own features; see `familiarity`
         trained-on.txt              short SHA-256 of every file that the weights were trained or validated on
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 CARD_FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
 REFERENCE_FILE = "reference.safetensors"
+EXPLANATIONS_FILE = "explanations.json"
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "format": int,
     "architecture": str,
@@ -100,6 +102,23 @@ class Checkpoint:
         """Short hashes (`dataset.short_hash`) of the files the weights were trained on; empty where unknown."""
         path = self.folder / TRAINED_ON_FILE
         return frozenset(path.read_text().split()) if path.is_file() else frozenset()
+
+    def explanations(self) -> dict[str, Any] | None:
+        """Whether its heat maps point at known lesions, as `pointing.measure` found; None where that was not measured.
+
+        Raises: CheckpointError when the file is damaged.
+        """
+        path = self.folder / EXPLANATIONS_FILE
+        if not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_text())
+            current = found["weights_sha256"] == self.card["weights_sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"“{path}” is damaged ({error}). Measure it again: python -m kidney_core.pointing {self.folder}"
+            ) from error
+        return found if current else None
 
     def predictions(self, protocol: str) -> pd.DataFrame | None:
         """The stored test predictions under a protocol, or None where there are none."""

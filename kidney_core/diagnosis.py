@@ -1,6 +1,7 @@
 """A slice and a checkpoint -> calibrated probabilities and an explanation."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ class Reader:
     checkpoint: Checkpoint
     model: nn.Module
     reference: Reference | None = None  # the training slices in the network's features, where it ships them
+    explanations: dict[str, Any] | None = None  # how well its maps point, where that was measured: see `pointing`
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,12 @@ class Diagnosis:
         probabilities: label -> calibrated probability, in the checkpoint's order; they sum to 1.
         predicted_label: the most probable label.
         explained_label: the label that `heatmap` explains.
-        heatmap: (H, W) float32 in 0..1 over the slice's own pixels; None where the network cannot be
-            explained or nothing speaks for the label, with the reason in `no_heatmap_because`.
+        heatmap: (H, W) float32 in 0..1 over the slice's own pixels, the brightest place at 1; None where the network
+            cannot be explained or nothing speaks for the label, with the reason in `no_heatmap_because`.
+        method: how the map was drawn, a name of `explanation.METHODS`.
+        against_label: the label that the explained one was set against, or None.
+        strength: the peak of the map on the absolute scale of this network and method, where 1 is as bright as one map
+            in twenty gets; None where that scale was not measured.
     """
 
     checkpoint_name: str
@@ -41,31 +47,64 @@ class Diagnosis:
     explained_label: str
     heatmap: np.ndarray | None
     no_heatmap_because: str = ""
+    method: str = explanation.DEFAULT_METHOD
+    against_label: str | None = None
+    strength: float | None = None
 
 
 def open_reader(checkpoint: Checkpoint, *, device: str = "cpu") -> Reader:
     """Load a checkpoint's network for reading. Raises CheckpointError."""
     model = checkpoints.load_model(checkpoint, device=device)
     model.requires_grad_(False)
-    return Reader(checkpoint, model, familiarity.open_reference(checkpoint))
+    return Reader(checkpoint, model, familiarity.open_reference(checkpoint), checkpoint.explanations())
 
 
-def diagnose(reader: Reader, image: Slice, *, explain: str | None = None) -> Diagnosis:
-    """Classify a slice as it is windowed, and explain one label.
+def network_input(reader: Reader, image: Slice) -> torch.Tensor:
+    """A slice as the network of a reader takes it: (1, 3, S, S) on its device."""
+    square = preprocessing.square(image.network_grey8(), reader.checkpoint.size_px)
+    device = next(reader.model.parameters()).device
+    return preprocessing.to_input(torch.from_numpy(np.array(square)).unsqueeze(0).to(device))
+
+
+def draw_map(
+    reader: Reader, image: Slice, *, explain: str | None, against: str | None, method: str
+) -> explanation.Heatmap:
+    """The evidence over the square input. Raises ModelError where the network cannot be explained so."""
+    labels = reader.checkpoint.labels
+    for label in (explain, against):
+        if label is not None and label not in labels:
+            raise ValueError(f"explain and against must be of {labels}, got {label!r}")
+    return explanation.explain(
+        reader.model,
+        network_input(reader, image),
+        labels.index(explain) if explain else None,
+        method=method,
+        against=labels.index(against) if against else None,
+    )
+
+
+def diagnose(
+    reader: Reader,
+    image: Slice,
+    *,
+    explain: str | None = None,
+    against: str | None = None,
+    method: str = explanation.DEFAULT_METHOD,
+) -> Diagnosis:
+    """Classify a slice as a network sees it, whatever window is shown, and explain one label.
 
     Args:
         explain: the label to explain; the predicted one by default.
+        against: explain why `explain` rather than this label.
+        method: a name of `explanation.METHODS`.
     """
     labels = reader.checkpoint.labels
-    if explain is not None and explain not in labels:
-        raise ValueError(f"explain must be one of {labels}, got {explain!r}")
-    square = preprocessing.square(image.grey8(), reader.checkpoint.size_px)
-    device = next(reader.model.parameters()).device
-    batch = preprocessing.to_input(torch.from_numpy(np.array(square)).unsqueeze(0).to(device))  # (1, 3, S, S)
-    heatmap, reason = None, ""
+    heatmap, strength, reason = None, None, ""
     try:
-        found = explanation.grad_cam(reader.model, batch, labels.index(explain) if explain else None)
+        found = draw_map(reader, image, explain=explain, against=against, method=method)
         logits, explained = found.logits, labels[found.target]
+        full_scale = (reader.explanations or {}).get("full_scale", {}).get(method)
+        strength = found.peak / full_scale if full_scale else None
         if found.is_empty:
             reason = f"Nothing in this image speaks for {explained}: the map is zero everywhere."
         else:
@@ -74,7 +113,7 @@ def diagnose(reader: Reader, image: Slice, *, explain: str | None = None) -> Dia
             )
     except ModelError as error:
         with torch.inference_mode():
-            logits = reader.model(batch)[0].double().cpu().numpy()
+            logits = reader.model(network_input(reader, image))[0].double().cpu().numpy()
         explained, reason = explain or labels[int(logits.argmax())], str(error)
     exponent = np.exp(logits - logits.max())
     probabilities = calibration.calibrate((exponent / exponent.sum())[None], reader.checkpoint.temperature)[0]
@@ -85,4 +124,7 @@ def diagnose(reader: Reader, image: Slice, *, explain: str | None = None) -> Dia
         explained_label=explained,
         heatmap=heatmap,
         no_heatmap_because=reason,
+        method=method,
+        against_label=against,
+        strength=strength,
     )

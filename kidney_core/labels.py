@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 LABELS = ("Cyst", "Normal", "Stone", "Tumor")
+NORMAL = "Normal"  # the label of slices without a lesion
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,23 @@
 """How far a heat map can be trusted: its grades, each with a number and what it means in words."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor, nn
+
+from kidney_core import perturbation
+from kidney_core.explanation import Heatmap
+
 GOOD, FAIR, POOR = "good", "fair", "poor"
+TAKEN = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # shares of the body that are blurred away or shown alone
+_N_RANDOM = 8  # orders of patches that the map has to beat
+_RANDOM_CELLS = 10  # patches a side in a random order
+_SHIFT_PX = 4
+_BODY = 0.1  # of the way from the darkest to the brightest grey, as `planes` draws the outline
 
 
 @dataclass(frozen=True)
@@ -13,3 +28,161 @@ class Grade:
     value: float
     outcome: str
     reason: str
+
+
+def body_mask(grey: np.ndarray) -> np.ndarray:
+    """The body in a slice, without table and air around it: (H, W) uint8 -> (H, W) bool.
+
+    The largest connected part above a tenth of the grey range, its holes filled; all True where there is none.
+    """
+    bright = grey > grey.min() + _BODY * (np.percentile(grey, 99) - float(grey.min()))
+    parts, n_parts = ndimage.label(ndimage.binary_opening(bright))
+    if not n_parts:
+        return np.ones(grey.shape, bool)
+    largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return ndimage.binary_fill_holes(parts == largest)
+
+
+def inside(evidence: np.ndarray, region: np.ndarray) -> float:
+    """The share of a map's evidence within a region of the same shape, 0 to 1; 0 for an empty map."""
+    total = float(evidence.sum())
+    return float(evidence[region].sum()) / total if total > 0 else 0.0
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson correlation of two maps of the same shape, -1 to 1; 0 where one of them is flat."""
+    a, b = one.ravel() - one.mean(), other.ravel() - other.mean()
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norm if norm > 0 else 0.0
+
+
+def at_size(heatmap: Heatmap, size_px: int) -> np.ndarray:
+    """The evidence over the square input: (size_px, size_px) float32."""
+    small = torch.from_numpy(heatmap.evidence)[None, None]
+    return F.interpolate(small, size=(size_px, size_px), mode="bilinear", align_corners=False)[0, 0].numpy()
+
+
+@torch.no_grad()
+def faithfulness(model: nn.Module, image: Tensor, heatmap: Heatmap, body: np.ndarray) -> Grade:
+    """Does the network lose its label where the map is bright, more than where patches are taken at random?
+
+    The value is how much farther the probability falls, averaged over `TAKEN`, when the body's brightest pixels are
+    blurred away than when as many are taken in random patches, as a share of the probability itself.
+    Sources: Petsiuk et al. 2018, arXiv:1806.07421 (deletion); Fong and Vedaldi 2017, arXiv:1704.03296 (blur).
+
+    Args:
+        image: (1, 3, S, S) normalised; body: (S, S) bool.
+    """
+    size = image.shape[-1]
+    before = float(model(image).softmax(dim=1)[0, heatmap.target])
+    rng = np.random.default_rng(0)
+    orders = [at_size(heatmap, size)] + [_random_patches(rng, size) for _ in range(_N_RANDOM)]
+    left = np.array([_deleted(model, image, order, body, heatmap.target) for order in orders])  # (1 + R, len(TAKEN))
+    value = float((left[1:].mean(axis=0) - left[0]).mean()) / max(before, 1e-6)
+    middle = TAKEN.index(0.2)
+    reason = (
+        f"Blurring the brightest 20 % of the body takes the probability from {_percent(before)} to "
+        f"{_percent(left[0, middle])}; blurring 20 % in random patches, to {_percent(left[1:, middle].mean())}."
+    )
+    return Grade("Faithful", value, GOOD if value >= 0.2 else FAIR if value >= 0.05 else POOR, reason)
+
+
+@torch.no_grad()
+def sufficiency(model: nn.Module, image: Tensor, heatmap: Heatmap, body: np.ndarray) -> Grade:
+    """Does the network name the label again when only the brightest part is sharp? (Insertion.)
+
+    The value is the probability, averaged over `TAKEN`, less that of random patches.
+    """
+    size = image.shape[-1]
+    rng = np.random.default_rng(1)
+    orders = [at_size(heatmap, size)] + [_random_patches(rng, size) for _ in range(_N_RANDOM)]
+    blurred = perturbation.blurred(image)
+    shown = np.array([_deleted(model, blurred, order, body, heatmap.target, fill=image) for order in orders])
+    value = float((shown[0] - shown[1:].mean(axis=0)).mean())
+    middle = TAKEN.index(0.2)
+    reason = (
+        f"With only the brightest 20 % of the body sharp, the probability is {_percent(shown[0, middle])}; with 20 % in "
+        f"random patches, {_percent(shown[1:, middle].mean())}."
+    )
+    return Grade("Sufficient", value, GOOD if value >= 0.1 else FAIR if value >= 0 else POOR, reason)
+
+
+def in_body(heatmap: Heatmap, body: np.ndarray) -> Grade:
+    """How much of the heat lies outside the body, where no lesion can be. body: (S, S) bool."""
+    outside = 1 - inside(at_size(heatmap, len(body)), body)
+    share_outside = 1 - float(body.mean())
+    reason = f"{_percent(outside)} of the heat lies outside the body, which leaves {_percent(share_outside)} of the image free."
+    return Grade("Within the body", outside, GOOD if outside <= 0.1 else FAIR if outside <= 0.25 else POOR, reason)
+
+
+def stability(draw: Callable[[Tensor], Heatmap], image: Tensor, heatmap: Heatmap) -> Grade:
+    """Does the map stay where it is when the image moves by 4 pixels?
+
+    Args:
+        draw: draws the map of a (1, 3, S, S) input for the label of `heatmap`.
+    """
+    size = image.shape[-1]
+    padded = F.pad(image, (_SHIFT_PX,) * 4, mode="replicate")
+    here = at_size(heatmap, size)
+    alike = []
+    for down, right in ((_SHIFT_PX, 0), (-_SHIFT_PX, 0), (0, _SHIFT_PX), (0, -_SHIFT_PX)):
+        moved = padded[..., _SHIFT_PX - down :, _SHIFT_PX - right :][..., :size, :size]
+        there = np.roll(at_size(draw(moved), size), (-down, -right), axis=(0, 1))
+        edge = slice(_SHIFT_PX, size - _SHIFT_PX)
+        alike.append(likeness(here[edge, edge], there[edge, edge]))
+    value = float(np.mean(alike))
+    reason = f"Moved by {_SHIFT_PX} pixels in four directions, the map correlates {value:.2f} with itself."
+    return Grade("Stable", value, GOOD if value >= 0.9 else FAIR if value >= 0.7 else POOR, reason)
+
+
+def agreement(here: np.ndarray, others: dict[str, np.ndarray]) -> Grade:
+    """Do other models look at the same place for the label?
+
+    Args:
+        here: (H, W) the map over the slice; others: model name -> its map of the same shape.
+    """
+    alike = {name: likeness(here, there) for name, there in others.items()}
+    value = float(np.mean(list(alike.values()))) if alike else 0.0
+    each = ", ".join(f"{name} {found:.2f}" for name, found in alike.items())
+    reason = f"Correlation with the maps of the other models: {each}." if alike else "There is no other model to ask."
+    return Grade("Models agree", value, GOOD if value >= 0.6 else FAIR if value >= 0.3 else POOR, reason)
+
+
+def depends_on_training(likeness_to_random: float, n_slices: int) -> Grade:
+    """The sanity check of a checkpoint: do its maps differ from those of the same network with random weights?
+
+    Source: Adebayo et al. 2018, arXiv:1810.03292. A method whose maps stay alike draws edges, not what was learned.
+    """
+    outcome = GOOD if likeness_to_random <= 0.3 else FAIR if likeness_to_random <= 0.6 else POOR
+    reason = (
+        f"Maps of the same network with random weights correlate {likeness_to_random:.2f} with this one's "
+        f"(measured on {n_slices} slices; near 0 is right)."
+    )
+    return Grade("Depends on what was learned", likeness_to_random, outcome, reason)
+
+
+def _deleted(
+    model: nn.Module, image: Tensor, order: np.ndarray, body: np.ndarray, target: int, *, fill: Tensor | None = None
+) -> np.ndarray:
+    """(len(TAKEN),) probabilities when the first shares of the body in an order, largest first, are filled in."""
+    fill = perturbation.blurred(image) if fill is None else fill
+    values = np.where(body, order, -np.inf).ravel()
+    ranked = np.argsort(-values, kind="stable")
+    masks = []
+    for share in TAKEN:
+        mask = np.zeros(values.shape, bool)
+        mask[ranked[: round(share * body.sum())]] = True
+        masks.append(mask.reshape(body.shape))
+    chosen = torch.from_numpy(np.stack(masks))[:, None].to(image.device)
+    return model(torch.where(chosen, fill, image)).softmax(dim=1)[:, target].double().cpu().numpy()
+
+
+def _random_patches(rng: np.random.Generator, size: int) -> np.ndarray:
+    """(size, size) a random order of square patches."""
+    cells = rng.permutation(_RANDOM_CELLS**2).reshape(_RANDOM_CELLS, _RANDOM_CELLS).astype(np.float32)
+    place = np.arange(size) * _RANDOM_CELLS // size
+    return cells[np.ix_(place, place)]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -270,11 +270,46 @@ def feature_maps(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """
     features = model.forward_features(images)
     if features.ndim != 4:
-        raise ModelError(
-            f"{type(model).__name__} has no spatial feature map before its head, so Grad-CAM cannot explain it. "
-            "Choose a convolutional network for explanations."
-        )
+        raise _no_map(model)
     return features
+
+
+def _no_map(model: nn.Module) -> ModelError:
+    return ModelError(
+        f"{type(model).__name__} has no spatial feature map before its head, so no heat map can be drawn of it. "
+        "Choose a convolutional network for explanations."
+    )
+
+
+def feature_maps_nchw(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """`feature_maps` with the channels first, whatever the network's own order is: (B, C, h, w)."""
+    features = feature_maps(model, images)
+    return features.permute(0, 3, 1, 2) if _channels_last(model) else features
+
+
+def intermediate_maps(model: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """What `forward_features` gives, and the feature maps of every depth, (B, C, h, w), finest first.
+
+    Raises: ModelError for networks without spatial feature maps, or where timm does not know their depths.
+    """
+    if not hasattr(model, "forward_intermediates"):
+        raise ModelError(
+            f"timm gives no feature maps of {type(model).__name__} but the last ones. Choose another method, such as Grad-CAM."
+        )
+    last, maps = model.forward_intermediates(images)
+    if last.ndim != 4:
+        raise _no_map(model)
+    return last, maps
+
+
+def head_nchw(model: nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """What the rest of the network makes of its `feature_maps_nchw`: (B, n_labels) logits."""
+    return model.forward_head(features.permute(0, 2, 3, 1) if _channels_last(model) else features)
+
+
+def _channels_last(model: nn.Module) -> bool:
+    """Whether the network's feature maps are (B, h, w, C), as in Swin and its kin."""
+    return str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
 
 
 def sequential_stages(model: nn.Module, probe: torch.Tensor) -> list[nn.Module] | None:

@@ -92,6 +92,14 @@ class Slice:
         shown = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
         return 255 - shown if self.inverted else shown
 
+    def network_grey8(self) -> np.ndarray:
+        """What a network sees: (H, W) uint8, Hounsfield units through soft tissue whatever window is shown.
+
+        The networks learned from exports through 400/40; through another window they see another organ. Grey values
+        have no such scale and are taken as shown.
+        """
+        return self.with_window(SOFT_TISSUE).grey8() if self.unit == "HU" else self.grey8()
+
 
 def read_slice(source: Path | bytes, *, name: str | None = None, frame: int = 0) -> Slice:
     """Read one image from a path or from bytes.

@@ -7,17 +7,18 @@ from tests.conftest import ROOT
 
 FLOORS = [
     {"errors", "labels", "paper", "files", "allocator"},
-    {"slices", "recipes", "models", "canvas"},
-    {"runs", "anatomy", "optimization", "planes"},
+    {"slices", "recipes", "models", "canvas", "class_activation"},
+    {"runs", "anatomy", "optimization", "planes", "perturbation"},
     {"dicom", "run_lock", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing"},
     {"checkpoint", "cross_validation"},
     {"pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
-    {"familiarity"},
+    {"familiarity", "lesions", "map_grades"},
     {"prediction", "diagnosis", "figures", "material", "intervals"},
     {
         "verdict",
-        "map_grades",
+        "pointing",
+        "grading",
         "validation",
         "footprint",
         "final_test",

@@ -1,0 +1,73 @@
+"""Slices whose lesions are known: boxes drawn by people, and the masks of simulated slices."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kidney_core import phantom
+from kidney_core.errors import DatasetError
+from kidney_core.labels import LABELS, NORMAL
+from kidney_core.slices import Slice, read_slice
+
+FIRST_SEED = 970_000  # far from the seeds of the simulated slices that networks were trained on, and of the samples
+
+
+@dataclass(frozen=True)
+class KnownLesion:
+    """A slice, its label, and where its lesion is: (H, W) bool."""
+
+    image: Slice
+    label: str
+    lesion: np.ndarray
+
+
+def boxes(folder: Path, *, label: str) -> list[KnownLesion]:
+    """The slices of a folder in YOLO layout: `images/`, and `labels/` with a text file of boxes for each.
+
+    Raises: DatasetError when the layout is another one or a file of boxes is damaged.
+    """
+    pictures = sorted((folder / "images").glob("*.*"))
+    if not pictures:
+        raise DatasetError(f"“{folder}” has no images/ with pictures in it. Name a folder in YOLO layout.")
+    found = []
+    for path in pictures:
+        image = read_slice(path)
+        mask = np.zeros((image.height_px, image.width_px), bool)
+        for left, top, right, bottom in _read_boxes(folder / "labels" / f"{path.stem}.txt", mask.shape):
+            mask[top:bottom, left:right] = True
+        if mask.any():
+            found.append(KnownLesion(image, label, mask))
+    return found
+
+
+def _read_boxes(path: Path, shape: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """(left, top, right, bottom) in pixels; a line is: class, centre x, centre y, width, height, as shares."""
+    try:
+        lines = path.read_text().split("\n")
+        rows = [[float(number) for number in line.split()] for line in lines if line.strip()]
+        for _, x, y, width, height in rows:
+            yield (
+                int(np.floor((x - width / 2) * shape[1])),
+                int(np.floor((y - height / 2) * shape[0])),
+                int(np.ceil((x + width / 2) * shape[1])),
+                int(np.ceil((y + height / 2) * shape[0])),
+            )
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"“{path}” is missing or is no list of boxes (class, centre x and y, width, height). Restore it."
+        ) from error
+
+
+def phantoms(n_per_label: int) -> list[KnownLesion]:
+    """Simulated slices with a lesion, one a scan, never used in training; the same ones each time."""
+    found = []
+    for label in LABELS:
+        if label == NORMAL:
+            continue
+        for number in range(n_per_label):
+            drawn = phantom.draw_series(label, FIRST_SEED + number, n_slices=1)[0]
+            if drawn.lesion.any():
+                found.append(KnownLesion(drawn.as_slice(f"simulated {label} {number}"), label, drawn.lesion))
+    return found

@@ -1,0 +1,78 @@
+"""Evidence from what a network says when part of the image is hidden: many forward passes, no gradient."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kidney_core import models
+
+N_CHANNELS = 64  # Score-CAM asks one forward pass a channel; the strongest ones carry the map
+_PATCHES_A_SIDE = 8  # an occluding patch is an eighth of the image wide, and moves by half of that
+_BATCH = 32
+
+
+@torch.no_grad()
+def occlusion(model: nn.Module, image: Tensor, direction: Tensor) -> Tensor:
+    """How much the score falls, on average, when patches over a place are blurred away.
+
+    Source: Zeiler and Fergus 2014, arXiv:1311.2901, section 4.2, with a blurred instead of a grey patch, since a flat
+    patch in a body is itself a strange finding.
+
+    Args:
+        image: (1, 3, S, S) normalised.
+        direction: (n_labels,) the explained score is `logits @ direction`.
+
+    Returns: (S, S) in units of the score.
+    """
+    size = image.shape[-1]
+    patch = max(2, size // _PATCHES_A_SIDE)
+    step = max(1, patch // 2)
+    corners = [(top, left) for top in _starts(size, patch, step) for left in _starts(size, patch, step)]
+    hidden = blurred(image)
+    base = model(image)[0] @ direction
+    fall, covered = torch.zeros(size, size), torch.zeros(size, size)
+    for start in range(0, len(corners), _BATCH):
+        part = corners[start : start + _BATCH]
+        batch = image.repeat(len(part), 1, 1, 1)
+        for row, (top, left) in zip(batch, part, strict=True):
+            row[:, top : top + patch, left : left + patch] = hidden[0, :, top : top + patch, left : left + patch]
+        scores = (model(batch) @ direction).cpu()
+        for (top, left), score in zip(part, scores, strict=True):
+            fall[top : top + patch, left : left + patch] += base.cpu() - score
+            covered[top : top + patch, left : left + patch] += 1
+    return fall / covered
+
+
+@torch.no_grad()
+def score_cam(model: nn.Module, image: Tensor, direction: Tensor, *, n_channels: int = N_CHANNELS) -> Tensor:
+    """Each channel weighs by what the network says of the image seen through that channel alone.
+
+    Source: Wang et al. 2020, arXiv:1910.01279, of the `n_channels` channels with the largest mean activation.
+
+    Args:
+        image, direction: as for `occlusion`.
+
+    Returns: (h, w) of the last feature maps.
+    """
+    activations = models.feature_maps_nchw(model, image)[0]  # (C, h, w)
+    strongest = activations.mean(dim=(1, 2)).argsort(descending=True)[:n_channels]
+    activations = activations[strongest]
+    masks = F.interpolate(activations[:, None], size=image.shape[-2:], mode="bilinear", align_corners=False)
+    low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
+    masks = (masks - low) / (high - low).clamp_min(1e-8)
+    scores = torch.cat(
+        [model(image * masks[start : start + _BATCH]) @ direction for start in range(0, len(masks), _BATCH)]
+    )
+    return (scores.softmax(dim=0).view(-1, 1, 1) * activations).sum(dim=0)
+
+
+def blurred(image: Tensor) -> Tensor:
+    """An image without its details, (B, 3, S, S): each pixel is the mean of a square a quarter of the image wide."""
+    reach = max(1, image.shape[-1] // 8)
+    padded = F.pad(image, (reach, reach, reach, reach), mode="replicate")
+    return F.avg_pool2d(padded, 2 * reach + 1, stride=1)
+
+
+def _starts(size: int, patch: int, step: int) -> list[int]:
+    """Where patches begin so that they cover a side, the last one ending at its end."""
+    return sorted({*range(0, size - patch + 1, step), size - patch})

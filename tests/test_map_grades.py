@@ -1,0 +1,96 @@
+"""Grades of heat maps: hand-made networks whose right map is known."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kidney_core import map_grades
+from kidney_core.explanation import Heatmap
+
+SIZE = 64
+
+
+class Corner(nn.Module):
+    """Names label 0 the more, the brighter the corner is."""
+
+    def forward(self, batch):
+        score = 12 * batch[:, 0, :16, :16].mean(dim=(1, 2)) - 3
+        return torch.stack([score, torch.zeros_like(score)], dim=1)
+
+
+@pytest.fixture
+def image():
+    found = torch.zeros(1, 3, SIZE, SIZE)
+    found[..., 2:14, 2:14] = 1.0
+    return found
+
+
+def map_at(top, left, side=12):
+    evidence = np.zeros((SIZE, SIZE), np.float32)
+    evidence[top : top + side, left : left + side] = 1.0
+    return Heatmap(evidence, np.zeros(2), 0)
+
+
+BODY = np.ones((SIZE, SIZE), bool)
+
+
+def test_a_map_of_the_right_place_is_faithful_and_one_of_a_wrong_place_is_not(image):
+    right = map_grades.faithfulness(Corner(), image, map_at(2, 2), BODY)
+    wrong = map_grades.faithfulness(Corner(), image, map_at(46, 46), BODY)
+    assert right.outcome == "good"
+    assert wrong.value < right.value
+    assert wrong.outcome != "good"
+    assert "Blurring the brightest 20 % of the body" in right.reason
+
+
+def test_showing_only_the_right_place_is_enough_for_the_label(image):
+    right = map_grades.sufficiency(Corner(), image, map_at(2, 2), BODY)
+    wrong = map_grades.sufficiency(Corner(), image, map_at(46, 46), BODY)
+    assert right.outcome == "good"
+    assert wrong.value < right.value
+
+
+def test_heat_outside_the_body_is_counted():
+    body = np.zeros((SIZE, SIZE), bool)
+    body[:32] = True
+    assert map_grades.in_body(map_at(10, 10), body).value == pytest.approx(0)
+    assert map_grades.in_body(map_at(10, 10), body).outcome == "good"
+    assert map_grades.in_body(map_at(26, 10), body).value == pytest.approx(0.5)
+    assert map_grades.in_body(map_at(40, 10), body).outcome == "poor"
+
+
+def test_a_map_that_moves_with_the_image_is_stable_and_one_of_chance_is_not(image):
+    rng = np.random.default_rng(0)
+
+    def follows(moved):
+        return Heatmap(moved[0, 0].numpy(), np.zeros(2), 0)
+
+    def chance(_):
+        return Heatmap(rng.random((SIZE, SIZE)).astype(np.float32), np.zeros(2), 0)
+
+    assert map_grades.stability(follows, image, follows(image)).value == pytest.approx(1, abs=1e-6)
+    found = map_grades.stability(chance, image, chance(image))
+    assert abs(found.value) < 0.1
+    assert found.outcome == "poor"
+
+
+def test_agreement_is_the_mean_correlation_and_names_each_model():
+    here = map_at(2, 2).evidence
+    found = map_grades.agreement(here, {"one": here, "other": map_at(46, 46).evidence})
+    assert found.value == pytest.approx((1 + np.corrcoef(here.ravel(), map_at(46, 46).evidence.ravel())[0, 1]) / 2)
+    assert "one 1.00" in found.reason
+    assert map_grades.likeness(here, np.zeros_like(here)) == 0.0
+
+
+def test_body_mask_leaves_the_table_out_and_fills_the_gut():
+    grey = np.zeros((100, 100), np.uint8)
+    yy, xx = np.mgrid[:100, :100]
+    grey[(yy - 45) ** 2 + (xx - 50) ** 2 < 30**2] = 120
+    grey[40:46, 45:50] = 0  # gas
+    grey[90:93, 10:90] = 110  # the table
+    body = map_grades.body_mask(grey)
+    assert body[42, 47]
+    assert not body[91, 50]
+    assert not body[5, 5]
+    assert map_grades.body_mask(np.zeros((20, 20), np.uint8)).all()

@@ -1,0 +1,89 @@
+"""Do maps point at lesions? Boxes and masks with known answers, and the shipped file against its weights."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kidney_core import diagnosis, explanation, grading, lesions, models, pointing
+from kidney_core.checkpoint import EXPLANATIONS_FILE, read_checkpoint
+from kidney_core.errors import CheckpointError, DatasetError
+
+
+@pytest.fixture
+def box_folder(tmp_path):
+    """One slice of 100 x 50 px with a box at x 40-60, y 20-30."""
+    folder = tmp_path / "boxes"
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (50, 100), np.uint8)).save(folder / "images" / "a.png")
+    (folder / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    return folder
+
+
+def test_boxes_become_masks(box_folder):
+    (known,) = lesions.boxes(box_folder, label="Stone")
+    rows, columns = np.nonzero(known.lesion)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 29, 40, 59)
+
+
+def test_boxes__errors(box_folder, tmp_path):
+    (box_folder / "labels" / "a.txt").write_text("0 0.5 x\n")
+    with pytest.raises(DatasetError, match="is no list of boxes"):
+        lesions.boxes(box_folder, label="Stone")
+    with pytest.raises(DatasetError, match="Name a folder in YOLO layout"):
+        lesions.boxes(tmp_path / "nothing", label="Stone")
+
+
+def test_phantoms_have_a_lesion_and_are_the_same_each_time():
+    found = lesions.phantoms(2)
+    assert [each.label for each in found] == ["Cyst", "Cyst", "Stone", "Stone", "Tumor", "Tumor"]
+    assert all(each.lesion.any() for each in found)
+    assert np.array_equal(found[3].image.pixels, lesions.phantoms(2)[3].image.pixels)
+
+
+def test_shuffled_weights_keep_their_numbers_and_lose_their_meaning():
+    model = models.build_model("test_resnet", 4).eval()
+    other = pointing.shuffled_weights(model)
+    image = torch.randn(1, 3, 32, 32)
+    assert not torch.allclose(model(image), other(image))
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one.flatten().sort().values, two.flatten().sort().values)
+
+
+def test_measuring_writes_what_the_pages_read_and_grades_use(published, box_folder, capsys):
+    assert published.explanations() is None
+    assert pointing.main([str(published.folder), "--boxes", str(box_folder), "--phantoms", "1"]) == 0
+    assert "by chance" in capsys.readouterr().out
+    found = published.explanations()
+    assert found["sets"]["boxes"]["n"] == 1
+    assert found["sets"]["phantoms"]["n"] == 3
+    assert set(found["sets"]["phantoms"]["methods"]) == set(explanation.METHODS)
+    assert 0 < found["sets"]["boxes"]["chance_inside"] < found["sets"]["boxes"]["chance_hit"] < 1
+    reader = diagnosis.open_reader(published)
+    image = lesions.phantoms(1)[0].image
+    answer = diagnosis.diagnose(reader, image)
+    assert answer.strength is not None
+    titles = [each.title for each in grading.grade(reader, image, answer, others=(reader,))]
+    assert titles == [
+        "Faithful", "Sufficient", "Within the body", "Stable", "Models agree", "Depends on what was learned",
+    ]  # fmt: skip
+    agree = grading.grade(reader, image, answer, others=(reader,))[4]
+    assert agree.value == pytest.approx(1, abs=1e-5)
+
+
+def test_explanations_of_other_weights_are_not_used_and_damaged_ones_are_named(published):
+    path = published.folder / EXPLANATIONS_FILE
+    path.write_text(json.dumps({"format": 1, "weights_sha256": "of another network"}))
+    assert published.explanations() is None
+    path.write_text("{")
+    with pytest.raises(CheckpointError, match="is damaged .* Measure it again"):
+        read_checkpoint(published.folder).explanations()
+
+
+def test_hit_rate_has_the_wilson_interval():
+    rate, low, high = pointing.hit_rate(9, 10)
+    assert (rate, round(low, 3), round(high, 3)) == (0.9, 0.596, 0.982)
