@@ -28,6 +28,7 @@ _MODALITIES = {
 }
 # Coded values that may be shown as they stand; any other value of the tag is left out, since free
 # text typed into a coded tag may name the patient.
+_OBLIQUE = 0.3  # a smaller part of a direction gets no letter
 _BODY_PARTS = {"ABDOMEN", "ABDOMENPELVIS", "CHESTABDPELVIS", "KIDNEY", "PELVIS", "CHEST", "HEAD", "NECK", "SPINE"}
 
 
@@ -64,6 +65,7 @@ def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
         window=window,
         inverted=dataset.PhotometricInterpretation == "MONOCHROME1",
         spacing_mm=_spacing(tags),
+        letters=_letters(tags.numbers("ImageOrientationPatient", 6)),
         n_frames=n_frames,
         frame=frame,
         facts=_facts(tags, is_hu, window_note),
@@ -249,3 +251,26 @@ def _plane(orientation: list[float] | None) -> str | None:
         return None
     normal = np.abs(np.cross(orientation[:3], orientation[3:]))
     return ("sagittal", "coronal", "axial")[int(normal.argmax())]
+
+
+def _letters(orientation: list[float] | None) -> dict[str, str]:
+    """The sides of the patient at the sides of the image, from ImageOrientationPatient (PS3.3 C.7.6.2.1.1).
+
+    The axes run to the patient's left, back and head; the first three numbers are where a row runs, the others where a
+    column does.
+    """
+    if orientation is None:
+        return {}
+    right, bottom = orientation[:3], orientation[3:]
+    sides = {"right": right, "left": [-each for each in right], "bottom": bottom, "top": [-each for each in bottom]}
+    return {side: _letters_along(direction) for side, direction in sides.items()}
+
+
+def _letters_along(direction: list[float]) -> str:
+    """The letters of a direction, the main one first: L or R, P or A, H or F."""
+    found = [
+        (abs(part), letters[0] if part > 0 else letters[1])
+        for part, letters in zip(direction, ("LR", "PA", "HF"), strict=True)
+        if abs(part) > _OBLIQUE
+    ]
+    return "".join(letter for _, letter in sorted(found, reverse=True))

@@ -21,6 +21,7 @@ from kidney_core.labels import LABELS
 from kidney_core.slices import SOFT_TISSUE, Slice
 
 MASKS_FOLDER = "masks"
+_UPRIGHT = {"axial": {"top": "A", "bottom": "P"}, "coronal": {"top": "H", "bottom": "F"}}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class PhantomSlice:
             unit="HU",
             window=SOFT_TISSUE,
             spacing_mm=(SPACING_MM, SPACING_MM),
+            letters={"left": "R", "right": "L"} | _UPRIGHT[self.plane],
             facts={"Format": "simulated", "Values": "Hounsfield units", "Plane": self.plane, "Phase": phase},
             notes=("This slice is simulated, not a patient.",),
         )

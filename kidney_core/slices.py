@@ -55,6 +55,7 @@ class Slice:
         window: the window this slice is shown and classified with.
         inverted: True where low values are bright (DICOM MONOCHROME1).
         spacing_mm: (row, column) pixel spacing, or None when unknown.
+        letters: where the patient's sides are, "left", "right", "top", "bottom" -> such as "R"; empty when unknown.
         n_frames, frame: how many images the file holds, and which one this is (from 0).
         facts: what is worth showing about the image; nothing about the patient.
         notes: sentences that warn the reader about this image.
@@ -66,6 +67,7 @@ class Slice:
     window: Window
     inverted: bool = False
     spacing_mm: tuple[float, float] | None = None
+    letters: dict[str, str] = field(default_factory=dict)
     n_frames: int = 1
     frame: int = 0
     facts: dict[str, str] = field(default_factory=dict)

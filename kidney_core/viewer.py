@@ -1,129 +1,125 @@
-"""A scan with its heat map in the browser: opacity, zoom and pan without asking the server."""
+"""A scan with its heat map in the browser: window, zoom, opacity, colours and layout change without asking the server."""
 
+import base64
+import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from kidney_core.pictures import overlay_rgba, png_data_url
+from kidney_core.pictures import COLOR_MAPS
+from kidney_core.slices import WINDOW_PRESETS_HU, Slice
 
-MAX_SHOWN_PX = 2048
-_HTML = """
-<div class="viewer" role="group" aria-label="Scan viewer">
-  <div class="stage" tabindex="0" title="Wheel to zoom, drag to move, double click to reset">
-    <div class="layers"><img class="scan" alt=""><img class="heat" alt=""></div>
-  </div>
-  <div class="bar">
-    <label class="opacity">Heat map <input type="range" min="0" max="100"><output></output></label>
-    <button type="button">Reset view</button>
-  </div>
-</div>
-"""
-_CSS = """
-.viewer { font-family: var(--st-font); color: var(--st-text-color); font-size: .9rem; }
-.stage { position: relative; overflow: hidden; background: #000; border-radius: var(--st-base-radius);
-  touch-action: none; cursor: grab; aspect-ratio: var(--ratio, 1); max-height: 560px; margin: 0 auto; }
-.stage:active { cursor: grabbing; }
-.stage:focus-visible { outline: 3px solid var(--st-primary-color); outline-offset: 2px; }
-.layers { position: absolute; inset: 0; transform-origin: 0 0; }
-.layers img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; user-select: none;
-  -webkit-user-drag: none; }
-.bar { display: flex; gap: 1rem; align-items: center; margin-top: .5rem; }
-.opacity { display: flex; gap: .5rem; align-items: center; flex: 1; }
-.opacity[hidden] { display: none; }
-.opacity input { flex: 1; accent-color: var(--st-primary-color); min-width: 4rem; }
-.opacity output { width: 3.2em; text-align: right; font-variant-numeric: tabular-nums; }
-button { font: inherit; color: inherit; background: var(--st-secondary-background-color); cursor: pointer;
-  border: 1px solid var(--st-border-color); border-radius: var(--st-base-radius); padding: .25rem .75rem; margin-left: auto; }
-button:hover, button:focus-visible { border-color: var(--st-primary-color); color: var(--st-primary-color); }
-"""
-_JS = """
-const views = new WeakMap();
-export default function (component) {
-  const { parentElement: root, data } = component;
-  const find = selector => root.querySelector(selector);
-  const [stage, layers, scan, heat, slider, shown, label] =
-    ['.stage', '.layers', '.scan', '.heat', 'input', 'output', '.opacity'].map(find);
-  let view = views.get(root);
-  if (!view) {
-    view = { zoom: 1, x: 0, y: 0 };
-    views.set(root, view);
-    const place = () => { layers.style.transform = `translate(${view.x}px,${view.y}px) scale(${view.zoom})`; };
-    const zoomAt = (px, py, factor) => {
-      const zoom = Math.min(12, Math.max(1, view.zoom * factor));
-      view.x = px - (px - view.x) * zoom / view.zoom;
-      view.y = py - (py - view.y) * zoom / view.zoom;
-      view.zoom = zoom;
-      if (zoom === 1) view.x = view.y = 0;
-      place();
-    };
-    view.reset = () => { view.zoom = 1; view.x = view.y = 0; place(); };
-    view.fade = () => { heat.style.opacity = slider.value / 100; shown.textContent = slider.value + ' %'; };
-    slider.value = data.opacity;
-    slider.oninput = view.fade;
-    stage.addEventListener('wheel', event => {
-      if (!event.ctrlKey && view.zoom === 1 && event.deltaY > 0) return;
-      event.preventDefault();
-      const box = stage.getBoundingClientRect();
-      zoomAt(event.clientX - box.left, event.clientY - box.top, Math.exp(-event.deltaY / 500));
-    }, { passive: false });
-    const held = new Map();
-    let spread = 0;
-    stage.onpointerdown = event => { held.set(event.pointerId, event); stage.setPointerCapture(event.pointerId); spread = 0; };
-    stage.onpointermove = event => {
-      const before = held.get(event.pointerId);
-      if (!before) return;
-      held.set(event.pointerId, event);
-      if (held.size === 2) {
-        const [a, b] = [...held.values()], box = stage.getBoundingClientRect();
-        const now = Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
-        if (spread) zoomAt((a.clientX + b.clientX) / 2 - box.left, (a.clientY + b.clientY) / 2 - box.top, now / spread);
-        spread = now;
-      } else if (view.zoom > 1) {
-        view.x += event.clientX - before.clientX;
-        view.y += event.clientY - before.clientY;
-        place();
-      }
-    };
-    stage.onpointerup = stage.onpointercancel = event => { held.delete(event.pointerId); spread = 0; };
-    stage.ondblclick = view.reset;
-    stage.onkeydown = event => {
-      const box = stage.getBoundingClientRect(), step = { '+': 1.25, '=': 1.25, '-': 0.8 }[event.key];
-      if (step) zoomAt(box.width / 2, box.height / 2, step);
-      if (event.key === '0') view.reset();
-    };
-    find('button').onclick = view.reset;
-  }
-  stage.style.setProperty('--ratio', data.ratio);
-  if (scan.src !== data.scan) scan.src = data.scan;
-  scan.alt = data.alt;
-  label.hidden = heat.hidden = !data.heat;
-  if (data.heat && heat.src !== data.heat) heat.src = data.heat;
-  view.fade();
-}
-"""
+MAX_SHOWN_PX, MAX_HEAT_PX = 2048, 256
+_FILE_WINDOW = {"HU": "as in the file", "grey": "as stored"}
+_BROWSER = Path(__file__).parent / "browser"
+_FACTS = ("Plane", "Phase", "Slice thickness", "Tube voltage")
+HELP = "Wheel or pinch: zoom. Drag: move. Right button, or Shift, and drag: window. Keys: + − 0, W or L resets the window."
+HELP_STACK = (
+    "Wheel or arrow keys: through the slices. Ctrl and wheel, or pinch: zoom. Right button, or Shift, and drag: window. "
+    "Keys: + − 0, W or L resets the window."
+)
 
 
-def _for_screen(pixels: np.ndarray) -> np.ndarray:
-    """An image of at most 2048 px a side: more is not seen, and has to reach the browser."""
-    step = -(-max(pixels.shape) // MAX_SHOWN_PX)
-    return pixels[::step, ::step]
+def browser_part(name: str) -> dict[str, str]:
+    """The HTML, CSS and JavaScript of a part of a page that runs in the browser."""
+    return {kind: (_BROWSER / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")}
 
 
-def show_scan(grey: np.ndarray, heatmap: np.ndarray | None, *, alt: str, key: str) -> None:
+def show_scan(
+    image: Slice,
+    heatmap: np.ndarray | None,
+    *,
+    alt: str,
+    key: str,
+    strength: float | None = None,
+    scene: str = "",
+    place: str = "",
+    stacked: bool = False,
+    marking: bool = False,
+) -> tuple[int, int] | None:
     """Draw a scan with an optional heat map over it.
 
     Args:
-        grey: (H, W) uint8.
         heatmap: (H, W) float in 0..1, or None for the scan alone.
         alt: what the picture shows, for those who cannot see it.
+        strength: the map's peak on an absolute scale, which may then be chosen.
+        scene: zoom and window are kept while this stays the same; the slice's name by default.
+        place: a short text in the corner, such as "12 of 300".
+        stacked: the wheel and the arrow keys go through a stack of slices, see `stack_panel`.
+        marking: a click marks a place.
+
+    Returns: the (x, y) in pixels of the slice that was marked just now, or None.
     """
+    step = -(-max(image.pixels.shape) // MAX_SHOWN_PX)
+    pixels = image.pixels[::step, ::step]
+    shown, gain, offset = _for_browser(pixels)
     data: dict[str, Any] = {
-        "scan": png_data_url(_for_screen(grey)),
-        "heat": png_data_url(overlay_rgba(_for_screen(heatmap))) if heatmap is not None else "",
-        "ratio": grey.shape[1] / grey.shape[0],
+        "id": f"{scene}|{image.name}|{image.frame}",
+        "scene": scene or f"{image.name}|{image.frame}",
+        "pixels": _packed(shown),
+        "kind": shown.dtype.name,
+        "gain": gain,
+        "offset": offset,
+        "width": shown.shape[1],
+        "height": shown.shape[0],
+        "step": step,
+        "unit": image.unit,
+        "inverted": image.inverted,
+        "window": [image.window.center, image.window.width],
+        "presets": _presets(image),
+        "ratio": _ratio(image),
+        "spacing": image.spacing_mm[1] * step if image.spacing_mm else None,
+        "letters": image.letters,
+        "facts": "\n".join(image.facts[name] for name in _FACTS if name in image.facts),
+        "place": place,
+        "strength": strength,
+        "colors": {name: [list(anchor) for anchor in anchors] for name, anchors in COLOR_MAPS.items()},
         "opacity": 45,
+        "stacked": stacked,
+        "marking": marking,
         "alt": alt,
+        "help": HELP_STACK if stacked else HELP,
     }
-    viewer = st.components.v2.component("scan_viewer", html=_HTML, css=_CSS, js=_JS)
-    viewer(data=data, key=key)
+    if heatmap is not None:
+        coarse = -(-max(heatmap.shape) // MAX_HEAT_PX)
+        small = np.rint(np.clip(heatmap[::coarse, ::coarse], 0, 1) * 255).astype(np.uint8)
+        data |= {"heat": _packed(small), "heatWidth": small.shape[1], "heatHeight": small.shape[0]}
+    viewer = st.components.v2.component("scan_viewer", **browser_part("viewer"))
+    told = viewer(data=data, key=key, on_mark_change=lambda: None)
+    mark = told.get("mark")
+    return (int(mark["x"]), int(mark["y"])) if mark and mark["id"] == data["id"] else None
+
+
+def _for_browser(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Integers of 8 or 16 bits that the browser takes, with gain and offset: value = integer * gain + offset."""
+    if pixels.dtype == np.uint8:
+        return pixels, 1.0, 0.0
+    low, high = float(pixels.min()), float(pixels.max())
+    if low >= -32768 and high <= 32767 and high - low > 255:
+        return np.rint(pixels).astype(np.int16), 1.0, 0.0
+    gain = max(high - low, 1e-6) / 60_000
+    offset = low + 30_000 * gain
+    return np.rint((pixels.astype(np.float64) - offset) / gain).astype(np.int16), gain, offset
+
+
+def _presets(image: Slice) -> dict[str, list[float]]:
+    """What the window may be set to: name -> [center, width]; the first is how the file wants to be shown."""
+    window = image.window
+    found = {_FILE_WINDOW[image.unit]: [window.center, window.width]}
+    if image.unit == "HU":
+        return found | {name: [each.center, each.width] for name, each in WINDOW_PRESETS_HU.items()}
+    low, width = window.center - window.width / 2, window.width
+    return found | {"brighter": [low + 0.3 * width, 0.6 * width], "more contrast": [window.center, 0.5 * width]}
+
+
+def _ratio(image: Slice) -> float:
+    """Width over height as it is in the patient: pixels need not be square."""
+    down, across = image.spacing_mm or (1.0, 1.0)
+    return image.width_px * across / (image.height_px * down)
+
+
+def _packed(values: np.ndarray) -> str:
+    """Bytes as text for the browser, deflated; nothing is written and no address on the server is made."""
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 1)).decode()
