@@ -51,7 +51,7 @@ def open_reader(checkpoint: Checkpoint, *, device: str = "cpu") -> Reader:
 
 
 def diagnose(reader: Reader, image: Slice, *, explain: str | None = None) -> Diagnosis:
-    """Classify a slice as it is windowed, and explain one label.
+    """Classify a slice as a network sees it, whatever window is shown, and explain one label.
 
     Args:
         explain: the label to explain; the predicted one by default.
@@ -59,7 +59,7 @@ def diagnose(reader: Reader, image: Slice, *, explain: str | None = None) -> Dia
     labels = reader.checkpoint.labels
     if explain is not None and explain not in labels:
         raise ValueError(f"explain must be one of {labels}, got {explain!r}")
-    square = preprocessing.square(image.grey8(), reader.checkpoint.size_px)
+    square = preprocessing.square(image.network_grey8(), reader.checkpoint.size_px)
     device = next(reader.model.parameters()).device
     batch = preprocessing.to_input(torch.from_numpy(np.array(square)).unsqueeze(0).to(device))  # (1, 3, S, S)
     heatmap, reason = None, ""
