@@ -37,7 +37,7 @@ class StackItem:
     content: bytes = field(repr=False)
     frame: int
     position_mm: float | None
-    sha256: str = ""
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ class Stack:
     title: str
     items: tuple[StackItem, ...]
     ordered_by: str
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same slices in the same order, whatever their files are called."""
+        told = "".join(f"{item.sha256}:{item.frame}\n" for item in self.items)
+        return hashlib.sha256(told.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

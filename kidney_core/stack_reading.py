@@ -25,7 +25,7 @@ class StackReading:
     """What a network said of the first slices of a stack, or of all.
 
     Attributes:
-        checkpoint_name: of the network that read.
+        checkpoint_name, stack_fingerprint: which network read what.
         table: one row a slice read, in the order of the stack, with the columns index; name; position_mm (NaN where
             unknown); problem, the sentence why it cannot be read, or ""; refused, unlike what the network learned from;
             seen, its scan was in training; predicted (None where it cannot be read); p_<label>, calibrated (NaN there).
@@ -36,6 +36,7 @@ class StackReading:
     """
 
     checkpoint_name: str
+    stack_fingerprint: str
     table: pd.DataFrame = field(repr=False)
     previews: tuple[np.ndarray | None, ...] = field(repr=False)
     n_slices: int
@@ -68,7 +69,11 @@ def read_stack(
 
     Raises: ValueError when `earlier` is of another stack or checkpoint.
     """
-    _check_earlier(reader, stack, earlier)
+    of = (reader.checkpoint.name, stack.fingerprint)
+    if earlier and (earlier.checkpoint_name, earlier.stack_fingerprint) != of:
+        raise ValueError(
+            f"earlier must be a reading of this stack by {of[0]!r}, got one by {earlier.checkpoint_name!r}"
+        )
     parts = [earlier.table] if earlier and earlier.n_read else []
     previews = list(earlier.previews) if earlier else []
     trained_on = reader.checkpoint.trained_on()
@@ -84,17 +89,7 @@ def read_stack(
     verdict = stack_verdict.judge_stack(
         table, reader.checkpoint.card, n_slices=len(stack.items), has_reference=reader.reference is not None
     )
-    return StackReading(reader.checkpoint.name, table, tuple(previews), len(stack.items), verdict)
-
-
-def _check_earlier(reader: Reader, stack: Stack, earlier: StackReading | None) -> None:
-    if earlier is None:
-        return
-    names = [item.name for item in stack.items[: earlier.n_read]]
-    if earlier.checkpoint_name != reader.checkpoint.name or list(earlier.table["name"]) != names:
-        raise ValueError(
-            f"earlier must be a reading of this stack by {reader.checkpoint.name!r}, got one by {earlier.checkpoint_name!r}"
-        )
+    return StackReading(*of, table, tuple(previews), len(stack.items), verdict)
 
 
 def _read_batch(

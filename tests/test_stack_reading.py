@@ -191,10 +191,10 @@ def test_previews_are_small_and_keep_the_shape(plain):
 def test_read_stack__error_reading_of_another_stack(plain):
     earlier = stack_reading.read_stack(plain, stack_of(noise_ct(3)))
     with pytest.raises(ValueError, match="earlier must be a reading of this stack"):
-        stack_reading.read_stack(plain, stack_of([("other", at(0))]), earlier=earlier)
-    renamed = dataclasses.replace(earlier, checkpoint_name="another")
+        stack_reading.read_stack(plain, stack_of([(f"{z}", at(z, 7)) for z in range(3)]), earlier=earlier)
+    by_another = dataclasses.replace(earlier, checkpoint_name="another")
     with pytest.raises(ValueError, match="got one by 'another'"):
-        stack_reading.read_stack(plain, stack_of(noise_ct(3)), earlier=renamed)
+        stack_reading.read_stack(plain, stack_of(noise_ct(3)), earlier=by_another)
 
 
 def test_memory_does_not_hold_the_decoded_slices(plain):
