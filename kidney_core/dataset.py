@@ -125,7 +125,7 @@ def short_hash(sha256: str) -> str:
 
 def natural_key(path: str) -> tuple:
     """Sort key that puts `Cyst- (2).jpg` before `Cyst- (10).jpg`."""
-    return tuple(int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", path))
+    return tuple(int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", path))
 
 
 def _candidates(root: Path, label: str | None) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

@@ -37,7 +37,7 @@ def read_dicom(content: bytes, *, name: str, frame: int = 0) -> Slice:
 
     Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice (see `slices.read_slice`).
     """
-    dataset = _parse(content, name)
+    dataset = parse(content, name)
     try:
         return _slice_of(dataset, name, frame)
     except KidneyError:
@@ -55,7 +55,7 @@ def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
     if not 0 <= frame < n_frames:
         raise UnsupportedSlice(f"“{name}” has {n_frames} frames; there is no frame {frame + 1}. Choose a smaller one.")
     check_pixels(int(dataset.Columns), int(dataset.Rows), name)
-    tags = _Tags(dataset, frame)
+    tags = FrameTags(dataset, frame)
     values, is_hu = _rescale(_decode(dataset, name, frame), tags)
     window, window_note = _window(tags, values, is_hu)
     return Slice(
@@ -73,7 +73,7 @@ def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
     )
 
 
-class _Tags:
+class FrameTags:
     """The tags of one frame: its own, those shared by all frames, those of the file.
 
     Enhanced CT keeps rescale, window, spacing and orientation in functional groups (PS3.3 C.7.6.16).
@@ -118,7 +118,7 @@ def _number(value: object) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _rescale(stored: np.ndarray, tags: _Tags) -> tuple[np.ndarray, bool]:
+def _rescale(stored: np.ndarray, tags: FrameTags) -> tuple[np.ndarray, bool]:
     """Stored values -> (float32 values, are they Hounsfield units). PS3.3 C.11.1.1.2."""
     if "ModalityLUTSequence" in tags.dataset:
         try:
@@ -134,12 +134,17 @@ def _rescale(stored: np.ndarray, tags: _Tags) -> tuple[np.ndarray, bool]:
     return values, is_hu
 
 
-def _parse(content: bytes, name: str) -> pydicom.Dataset:
+def parse(content: bytes, name: str, **options: object) -> pydicom.Dataset:
+    """The data set of a file. Raises UnreadableSlice.
+
+    Args:
+        options: of `pydicom.dcmread`, such as `stop_before_pixels`.
+    """
     try:
         with warnings.catch_warnings():
             # pydicom repeats a damaged tag's value in its warnings, and that value may be the patient's.
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(io.BytesIO(content), force=True)
+            dataset = pydicom.dcmread(io.BytesIO(content), force=True, **options)
             _name_transfer_syntax(dataset)
             return dataset
     except Exception as error:
@@ -157,12 +162,17 @@ def _name_transfer_syntax(dataset: pydicom.Dataset) -> None:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
 
 
-def _check_kind(dataset: pydicom.Dataset, name: str) -> None:
+def check_modality(dataset: pydicom.Dataset, name: str) -> None:
+    """Raise UnsupportedSlice for what a hospital sends by mistake for CT."""
     modality = str(dataset.get("Modality", "")).upper()
     if modality in _MODALITIES:
         raise UnsupportedSlice(
             f"“{name}” is {_MODALITIES[modality]} ({modality}), not CT. Upload an abdominal CT slice."
         )
+
+
+def _check_kind(dataset: pydicom.Dataset, name: str) -> None:
+    check_modality(dataset, name)
     if "PixelData" not in dataset:
         raise UnsupportedSlice(
             f"“{name}” is a DICOM file without an image (no tag 7FE0,0010). Choose the image files of the CT series."
@@ -200,7 +210,7 @@ def _decode(dataset: pydicom.Dataset, name: str, frame: int) -> np.ndarray:
     return pixels
 
 
-def _window(tags: _Tags, values: np.ndarray, is_hu: bool) -> tuple[Window, str]:
+def _window(tags: FrameTags, values: np.ndarray, is_hu: bool) -> tuple[Window, str]:
     center, width = tags.number("WindowCenter"), tags.number("WindowWidth")
     if tags.get("RescaleSlope") is not None and not (
         tags.number("RescaleSlope") and tags.number("RescaleIntercept") is not None
@@ -218,12 +228,12 @@ def _window(tags: _Tags, values: np.ndarray, is_hu: bool) -> tuple[Window, str]:
     return Window.spanning(real), "all values"
 
 
-def _spacing(tags: _Tags) -> tuple[float, float] | None:
+def _spacing(tags: FrameTags) -> tuple[float, float] | None:
     spacing = tags.numbers("PixelSpacing", 2)
     return (spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None
 
 
-def _facts(tags: _Tags, is_hu: bool, window_note: str) -> dict[str, str]:
+def _facts(tags: FrameTags, is_hu: bool, window_note: str) -> dict[str, str]:
     facts = {
         "Format": f"DICOM, {tags.dataset.file_meta.TransferSyntaxUID.name}",
         "Values": "Hounsfield units" if is_hu else "grey values as stored",
@@ -239,13 +249,13 @@ def _facts(tags: _Tags, is_hu: bool, window_note: str) -> dict[str, str]:
     body_part = str(tags.get("BodyPartExamined") or "").upper()
     if body_part in _BODY_PARTS:
         facts["Body part"] = body_part.capitalize()
-    plane = _plane(tags.numbers("ImageOrientationPatient", 6))
+    plane = plane_of(tags.numbers("ImageOrientationPatient", 6))
     if plane:
         facts["Plane"] = plane
     return facts
 
 
-def _plane(orientation: list[float] | None) -> str | None:
+def plane_of(orientation: list[float] | None) -> str | None:
     """Axial, coronal or sagittal from ImageOrientationPatient (PS3.3 C.7.6.2.1.1)."""
     if orientation is None:
         return None

@@ -5,6 +5,10 @@ KidneyError
 │   ├── UnreadableSlice     empty, truncated, damaged, or not an image
 │   ├── UnsupportedSlice    an image, but of a kind this workbench does not take
 │   └── OversizedSlice      beyond the limits of 64 megapixels or 200 MB
+├── ArchiveError            a zip that cannot be used
+│   ├── UnreadableArchive   truncated or damaged
+│   ├── EncryptedArchive    locked with a password
+│   └── OversizedArchive    beyond the limits of 3,000 files and 2 GiB
 ├── DatasetError            a folder that is not a usable dataset, or cannot be split
 ├── ModelError              an architecture, its weights, or its explanation
 ├── CheckpointError         a checkpoint folder that is incomplete or inconsistent
@@ -51,6 +55,22 @@ class UnsupportedSlice(SliceError):
 
 class OversizedSlice(SliceError):
     """The image exceeds the limits on pixels or bytes."""
+
+
+class ArchiveError(KidneyError):
+    """A zip cannot be used."""
+
+
+class UnreadableArchive(ArchiveError):
+    """The zip is truncated or damaged as a whole."""
+
+
+class EncryptedArchive(ArchiveError):
+    """The zip is locked with a password."""
+
+
+class OversizedArchive(ArchiveError):
+    """The zip holds more files or bytes than is safe to unpack."""
 
 
 class DatasetError(KidneyError):

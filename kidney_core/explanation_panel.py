@@ -82,7 +82,9 @@ def show_worth(reader: "Reader", image: Slice, answer: "Diagnosis", *, key: str)
 
     with st.expander("What is this map worth?"):
         pointed(reader.checkpoint, answer.method)
-        wanted = f"{key}|{ui.version(reader.checkpoint)}|{answer.explained_label}|{answer.against_label}|{answer.method}"
+        wanted = (
+            f"{key}|{ui.version(reader.checkpoint)}|{answer.explained_label}|{answer.against_label}|{answer.method}"
+        )
         known = st.session_state.setdefault("diagnosis_grades", {})
         if wanted not in known and st.button("Grade this map", key="diagnosis_grade"):
             with st.spinner("Hiding and moving parts of the image, asking the other models…"):
@@ -99,7 +101,9 @@ def pointed(checkpoint: Checkpoint, method: str) -> None:
 
     found = checkpoint.explanations()
     if found is None:
-        st.caption("Whether the maps of this model point at lesions was not measured: `python -m kidney_core.pointing`.")
+        st.caption(
+            "Whether the maps of this model point at lesions was not measured: `python -m kidney_core.pointing`."
+        )
         return
     for name, measured in found["sets"].items():
         rate, low, _ = pointing.hit_rate(measured["methods"][method]["hits"], measured["n"])

@@ -126,9 +126,22 @@ def pooled_features(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
     found = []
     for start in range(0, len(pixels), _BATCH):
         images = preprocessing.to_input(torch.from_numpy(np.array(pixels[start : start + _BATCH])).to(device))
-        maps = model.forward_intermediates(images, intermediates_only=True)
-        found.append(torch.cat([depth.mean(dim=(2, 3)) for depth in maps[1:]], dim=1).double().cpu().numpy())
+        found.append(_pooled(model.forward_intermediates(images, intermediates_only=True)))
     return np.concatenate(found) if found else np.empty((0, 0))
+
+
+@torch.inference_mode()
+def features_and_logits(model: nn.Module, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both in one forward pass: (N, S, S) uint8 -> (N, F) as `pooled_features`, and (N, n_labels) logits, float64."""
+    model.eval()
+    device = next(model.parameters()).device
+    images = preprocessing.to_input(torch.from_numpy(np.array(pixels)).to(device))
+    last, maps = model.forward_intermediates(images)
+    return _pooled(maps), model.forward_head(last).cpu().double().numpy()  # Apple's MPS has no double
+
+
+def _pooled(maps: list[torch.Tensor]) -> np.ndarray:
+    return torch.cat([depth.mean(dim=(2, 3)) for depth in maps[1:]], dim=1).cpu().double().numpy()
 
 
 def learn(

@@ -4,7 +4,9 @@ The kind of file is recognised by its content. Raster files (PNG, JPEG, BMP, TIF
 Pillow here; DICOM goes through `kidney_core.dicom`.
 """
 
+import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -52,7 +54,7 @@ class Slice:
         name: how the user calls it (a file's name); shown, never logged.
         pixels: (H, W) uint8, uint16 or float32; Hounsfield units when `unit` is "HU".
         unit: "HU" or "grey".
-        window: the window this slice is shown and classified with.
+        window: the window this slice is shown with; a network has its own, see `network_grey8`.
         inverted: True where low values are bright (DICOM MONOCHROME1).
         spacing_mm: (row, column) pixel spacing, or None when unknown.
         letters: where the patient's sides are, "left", "right", "top", "bottom" -> such as "R"; empty when unknown.
@@ -86,7 +88,7 @@ class Slice:
         return replace(self, window=window)
 
     def grey8(self) -> np.ndarray:
-        """What is shown and what the model sees: (H, W) uint8, windowed, bright is dense."""
+        """What is shown: (H, W) uint8, windowed, bright is dense."""
         if self.pixels.dtype == np.uint8 and not self.inverted:
             return self.pixels
         low = self.window.center - self.window.width / 2
@@ -186,23 +188,21 @@ def check_pixels(width_px: int, height_px: int, name: str) -> None:
         )
 
 
-def _read_raster(content: bytes, *, name: str, frame: int) -> Slice:
+def count_images(content: bytes, *, name: str) -> int:
+    """How many images a raster file holds (the pages of a TIFF), without decoding any.
+
+    Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice (see `read_slice`).
+    """
+    _check_content(content, name)
+    with _pillow_errors(name), Image.open(io.BytesIO(content), formats=_RASTER_FORMATS) as image:
+        return _frames(image, name)
+
+
+@contextlib.contextmanager
+def _pillow_errors(name: str) -> Iterator[None]:
+    """Whatever Pillow raises on a file, as a sentence."""
     try:
-        with Image.open(io.BytesIO(content), formats=_RASTER_FORMATS) as image:
-            check_pixels(*image.size, name)
-            n_frames = _frames(image, name)
-            if not 0 <= frame < n_frames:
-                raise UnsupportedSlice(
-                    f"“{name}” has {n_frames} images; there is no image {frame + 1}. Choose a smaller number."
-                )
-            if frame:
-                image.seek(frame)
-                check_pixels(*image.size, name)
-            kind, mode = image.format, image.mode
-            # TIFF 6.0, PhotometricInterpretation 0 is WhiteIsZero: Pillow inverts 8 bits and leaves 16 as they are.
-            inverted = kind == "TIFF" and mode.startswith("I;16") and image.tag_v2.get(262) == 0
-            image.load()
-            pixels, notes = _grey(ImageOps.exif_transpose(image))
+        yield
     except Image.UnidentifiedImageError as error:
         raise UnreadableSlice(
             f"“{name}” is not a PNG, JPEG, BMP, TIFF or DICOM image. "
@@ -215,6 +215,24 @@ def _read_raster(content: bytes, *, name: str, frame: int) -> Slice:
         raise UnreadableSlice(
             f"“{name}” is truncated or damaged and cannot be decoded ({error}). Export or copy the file again."
         ) from error
+
+
+def _read_raster(content: bytes, *, name: str, frame: int) -> Slice:
+    with _pillow_errors(name), Image.open(io.BytesIO(content), formats=_RASTER_FORMATS) as image:
+        check_pixels(*image.size, name)
+        n_frames = _frames(image, name)
+        if not 0 <= frame < n_frames:
+            raise UnsupportedSlice(
+                f"“{name}” has {n_frames} images; there is no image {frame + 1}. Choose a smaller number."
+            )
+        if frame:
+            image.seek(frame)
+            check_pixels(*image.size, name)
+        kind, mode = image.format, image.mode
+        # TIFF 6.0, PhotometricInterpretation 0 is WhiteIsZero: Pillow inverts 8 bits and leaves 16 as they are.
+        inverted = kind == "TIFF" and mode.startswith("I;16") and image.tag_v2.get(262) == 0
+        image.load()
+        pixels, notes = _grey(ImageOps.exif_transpose(image))
     return Slice(
         name=name,
         pixels=pixels,

@@ -63,7 +63,7 @@ def judge(reader: Reader, image: Slice, answer: Diagnosis, *, trained_on_file: b
         return Verdict(tuple(steps), refused=True, abstains=True, seen=False, familiarity=found)
     steps.append(_seen_before(found, reference, trained_on_file))
     steps.append(_calibrated(card))
-    steps.append(_answer(answer, card.get("abstention") or {}))
+    steps.append(_answer(answer, card))
     return Verdict(
         tuple(steps),
         refused=False,
@@ -73,11 +73,17 @@ def judge(reader: Reader, image: Slice, answer: Diagnosis, *, trained_on_file: b
     )
 
 
+def confidence_asked(card: dict) -> float | None:
+    """The confidence from which a model answers, by its card; None where no confidence was good enough."""
+    abstention = card.get("abstention")
+    return abstention["threshold"] if abstention else UNDECIDED_BELOW
+
+
 @torch.inference_mode()
 def _familiarity(reader: Reader, image: Slice) -> Familiarity | None:
     if reader.reference is None:
         return None
-    square = preprocessing.square(image.grey8(), reader.checkpoint.size_px)
+    square = preprocessing.square(image.network_grey8(), reader.checkpoint.size_px)
     return reader.reference.look_up(familiarity.pooled_features(reader.model, square[None]))[0]
 
 
@@ -136,31 +142,36 @@ def _calibrated(card: dict) -> Step:
     return Step(title, UNCHECKED, "There was no validation part to calibrate on: read the probabilities as an order.")
 
 
-def _answer(answer: Diagnosis, abstention: dict) -> Step:
+def _answer(answer: Diagnosis, card: dict) -> Step:
     title = "Sure enough to answer"
-    top = answer.probabilities[answer.predicted_label]
+    top, asked, abstention = (
+        answer.probabilities[answer.predicted_label],
+        confidence_asked(card),
+        card.get("abstention"),
+    )
     if not abstention:
-        outcome = PASSED if top >= UNDECIDED_BELOW else WARNED
         return Step(
-            title, outcome, f"{100 * top:.0f} %; no threshold was measured, {100 * UNDECIDED_BELOW:.0f} % is asked."
+            title,
+            PASSED if top >= asked else WARNED,
+            f"{100 * top:.0f} %; no threshold was measured, {100 * asked:.0f} % is asked.",
         )
     accepted = 100 * abstention["accepted_error"]
-    if abstention["threshold"] is None:
+    if asked is None:
         return Step(
             title,
             WARNED,
             f"{100 * top:.0f} %, but no confidence of this model kept its error on unseen scans at {accepted:.0f} % or less: it abstains.",
         )
-    if top >= abstention["threshold"]:
+    if top >= asked:
         return Step(
             title,
             PASSED,
-            f"{100 * top:.0f} %. From {100 * abstention['threshold']:.0f} % on, it was wrong on {100 * abstention['error']:.0f} % of "
+            f"{100 * top:.0f} %. From {100 * asked:.0f} % on, it was wrong on {100 * abstention['error']:.0f} % of "
             f"the slices of unseen scans that it answered, {100 * abstention['coverage']:.0f} % of all.",
         )
     return Step(
         title,
         WARNED,
-        f"{100 * top:.0f} %, and {100 * abstention['threshold']:.0f} % is asked, which kept its error on unseen scans at "
+        f"{100 * top:.0f} %, and {100 * asked:.0f} % is asked, which kept its error on unseen scans at "
         f"{accepted:.0f} % or less: it abstains.",
     )

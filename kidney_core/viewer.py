@@ -15,7 +15,9 @@ MAX_SHOWN_PX, MAX_HEAT_PX = 2048, 256
 _FILE_WINDOW = {"HU": "as in the file", "grey": "as stored"}
 _BROWSER = Path(__file__).parent / "browser"
 _FACTS = ("Plane", "Phase", "Slice thickness", "Tube voltage")
-HELP = "Wheel or pinch: zoom. Drag: move. Right button, or Shift, and drag: window. Keys: + − 0, W or L resets the window."
+HELP = (
+    "Wheel or pinch: zoom. Drag: move. Right button, or Shift, and drag: window. Keys: + − 0, W or L resets the window."
+)
 HELP_STACK = (
     "Wheel or arrow keys: through the slices. Ctrl and wheel, or pinch: zoom. Right button, or Shift, and drag: window. "
     "Keys: + − 0, W or L resets the window."

@@ -5,15 +5,14 @@ import hashlib
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, ui, verdict_panel
+from kidney_core import explanation_panel, figures, ui, verdict_panel
 from kidney_core.errors import KidneyError
 from kidney_core.labels import DESCRIPTIONS, LABELS
-from kidney_core.slices import WINDOW_PRESETS_HU, Slice, read_slice
+from kidney_core.slices import Slice, read_slice
 from kidney_core.splits import GROUPED
 from kidney_core.viewer import show_scan
 
 FIRST_SAMPLE_SEED = 990_000  # far from the seeds of the simulated slices the shipped networks were trained on
-FROM_FILE = "As in the file"
 
 ui.start_page(
     "Diagnosis",
@@ -90,20 +89,12 @@ def overview(slices: list[tuple[str, Slice, bytes | None]], reader) -> pd.DataFr
     return pd.DataFrame(rows)
 
 
-def refine(image: Slice, content: bytes | None) -> Slice:
-    """The frame and the window that the user chose."""
-    if image.n_frames > 1 and content is not None:
-        number = st.slider("Frame", 1, image.n_frames, 1, key="diagnosis_frame")
-        image = read_slice(content, name=image.name, frame=number - 1)
-    if image.unit == "HU":
-        choice = st.selectbox("Window (width/level in HU)", [FROM_FILE, *WINDOW_PRESETS_HU], key="diagnosis_window")
-        if choice != FROM_FILE:
-            image = image.with_window(WINDOW_PRESETS_HU[choice])
-            if choice != "Soft tissue (400/40)":
-                st.caption(
-                    "The networks were trained on soft-tissue windows; through another one they are less certain."
-                )
-    return image
+def choose_frame(image: Slice, content: bytes | None) -> Slice:
+    """The frame of a file of several that the user chose."""
+    if image.n_frames == 1 or content is None:
+        return image
+    number = st.slider("Frame", 1, image.n_frames, 1, key="diagnosis_frame")
+    return read_slice(content, name=image.name, frame=number - 1)
 
 
 def show_verdict(answer, judged, checkpoint) -> None:
@@ -171,7 +162,7 @@ def main() -> None:
         picture, reading = st.columns([3, 2], gap="large")
     with picture:
         try:
-            image = refine(image, content)
+            image = choose_frame(image, content)
         except KidneyError as error:
             st.error(str(error))
             return
@@ -184,30 +175,21 @@ def main() -> None:
                 verdict_panel.show_nearest(judged, checkpoint)
                 told = st.toggle("Show what it would have said all the same", key=f"diagnosis_anyway_{key}")
             if not told:
-                show_scan(image.grey8(), None, alt="The uploaded image", key="diagnosis_viewer")
+                show_scan(image, None, alt="The uploaded image", key="diagnosis_viewer")
                 return
-        explain = st.segmented_control(
-            "Explain the evidence for",
-            checkpoint.labels,
-            default=answer.predicted_label,
-            required=True,
-            key=f"diagnosis_explain_{key}_{checkpoint.name}_{answer.predicted_label}",
-            help="Grad-CAM. It starts with the label the model names.",
-        )
-        if explain != answer.predicted_label:
-            answer = diagnosis.diagnose(reader, image, explain=explain)
-        show_scan(
-            image.grey8(),
-            answer.heatmap,
-            alt=f"CT slice with the evidence for {answer.explained_label} as a heat map",
-            key="diagnosis_viewer",
-        )
-        st.caption(
-            answer.no_heatmap_because
-            or f"Grad-CAM of **{answer.explained_label}** ({figures.percent(answer.probabilities[answer.explained_label])}): "
-            "bright places speak for it most, clear places not at all. Each map is scaled to its own brightest place. "
-            "The map shows what the network used, which need not be the lesion."
-        )
+        drawn = st.container()  # the picture stands above what is asked of its map
+        answer = explanation_panel.ask(reader, image, answer, key=key)
+        with drawn:
+            show_scan(
+                image,
+                answer.heatmap,
+                alt=f"CT slice with the evidence for {answer.explained_label} as a heat map",
+                key="diagnosis_viewer",
+                strength=answer.strength,
+            )
+        explanation_panel.show_caption(answer)
+        explanation_panel.show_worth(reader, image, answer, key=key)
+        explanation_panel.show_models(image, answer)
     with reading:
         show_verdict(answer, judged, checkpoint)
         if not judged.refused:
