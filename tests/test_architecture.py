@@ -6,10 +6,10 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 FLOORS = [
-    {"errors", "labels", "paper", "files", "allocator"},
+    {"errors", "labels", "paper", "files", "allocator", "fonts"},
     {"slices", "recipes", "models", "canvas"},
     {"runs", "anatomy", "optimization", "planes"},
-    {"dicom", "run_lock", "dataset", "training_state", "calibration"},
+    {"dicom", "patient_tags", "run_lock", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing"},
     {"checkpoint", "cross_validation"},
     {"pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
@@ -27,9 +27,9 @@ FLOORS = [
         "curve_figures",
         "model_card",
     },
-    {"print_figures"},
-    {"export"},
-    {"report_check"},
+    {"print_figures", "report"},
+    {"export", "report_pdf", "report_picture"},
+    {"report_check", "report_dicom"},
     {"training"},
     {"jobs"},
     {"ui", "viewer"},
