@@ -4,6 +4,7 @@ import io
 import re
 import warnings
 from dataclasses import dataclass
+from datetime import datetime
 
 from kidney_core.errors import UnreadableSlice
 from kidney_core.slices import is_dicom
@@ -61,14 +62,14 @@ def read_patient_tags(content: bytes) -> PatientTags | None:
             warnings.simplefilter("ignore")  # pydicom repeats a damaged value, which may be the patient's
             dataset = pydicom.dcmread(io.BytesIO(content), force=True, stop_before_pixels=True)
             return PatientTags(
-                name=_text(dataset, "PatientName", 64),
+                name=_name(dataset),
                 patient_id=_text(dataset, "PatientID", 64),
-                birth_date=_matching(dataset, "PatientBirthDate", r"\d{8}"),
+                birth_date=_date(dataset, "PatientBirthDate"),
                 sex=sex if (sex := _text(dataset, "PatientSex", 16).upper()) in _SEXES else "",
                 study_uid=_uid(dataset, "StudyInstanceUID"),
                 study_id=_text(dataset, "StudyID", 16),
-                study_date=_matching(dataset, "StudyDate", r"\d{8}"),
-                study_time=_matching(dataset, "StudyTime", r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"),
+                study_date=_date(dataset, "StudyDate"),
+                study_time=_time(dataset, "StudyTime"),
                 accession_number=_text(dataset, "AccessionNumber", 16),
                 series_uid=_uid(dataset, "SeriesInstanceUID"),
                 image_uid=_uid(dataset, "SOPInstanceUID"),
@@ -88,9 +89,25 @@ def _text(dataset, keyword: str, longest: int) -> str:
     return text if len(text) <= longest else ""
 
 
-def _matching(dataset, keyword: str, pattern: str) -> str:
-    text = _text(dataset, keyword, 16)
-    return text if re.fullmatch(pattern, text) else ""
+def _name(dataset) -> str:
+    """The name where it has at most five components in each of at most three scripts (PS3.5 6.2.1)."""
+    text = _text(dataset, "PatientName", 3 * 64 + 2)
+    scripts = text.split("=")
+    fits = len(scripts) <= 3 and all(each.count("^") <= 4 and len(each) <= 64 for each in scripts)
+    return text if fits else ""
+
+
+def _date(dataset, keyword: str) -> str:
+    text = _text(dataset, keyword, 8)
+    try:
+        return datetime.strptime(text, "%Y%m%d").strftime("%Y%m%d")
+    except ValueError:
+        return ""
+
+
+def _time(dataset, keyword: str) -> str:
+    text = _text(dataset, keyword, 13)
+    return text if re.fullmatch(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", text) else ""
 
 
 def _uid(dataset, keyword: str) -> str:

@@ -8,10 +8,11 @@ Image), A.35.3 (Comprehensive SR); PS3.16 TID 1500 (Measurement Report), TID 401
 import io
 from typing import TYPE_CHECKING
 
-from kidney_core import __version__, report, report_picture
+from kidney_core import __version__, report_picture, report_sections
 from kidney_core.figures import model_name
 from kidney_core.patient_tags import PatientTags
-from kidney_core.report import NOTICE, SOFTWARE, Report, Section
+from kidney_core.report import NOTICE, SOFTWARE, Report
+from kidney_core.report_sections import Section
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -126,7 +127,9 @@ def _measurements(made: Report, source: PatientTags | None):
         manufacturer=SOFTWARE,
     )
     word = made.judged.in_a_word
-    verdict = sr.QualitativeEvaluation(_own("VERDICT", "Verdict"), _own(word.upper(), report.lead(made).kicker))
+    verdict = sr.QualitativeEvaluation(
+        _own("VERDICT", "Verdict"), _own(word.upper(), report_sections.lead(made).kicker)
+    )
     numbers = [
         sr.Measurement(
             name=_own(f"PROBABILITY_{position}", f"Calibrated probability of {label}"),
@@ -149,25 +152,25 @@ def _texts(made: Report) -> list[tuple]:
     """(coded name, text): the lead, the notice, and every row of every section but the probabilities'."""
     from pydicom.sr.codedict import codes
 
-    said = report.lead(made)
+    said = report_sections.lead(made)
     texts = [
         (codes.DCM.Conclusion, f"{said.kicker}: {said.answer}. {said.meaning}"),
         (_own("NOTICE", "Intended use"), NOTICE),
     ]
     sections: dict[str, Section | None] = {
-        "WORTH": report.worth(made),
-        "STEP": report.chain(made),
-        "GRADE": report.map_grades(made),
-        "BY_LABEL": report.figures_by_label(made),
-        "CARD": report.model_card(made),
-        "ABOUT": report.about(made),
+        "WORTH": report_sections.worth(made),
+        "STEP": report_sections.chain(made),
+        "GRADE": report_sections.map_grades(made),
+        "BY_LABEL": report_sections.figures_by_label(made),
+        "CARD": report_sections.model_card(made),
+        "ABOUT": report_sections.about(made),
     }
     for code, section in sections.items():
         for position, row in enumerate(section.rows if section else (), start=1):
             texts.append((_own(f"{code}_{position}", row[0] or "Limits"), _sentence(row[1:], section.columns[1:])))
         if section and section.note:
             texts.append((_own(f"{code}_NOTE", section.title), section.note))
-    captions = {"IMAGE_CAPTION": report.image_caption(made), "MAP_CAPTION": report.map_caption(made)}
+    captions = {"IMAGE_CAPTION": report_sections.image_caption(made), "MAP_CAPTION": report_sections.map_caption(made)}
     return texts + [(_own(code, code.replace("_", " ").capitalize()), text) for code, text in captions.items()]
 
 

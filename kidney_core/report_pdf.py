@@ -18,10 +18,11 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Image, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
-from kidney_core import __version__, fonts, report
+from kidney_core import __version__, fonts, report_sections
 from kidney_core.figures import percent
 from kidney_core.labels import color_of
-from kidney_core.report import NOTICE, SOFTWARE, Report, Section
+from kidney_core.report import NOTICE, SOFTWARE, Report
+from kidney_core.report_sections import Section
 
 _MARGIN = 16 * mm
 _WIDTH = A4[0] - 2 * _MARGIN
@@ -113,24 +114,24 @@ class _NumberedCanvas(Canvas):
 
 def _story(made: Report) -> list[Flowable]:
     parts: list[Flowable] = [_header(made), Spacer(0, 6)]
-    patient = report.patient(made)
+    patient = report_sections.patient(made)
     if patient:
         parts += [_patient_line(patient), Spacer(0, 5)]
-    parts += [_lead(made), *_section(report.worth(made), (0.27, 0.11, 0.62), strong=1)]
-    parts += _section(report.chain(made), (0.32, 0.11, 0.57), strong=0)
-    probabilities = report.probabilities(made)
+    parts += [_lead(made), *_section(report_sections.worth(made), (0.27, 0.11, 0.62), strong=1)]
+    parts += _section(report_sections.chain(made), (0.32, 0.11, 0.57), strong=0)
+    probabilities = report_sections.probabilities(made)
     if probabilities:
         parts.append(KeepTogether([_text(probabilities.title, _HEADING), _bars(made)]))
     parts += [_pictures(made)]
-    grades = report.map_grades(made)
+    grades = report_sections.map_grades(made)
     if grades:
         parts += _section(grades, (0.2, 0.1, 0.1, 0.6), strong=0)
-    by_label = report.figures_by_label(made)
+    by_label = report_sections.figures_by_label(made)
     if by_label:
         n = len(by_label.columns) - 1
         parts += _section(by_label, (0.16, *(0.84 / n,) * n), strong=0)
-    parts += _section(report.model_card(made), (0.2, 0.8), strong=0)
-    parts += _section(report.about(made), (0.2, 0.8), strong=0)
+    parts += _section(report_sections.model_card(made), (0.2, 0.8), strong=0)
+    parts += _section(report_sections.about(made), (0.2, 0.8), strong=0)
     return parts
 
 
@@ -149,7 +150,7 @@ def _patient_line(section: Section) -> Flowable:
 
 
 def _lead(made: Report) -> Flowable:
-    said, color = report.lead(made), _COLORS[made.judged.in_a_word]
+    said, color = report_sections.lead(made), _COLORS[made.judged.in_a_word]
     cells = [
         [_text(said.kicker, _style(9.5, color, bold=True))],
         [_text(said.answer, _style(20, bold=True))],
@@ -208,7 +209,7 @@ def _pictures(made: Report) -> Flowable:
     """The image and its overlay side by side, each with what it shows."""
     overlay, width, height = made.overlay, _WIDTH / 2 - 6, 68 * mm
     picture = _picture(made.image.grey8(), width, height)
-    captions = [_text(report.image_caption(made), _SMALL), _text(report.map_caption(made), _SMALL)]
+    captions = [_text(report_sections.image_caption(made), _SMALL), _text(report_sections.map_caption(made), _SMALL)]
     if overlay is None:
         return KeepTogether([_text("Image", _HEADING), _table([[picture, captions]], (0.5, 0.5))])
     cells = [[picture, _picture(overlay, width, height)], captions]

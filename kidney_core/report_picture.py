@@ -3,9 +3,10 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from kidney_core import __version__, fonts, report
+from kidney_core import __version__, fonts, report_sections
 from kidney_core.labels import color_of
-from kidney_core.report import NOTICE, SOFTWARE, Report, Section
+from kidney_core.report import NOTICE, SOFTWARE, Report
+from kidney_core.report_sections import Section
 
 WIDTH_PX, HEIGHT_PX = 1280, 1200
 _EDGE, _GAP = 40, 24
@@ -25,13 +26,13 @@ def draw(made: Report) -> np.ndarray:
     left, right = PANEL_LEFTS
     below = PANEL_TOP + PANEL_PX + 110
     bottom = _paste(picture, made.image.grey8(), left)
-    page.write(report.image_caption(made), left, bottom + 10, _PANEL, size=16, color=_MUTED, lines=4)
+    page.write(report_sections.image_caption(made), left, bottom + 10, _PANEL, size=16, color=_MUTED, lines=4)
     if made.overlay is None:
         bottom = PANEL_TOP
     else:
         _paste(picture, made.overlay, right)
-    y = page.write(report.map_caption(made), right, bottom + 10, _PANEL, size=16, color=_MUTED, lines=4)
-    _worth(page, report.worth(made), left, below)
+    y = page.write(report_sections.map_caption(made), right, bottom + 10, _PANEL, size=16, color=_MUTED, lines=4)
+    _worth(page, report_sections.worth(made), left, below)
     if made.findings:
         _bars(page, made, right, below)
     else:
@@ -79,18 +80,28 @@ def _broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def _head(page: _Page, made: Report) -> None:
-    said, color, width = report.lead(made), _COLORS[made.judged.in_a_word], WIDTH_PX - 2 * _EDGE
+    said, color, width = report_sections.lead(made), _COLORS[made.judged.in_a_word], WIDTH_PX - 2 * _EDGE
     named = f"{SOFTWARE} {__version__}  ·  {made.checkpoint.name}  ·  {made.time}"
     page.write(
-        named + (f"  ·  {made.file_name}" if made.file_name else ""), _EDGE, 20, width, size=16, color=_MUTED, lines=1
+        named + (f"  ·  {_shortened(made.file_name)}" if made.file_name else ""),
+        _EDGE,
+        20,
+        width,
+        size=16,
+        color=_MUTED,
+        lines=1,
     )
-    patient = report.patient(made)
+    patient = report_sections.patient(made)
     if patient:
         page.write(_in_a_line(patient), _EDGE, 46, width, size=16, lines=1)
     page.drawing.rectangle((_EDGE, 82, _EDGE + 5, 216), fill=color)
     page.write(said.kicker, _EDGE + 22, 80, width, size=20, color=color, bold=True)
     page.write(said.answer, _EDGE + 22, 108, width, size=42, bold=True, lines=1)
     page.write(said.meaning, _EDGE + 22, 168, width - 22, size=18, lines=2)
+
+
+def _shortened(name: str, longest: int = 48) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def _in_a_line(section: Section) -> str:
@@ -116,7 +127,7 @@ def _worth(page: _Page, section: Section, x: int, y: int) -> None:
 
 
 def _bars(page: _Page, made: Report, x: int, y: int) -> None:
-    section = report.probabilities(made)
+    section = report_sections.probabilities(made)
     y = page.write(section.title, x, y, _PANEL, size=18, bold=True) + 8
     left, room = x + 130, _PANEL - 130 - 90
     for label, value in section.rows:
@@ -132,6 +143,6 @@ def _bars(page: _Page, made: Report, x: int, y: int) -> None:
 def _foot(page: _Page, made: Report) -> None:
     width = WIDTH_PX - 2 * _EDGE
     page.drawing.line((_EDGE, HEIGHT_PX - 92, WIDTH_PX - _EDGE, HEIGHT_PX - 92), fill=_RAIL, width=2)
-    asked = "  ·  ".join(f"{title}: {outcome}" for title, outcome, _ in report.chain(made).rows)
+    asked = "  ·  ".join(f"{title}: {outcome}" for title, outcome, _ in report_sections.chain(made).rows)
     page.write(asked, _EDGE, HEIGHT_PX - 82, width, size=14, color=_MUTED, lines=1)
     page.write(NOTICE, _EDGE, HEIGHT_PX - 48, width, size=18, bold=True)

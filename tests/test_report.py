@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from kidney_core import __version__, checkpoint, diagnosis, phantom, report, report_pdf, verdict
+from kidney_core import __version__, checkpoint, diagnosis, phantom, report, report_pdf, report_sections, verdict
 from kidney_core.errors import UnreadableSlice
 from kidney_core.figures import percent
 from kidney_core.map_grades import Grade
@@ -64,7 +64,7 @@ def pdf_text(content: bytes) -> str:
     shown = []
     for packed in re.findall(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
         try:
-            stream = zlib.decompress(base64.a85decode(packed.strip(), adobe=False, ignorechars=b"~> \r\n"))
+            stream = zlib.decompress(base64.a85decode(packed.strip().removesuffix(b"~>")))
         except (ValueError, zlib.error):
             continue
         shown += re.findall(rb"\(((?:\\.|[^\\)])*)\) Tj", stream, re.DOTALL)
@@ -79,7 +79,7 @@ def test_the_pdf_says_what_the_diagnosis_says_in_order(reader):
     answer, card = composed.answer, reader.checkpoint.card
     label = answer.predicted_label
     in_order = [
-        report.lead(composed).kicker,
+        report_sections.lead(composed).kicker,
         f"{label} · {percent(answer.probabilities[label])}",
         percent(card["metrics"]["cross-validated"]["accuracy"]),
         "Random split (paper)",
@@ -132,11 +132,11 @@ def test_a_refusal_leads_and_gives_no_probability_and_no_map(reader):
 
 def test_memory_and_abstention_lead_in_their_own_words(reader):
     remembered = made(reader, trained_on_file=True)
-    assert report.lead(remembered).kicker == "The model remembers this scan. It says"
+    assert report_sections.lead(remembered).kicker == "The model remembers this scan. It says"
     abstaining = dataclasses.replace(remembered.judged, seen=False, abstains=True)
     unsure = dataclasses.replace(remembered, judged=abstaining)
-    assert "abstains" in report.lead(unsure).kicker
-    assert "no finding" in report.lead(unsure).kicker
+    assert "abstains" in report_sections.lead(unsure).kicker
+    assert "no finding" in report_sections.lead(unsure).kicker
 
 
 def test_how_often_the_answer_was_right_is_counted_from_the_confusion_matrix(reader):
@@ -144,7 +144,10 @@ def test_how_often_the_answer_was_right_is_counted_from_the_confusion_matrix(rea
     found, label = reader.checkpoint.honest_figures(), composed.answer.predicted_label
     said = sum(row[found["labels"].index(label)] for row in found["confusion"])
     right = found["confusion"][found["labels"].index(label)][found["labels"].index(label)]
-    assert f"right {100 * right / said:.0f} % of the {said:,} times they said {label}" in report.worth(composed).note
+    assert (
+        f"right {100 * right / said:.0f} % of the {said:,} times they said {label}"
+        in report_sections.worth(composed).note
+    )
 
 
 def test_neither_file_nor_patient_is_in_a_pdf_unless_ticked(reader):
@@ -166,9 +169,9 @@ def test_the_name_of_a_seen_training_file_is_kept_out_unless_ticked(reader):
     step = dataclasses.replace(judged.steps[2], reason=f"So like “{path}” (Cyst) as only slices of one scan are.")
     judged = dataclasses.replace(judged, steps=(*judged.steps[:2], step, *judged.steps[3:]))
     plain = report.compose(image, answer, judged, reader.checkpoint)
-    assert report.chain(plain).rows[2][2] == "So like a training slice (Cyst) as only slices of one scan are."
+    assert report_sections.chain(plain).rows[2][2] == "So like a training slice (Cyst) as only slices of one scan are."
     ticked = report.compose(image, answer, judged, reader.checkpoint, file_name="slice.png")
-    assert path in report.chain(ticked).rows[2][2]
+    assert path in report_sections.chain(ticked).rows[2][2]
 
 
 def test_the_same_report_gives_the_same_pdf_with_its_own_time_title_and_language(reader):
@@ -202,15 +205,18 @@ def test_a_programmers_mistake_is_told(reader):
 
 
 def test_patient_tags_are_read_from_dicom_and_only_as_their_types_allow():
-    tags = read_patient_tags(saved(ct_dataset(PatientBirthDate="19600102", PatientSex="f", StudyInstanceUID="1.2.3")))
+    tags = read_patient_tags(saved(ct_dataset(PatientBirthDate="19600102", PatientSex="F", StudyInstanceUID="1.2.3")))
     assert (tags.name, tags.plain_name, tags.patient_id) == ("Canary^Alice", "Canary, Alice", "CANARY-77")
     assert (tags.birth_date, tags.sex, tags.study_uid) == ("19600102", "F", "1.2.3")
     assert not tags.names_image  # the file names no series
-    odd = read_patient_tags(saved(ct_dataset(PatientSex="X", StudyInstanceUID="1.02", PatientID="line\nbreak")))
-    assert (odd.sex, odd.study_uid, odd.patient_id) == ("", "", "line break")
+    odd = read_patient_tags(saved(ct_dataset(PatientSex="X", PatientID="line\nbreak", StudyID="7")))
+    assert (odd.sex, odd.patient_id, odd.study_id) == ("", "line break", "7")
+    content = saved(ct_dataset(PatientBirthDate="19600102")).replace(b"19600102", b"19609999")
+    assert read_patient_tags(content).birth_date == ""
+    assert read_patient_tags(saved(ct_dataset(PatientName="A^B^C^D^E^F^G"))).name == ""
     assert read_patient_tags(b"\x89PNG\r\n\x1a\n") is None
 
 
 def test_read_patient_tags__error_damaged():
     with pytest.raises(UnreadableSlice, match="are damaged and cannot be read .* without them"):
-        read_patient_tags(saved(ct_dataset())[:300])
+        read_patient_tags(saved(ct_dataset()).replace(b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00ZZ"))
