@@ -6,10 +6,10 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 FLOORS = [
-    {"errors", "labels", "paper", "files", "allocator"},
+    {"errors", "labels", "paper", "files", "allocator", "fonts"},
     {"slices", "recipes", "models", "canvas", "class_activation"},
     {"archive", "runs", "anatomy", "optimization", "planes", "perturbation"},
-    {"dicom", "run_lock", "dataset", "training_state", "calibration"},
+    {"dicom", "patient_tags", "run_lock", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing", "dicom_place"},
     {"checkpoint", "cross_validation", "stack"},
     {"pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
@@ -28,10 +28,10 @@ FLOORS = [
         "curve_figures",
         "model_card",
     },
-    {"print_figures", "stack_verdict"},
-    {"export", "stack_reading"},
-    {"report_check"},
-    {"training"},
+    {"print_figures", "stack_verdict", "report"},
+    {"export", "stack_reading", "report_sections"},
+    {"report_check", "report_pdf", "report_picture"},
+    {"training", "report_dicom"},
     {"jobs"},
     {"ui", "viewer"},
     {"matrix_panel", "verdict_panel", "explanation_panel"},
