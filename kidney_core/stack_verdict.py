@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from kidney_core import evaluation
+from kidney_core.labels import NORMAL
 from kidney_core.verdict import PASSED, REFUSED, UNCHECKED, WARNED, Step, confidence_asked
 
-NORMAL = "Normal"
 N_DRIVING = 5
 LIKELY = 0.5  # the probability that a slice of a run exceeds
 _POOLING = (
