@@ -20,8 +20,23 @@ def home(page: Page) -> None:
 
 def diagnosis(page: Page) -> None:
     page.get_by_role("button", name="Stone", exact=True).click()
-    page.locator(".stage .scan").wait_for()
+    page.locator(".stage[data-shown]").wait_for()
     page.locator(".js-plotly-plot .barlayer").wait_for()
+    settled(page)
+
+
+def diagnosis_graded(page: Page) -> None:
+    """A sample whose map is graded, the maps of every model, and a report."""
+    diagnosis(page)
+    page.get_by_text("What is this map worth?", exact=True).click()
+    page.get_by_role("button", name="Grade this map").click()
+    settled(page)
+    page.get_by_text("Draw the map of every model", exact=True).click()
+    page.get_by_text("Ask all models", exact=True).click()
+    settled(page)
+    page.get_by_text("Report", exact=True).click()
+    page.get_by_role("button", name="Write the report").click()
+    page.get_by_role("button", name="PDF", exact=True).wait_for()
     settled(page)
 
 
@@ -29,8 +44,17 @@ def diagnosis_batch(page: Page) -> None:
     """Six slices of the folder named by $KIDNEY_SCREENSHOT_DATA, or of the simulated one."""
     root = Path(os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data"))
     page.locator("input[type=file]").set_input_files(sorted(root.glob("*/*.*"))[::70][:6])
-    page.get_by_text("Select a row to see another slice").wait_for()
+    page.get_by_text("The reasons stand beside each slice below").wait_for()
     page.locator(".js-plotly-plot .barlayer").wait_for()
+    settled(page)
+
+
+def diagnosis_scan(page: Page) -> None:
+    """The simulated sample of a whole scan."""
+    page.get_by_role("button", name="Series", exact=True).click()
+    page.get_by_text("The slices that drive").wait_for()
+    page.locator(".film figure").first.wait_for()
+    page.locator(".stage[data-shown]").wait_for()
     settled(page)
 
 
@@ -120,7 +144,9 @@ def dataset(page: Page) -> None:
 SCENES = {
     "home": ("", home),
     "diagnosis": ("Diagnosis", diagnosis),
+    "diagnosis-graded": ("Diagnosis", diagnosis_graded),
     "diagnosis-batch": ("Diagnosis", diagnosis_batch),
+    "diagnosis-scan": ("Diagnosis", diagnosis_scan),
     "diagnosis-refused": ("Diagnosis", diagnosis_refused),
     "evaluation": ("Evaluation", evaluation),
     "evaluation-model": ("Evaluation", evaluation_model),

@@ -7,7 +7,6 @@ a process of its own, so that its peak memory is its own.
 """
 
 import argparse
-import io
 import multiprocessing
 import resource
 import sys
@@ -17,33 +16,12 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pydicom
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
-from kidney_core import phantom
+from kidney_core import phantom, phantom_dicom
 from kidney_core.labels import LABELS
 
 CHECKPOINT = "mobilenetv2"
-
-
-def ct_file(hu: np.ndarray, *, series: str, z_mm: float) -> bytes:
-    """An uncompressed CT file: (H, W) Hounsfield units at a height."""
-    made = pydicom.Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = CTImageStorage
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = generate_uid()
-    made.Modality, made.SeriesInstanceUID = "CT", series
-    made.ImageOrientationPatient, made.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, z_mm]
-    made.Rows, made.Columns = hu.shape
-    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
-    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 16, 15, 1
-    made.RescaleIntercept, made.RescaleSlope = 0, 1
-    made.PixelData = np.rint(hu).astype("<i2").tobytes()
-    buffer = io.BytesIO()
-    made.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def write_zip(path: Path, n_slices: int) -> None:
@@ -53,7 +31,7 @@ def write_zip(path: Path, n_slices: int) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for z in rng.permutation(n_slices):
             large = np.kron(drawn[z % len(drawn)], np.ones((2, 2))) + rng.normal(0, 8, (512, 512))
-            file.writestr(f"scan/{z:05d}", ct_file(large, series=series, z_mm=float(z)))
+            file.writestr(f"scan/{z:05d}", phantom_dicom.ct_file(large, series=series, number=int(z)))
 
 
 def measure(way: str, path: Path, n_threads: int, told: multiprocessing.Queue) -> None:

@@ -51,6 +51,21 @@ class Diagnosis:
     against_label: str | None = None
     strength: float | None = None
 
+    @property
+    def map_in_words(self) -> str:
+        """What the map shows, or why there is none, in sentences."""
+        if self.heatmap is None:
+            return self.no_heatmap_because
+        against = f" rather than {self.against_label}" if self.against_label else ""
+        strength = (
+            "" if self.strength is None else f" Its peak is {100 * self.strength:.0f} % of a bright map of this model."
+        )
+        return (
+            f"{self.method} of {self.explained_label}{against} ({100 * self.probabilities[self.explained_label]:.1f} %). "
+            f"{explanation.METHODS[self.method].plain} Clear places do not speak for it at all; each map is scaled to its own "
+            f"brightest place.{strength} It shows what the network used, which need not be the lesion."
+        )
+
 
 def open_reader(checkpoint: Checkpoint, *, device: str = "cpu") -> Reader:
     """Load a checkpoint's network for reading. Raises CheckpointError."""

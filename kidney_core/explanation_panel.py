@@ -54,26 +54,6 @@ def ask(reader: "Reader", image: Slice, answer: "Diagnosis", *, key: str) -> "Di
         return diagnosis.diagnose(reader, image, explain=explain, against=against, method=method)
 
 
-def show_caption(answer: "Diagnosis") -> None:
-    """What the map is, in words; or why there is none."""
-    from kidney_core import explanation
-
-    if answer.no_heatmap_because:
-        st.caption(answer.no_heatmap_because)
-        return
-    against = f" rather than **{answer.against_label}**" if answer.against_label else ""
-    share = figures.percent(answer.probabilities[answer.explained_label])
-    strength = (
-        ""
-        if answer.strength is None
-        else f" Its peak is {figures.percent(answer.strength, 0)} of a bright map of this model; choose “absolute” to see it so."
-    )
-    st.caption(
-        f"{answer.method} of **{answer.explained_label}**{against} ({share}). {explanation.METHODS[answer.method].plain} "
-        f"Clear places do not speak for it at all.{strength} The map shows what the network used, which need not be the lesion."
-    )
-
-
 def show_worth(reader: "Reader", image: Slice, answer: "Diagnosis", *, key: str) -> tuple:
     """The grades of the map on request, beside how well such maps point; the grades, empty until asked."""
     if answer.heatmap is None:
@@ -115,16 +95,15 @@ def pointed(checkpoint: Checkpoint, method: str) -> None:
 
 
 def show_models(image: Slice, answer: "Diagnosis") -> None:
-    """The maps of all checkpoints for the same question, side by side."""
-    with st.expander("The same map by every model"):
-        if not st.button("Draw them", key="diagnosis_all_maps"):
-            return
-        from kidney_core import grading
+    """The maps of all checkpoints for the same question, side by side, where that is asked for."""
+    if not st.toggle("Draw the map of every model", key="diagnosis_all_maps"):
+        return
+    from kidney_core import grading
 
-        maps = grading.maps_of(tuple(_readers()), image, answer)
-        for column, (name, heatmap) in zip(st.columns(max(1, len(maps))), maps.items(), strict=True):
-            column.image(pictures.blend(image.grey8(), heatmap), caption=name, width="stretch")
-        st.caption(f"{answer.method} of {answer.explained_label}, each map scaled to its own brightest place.")
+    maps = grading.maps_of(tuple(_readers()), image, answer)
+    for column, (name, heatmap) in zip(st.columns(max(1, len(maps))), maps.items(), strict=True):
+        column.image(pictures.blend(image.grey8(), heatmap), caption=name, width="stretch")
+    st.caption(f"{answer.method} of {answer.explained_label}, each map scaled to its own brightest place.")
 
 
 def _readers() -> list["Reader"]:

@@ -44,11 +44,11 @@ def blend(grey: np.ndarray, heatmap: np.ndarray | None, *, opacity: float = 0.45
     return np.rint(below * (1 - alpha) + layer[..., :3] * alpha).astype(np.uint8)
 
 
-def png_data_url(pixels: np.ndarray) -> str:
-    """An image as text for the browser; nothing is written and no address on the server is made."""
+def jpeg_data_url(grey: np.ndarray) -> str:
+    """A thumbnail as text for the browser; nothing is written and no address on the server is made."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    Image.fromarray(grey).save(buffer, format="JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def series_strip(thumbnails: np.ndarray, series: np.ndarray, *, per_row: int = 24) -> np.ndarray:

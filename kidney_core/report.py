@@ -27,7 +27,6 @@ class Report:
     Attributes:
         image: its name is the file's only where the user ticked it.
         grades: of the heat map; may be empty.
-        map_method: such as "Grad-CAM".
         created: with its time zone.
         identity: a random word from which the DICOM objects of this report draw their UIDs.
         patient: only where the user ticked it.
@@ -38,7 +37,6 @@ class Report:
     judged: Verdict
     checkpoint: Checkpoint
     grades: tuple[Grade, ...]
-    map_method: str
     created: datetime
     identity: str
     file_name: str | None = None
@@ -73,7 +71,6 @@ def compose(
     checkpoint: Checkpoint,
     *,
     grades: Sequence[Grade] = (),
-    map_method: str = "Grad-CAM",
     created: datetime | None = None,
     file_name: str | None = None,
     patient: PatientTags | None = None,
@@ -98,7 +95,6 @@ def compose(
         judged=judged if file_name else _without_file_names(judged),
         checkpoint=checkpoint,
         grades=tuple(grades),
-        map_method=map_method,
         created=created,
         identity=identity or uuid.uuid4().hex,
         file_name=file_name,

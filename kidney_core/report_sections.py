@@ -132,13 +132,7 @@ def map_caption(report: Report) -> str:
     answer = report.answer
     if report.judged.refused:
         return "No map is shown, since the model does not answer."
-    if answer.heatmap is None:
-        return answer.no_heatmap_because or "There is no map."
-    return (
-        f"{report.map_method} of {answer.explained_label} ({percent(answer.probabilities[answer.explained_label])}): bright "
-        "places speak for it most, clear places not at all. Each map is scaled to its own brightest place. It shows what "
-        "the network used, which need not be the lesion."
-    )
+    return answer.map_in_words
 
 
 def image_caption(report: Report) -> str:

@@ -103,6 +103,24 @@ def judge_stack(table: pd.DataFrame, card: dict, *, n_slices: int, has_reference
     )
 
 
+def words(table: pd.DataFrame, card: dict) -> list[str]:
+    """What becomes of each slice by itself: "unreadable", "refused", "memory", "undecided" or "answered"."""
+    asked = confidence_asked(card)
+    confidence = evaluation.probabilities_of(table).max(axis=1) if len(table) else []
+    return [
+        "unreadable"
+        if row.problem
+        else "refused"
+        if row.refused
+        else "memory"
+        if row.seen
+        else "answered"
+        if asked is not None and top >= asked
+        else "undecided"
+        for row, top in zip(table.itertuples(), confidence, strict=True)
+    ]
+
+
 def _word(steps: list[Step]) -> str:
     _, known_kind, seen, sure, _ = (step.outcome for step in steps)
     if known_kind == REFUSED:

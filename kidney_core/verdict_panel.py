@@ -55,11 +55,15 @@ def show_nearest(judged, checkpoint) -> None:
             st.error(str(error))
 
 
-def ask_all(image: Slice, key: str) -> None:
-    """What every checkpoint says of the slice, side by side."""
-    if not st.button("Ask all models", key="diagnosis_ask_all", width="stretch"):
+def ask_all(image: Slice, *, sha256: str) -> None:
+    """What every checkpoint says of the slice, side by side.
+
+    Args:
+        sha256: of the file, by which a checkpoint that was trained on it is told; empty for none.
+    """
+    if not st.toggle("Ask all models", key="diagnosis_ask_all"):
         return
-    from kidney_core import diagnosis, verdict
+    from kidney_core import dataset, diagnosis, verdict
 
     rows = []
     for checkpoint in ui.usable_checkpoints():
@@ -69,7 +73,12 @@ def ask_all(image: Slice, key: str) -> None:
             st.error(str(error))
             continue
         answer = diagnosis.diagnose(reader, image)
-        judged = verdict.judge(reader, image, answer, trained_on_file=key[:12] in checkpoint.trained_on())
+        judged = verdict.judge(
+            reader,
+            image,
+            answer,
+            trained_on_file=bool(sha256) and dataset.short_hash(sha256) in checkpoint.trained_on(),
+        )
         rows.append(
             {
                 "Model": checkpoint.name,

@@ -70,6 +70,7 @@ def show_scan(
         "unit": image.unit,
         "inverted": image.inverted,
         "window": [image.window.center, image.window.width],
+        "windowText": image.facts.get("Window", "").split(",")[0],
         "presets": _presets(image),
         "ratio": _ratio(image),
         "spacing": image.spacing_mm[1] * step if image.spacing_mm else None,

@@ -13,7 +13,7 @@ FLOORS = [
     {"series", "splits", "preprocessing", "dicom_place"},
     {"checkpoint", "cross_validation", "stack"},
     {"pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
-    {"familiarity", "lesions", "map_grades"},
+    {"familiarity", "lesions", "map_grades", "phantom_dicom"},
     {"prediction", "diagnosis", "figures", "material", "intervals"},
     {
         "verdict",
@@ -34,8 +34,8 @@ FLOORS = [
     {"training", "report_dicom"},
     {"jobs"},
     {"ui", "viewer"},
-    {"matrix_panel", "verdict_panel", "explanation_panel"},
-    {"new_jobs", "job_panel", "model_panel", "comparison_panel"},
+    {"matrix_panel", "verdict_panel", "explanation_panel", "upload_panel", "report_panel"},
+    {"new_jobs", "job_panel", "model_panel", "comparison_panel", "stack_panel"},
     {"serve"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

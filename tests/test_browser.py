@@ -64,16 +64,16 @@ def test_a_visitor_diagnoses_a_sample_and_an_upload(page, published):
         expect(page.get_by_text("This slice is simulated, not a patient.")).to_be_visible()
         expect(page.locator(".stage .scan")).to_be_visible()
 
-        heat, slider = page.locator(".stage .heat"), page.locator(".bar input")
+        heat, slider = page.locator(".stage .heat"), page.locator(".opacity input")
         if heat.is_visible():
             slider.fill("80")
             assert heat.evaluate("node => node.style.opacity") == "0.8"
         stage = page.locator(".stage")
         stage.hover()
         page.mouse.wheel(0, -400)
-        assert "scale(1)" not in page.locator(".layers").evaluate("node => node.style.transform")
+        assert "scale(1)" not in page.locator(".layer").first.evaluate("node => node.style.transform")
         page.get_by_role("button", name="Reset view").click()
-        assert "scale(1)" in page.locator(".layers").evaluate("node => node.style.transform")
+        assert "scale(1)" in page.locator(".layer").first.evaluate("node => node.style.transform")
 
         buffer = io.BytesIO()
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 80), np.uint8)).save(buffer, "PNG")
@@ -84,6 +84,82 @@ def test_a_visitor_diagnoses_a_sample_and_an_upload(page, published):
         page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(files)
         expect(page.get_by_text("“notes.txt” is not a PNG, JPEG, BMP, TIFF or DICOM image.")).to_be_visible()
         expect(page.get_by_text("Simulated cyst")).to_have_count(0)
+        assert page.outside == []
+
+
+def picture(page):
+    """The pixels of the scan as they are drawn now, as text."""
+    return page.locator(".stage .scan").evaluate("node => node.toDataURL()")
+
+
+def test_the_viewer_windows_compares_and_reads_values_without_the_server(page, published):
+    with running_app() as (address, _):
+        page.goto(f"{address}/Diagnosis")
+        settled(page)
+        page.get_by_role("button", name="Stone", exact=True).click()
+        page.locator(".stage[data-shown]").wait_for()
+        settled(page)
+        for side, letter in (("left", "R"), ("right", "L")):
+            expect(page.locator(f".letter.{side}")).to_have_text(letter)
+        expect(page.locator(".ruler b")).to_have_text(re.compile(r"^\d+ mm$"))
+        stage, window = page.locator(".stage"), page.locator(".corner.window")
+        expect(window).to_have_text("W 400 L 40 HU")
+        as_filed = picture(page)
+        page.locator("select.preset").select_option("Bone (1500/300)")
+        expect(window).to_have_text("W 1500 L 300 HU")
+        assert picture(page) != as_filed
+        box = stage.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        expect(page.locator(".corner.under")).to_have_text(re.compile(r"^-?\d+ HU"))
+        page.mouse.down(button="right")
+        page.mouse.move(x + 120, y + 40, steps=4)
+        page.mouse.up(button="right")
+        expect(window).not_to_have_text("W 1500 L 300 HU")
+        stage.focus()
+        page.keyboard.press("w")
+        expect(window).to_have_text("W 400 L 40 HU")
+        assert picture(page) == as_filed
+        page.locator("select.view").select_option("side")
+        expect(page.locator(".pane.twin")).to_be_visible()
+        page.locator("select.view").select_option("swipe")
+        divider = page.locator(".divider")
+        edge = divider.bounding_box()
+        page.mouse.move(edge["x"] + 1, y)
+        page.mouse.down()
+        page.mouse.move(edge["x"] - 150, y, steps=3)
+        page.mouse.up()
+        assert divider.bounding_box()["x"] < edge["x"] - 100
+        assert "inset" in page.locator(".veil").first.evaluate("node => node.style.clipPath")
+        heat = page.locator(".stage .heat").evaluate("node => node.toDataURL()")
+        page.locator("select.colors").select_option("cividis")
+        assert page.locator(".stage .heat").evaluate("node => node.toDataURL()") != heat
+        assert page.outside == []
+
+
+def test_a_radiologist_scrolls_through_a_series_by_keys_and_wheel(page, published):
+    with running_app() as (address, _):
+        page.goto(f"{address}/Diagnosis")
+        settled(page)
+        page.get_by_role("button", name="Series", exact=True).click()
+        page.get_by_text("The slices that drive").wait_for()
+        page.locator(".stage[data-shown]").wait_for()
+        settled(page)
+        place, stage = page.locator(".corner.place"), page.locator(".stage")
+        shown = int(re.match(r"\d+", place.inner_text()).group())
+        by, key = (1, "ArrowDown") if shown < 38 else (-1, "ArrowUp")
+        stage.focus()
+        page.keyboard.press(key)
+        page.keyboard.press(key)
+        expect(place).to_have_text(re.compile(f"^{shown + 2 * by} of 40"))
+        expect(page.get_by_text(f"Slice {shown + 2 * by} of 40:")).to_be_visible()
+        settled(page)
+        stage.hover()
+        page.mouse.wheel(0, 60 * by)
+        expect(page.get_by_text(f"Slice {shown + 3 * by} of 40:")).to_be_visible()
+        page.locator(".film figure").nth(0).click()
+        expect(page.get_by_text("Slice 1 of 40:")).to_be_visible()
+        expect(place).to_have_text(re.compile("^1 of 40"))
         assert page.outside == []
 
 

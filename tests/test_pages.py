@@ -1,6 +1,7 @@
 """The pages as Streamlit runs them, without a browser: every page draws, every bad input gets a sentence."""
 
 import io
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from kidney_core import publish, run_lock, runs, training
+from kidney_core import phantom_dicom, pointing, publish, run_lock, runs, training
 from tests.conftest import ROOT, tiny_run, write_series_dataset
 from tests.test_diagnosis import made_checkpoint
 
@@ -45,6 +46,10 @@ def tiny_checkpoint(tmp_path):
     return made_checkpoint(tmp_path / "checkpoints")
 
 
+def uploader(app):
+    return app.file_uploader(key="diagnosis_uploads_Files or a zip")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_draws_with_nothing_there_and_keeps_the_notice(page, monkeypatch):
     app = opened(page, monkeypatch)
@@ -64,11 +69,11 @@ def test_a_sample_is_diagnosed_and_says_that_it_is_simulated(monkeypatch, tiny_c
     assert not app.exception
     assert "simulated, not a patient" in texts(app.info)
     assert any(label in texts(app.subheader) for label in tiny_checkpoint.labels)
-    assert "Sample 1 of Stone" in texts(app.caption)
+    assert "Sample 1: Stone" in texts(app.caption)
     app.button(key="diagnosis_sample_Stone").click().run()
-    assert "Sample 2 of Stone" in texts(app.caption)
+    assert "Sample 2: Stone" in texts(app.caption)
     app.button(key="diagnosis_sample_Cyst").click().run()
-    assert "Sample 1 of Cyst" in texts(app.caption)
+    assert "Sample 1: Cyst" in texts(app.caption)
 
 
 def test_uploads_of_any_allowed_size_stay_in_memory(monkeypatch):
@@ -84,7 +89,7 @@ def test_an_upload_that_the_model_was_trained_on_is_named(monkeypatch, published
     trained, tested = (split.loc[split["part"] == part, "path"].iloc[0] for part in ("train", "test"))
     app = opened("pages/1_Diagnosis.py", monkeypatch)
     for path, warned in ((trained, True), (tested, False)):
-        app.file_uploader(key="diagnosis_uploads").set_value([("a.png", (small_dataset / path).read_bytes(), "")]).run()
+        uploader(app).set_value([("a.png", (small_dataset / path).read_bytes(), "")]).run()
         assert not app.exception
         assert ("trained on this very file" in texts(app.markdown)) == warned
 
@@ -97,15 +102,15 @@ def test_an_image_that_is_no_ct_is_refused_with_its_reason(monkeypatch, tmp_path
     stripes = io.BytesIO()
     Image.fromarray(np.tile(np.array([0, 255], np.uint8), (48, 24))).save(stripes, "PNG")
     app = opened("pages/1_Diagnosis.py", monkeypatch)
-    app.file_uploader(key="diagnosis_uploads").set_value([("stripes.png", stripes.getvalue(), "")]).run()
+    uploader(app).set_value([("stripes.png", stripes.getvalue(), "")]).run()
     assert not app.exception
     assert "The model does not answer" in texts(app.subheader)
     assert "unlike the CT slices" in texts(app.markdown)
     assert "Any label would be a guess" in texts(app.markdown)
     assert not any(label in texts(app.subheader) for label in made.labels)
-    app.toggle[0].set_value(True).run()
+    next(each for each in app.toggle if each.label.startswith("Show what it would")).set_value(True).run()
     assert "should not speak about this image" in texts(app.caption)
-    app.button(key="diagnosis_ask_all").click().run()
+    app.toggle(key="diagnosis_ask_all").set_value(True).run()
     assert not app.exception
     assert app.dataframe[-1].value["Verdict"].tolist() == ["refused"]
     assert "All refuse" in texts(app.caption)
@@ -114,14 +119,68 @@ def test_an_image_that_is_no_ct_is_refused_with_its_reason(monkeypatch, tmp_path
 def test_uploads_good_and_bad_together(monkeypatch, tiny_checkpoint):
     app = opened("pages/1_Diagnosis.py", monkeypatch)
     files = [("one.png", png(1), "image/png"), ("two.dcm", png(2), ""), ("broken.png", png(3)[:300], "image/png")]
-    app.file_uploader(key="diagnosis_uploads").set_value(files).run()
+    uploader(app).set_value(files).run()
     assert not app.exception
-    assert "“broken.png” is truncated or damaged" in texts(app.error)
     table = app.dataframe[0].value
-    assert table["File"].tolist() == ["one.png", "two.dcm"]
+    assert table["File"].tolist() == ["broken.png", "one.png", "two.dcm"]
+    assert table["Verdict"].tolist()[0] == "unreadable"
+    assert "“broken.png” is truncated or damaged" in table["Problem"].tolist()[0]
+    assert "Slice 2 of 3: one.png" in texts(app.markdown)
+    table = table[1:]
+    assert app.segmented_control[1].value == "separate slices"
     assert table[[f"p_{label}" for label in tiny_checkpoint.labels]].sum(axis=1).tolist() == pytest.approx([100, 100])
     sure = table[[f"p_{label}" for label in tiny_checkpoint.labels]].max(axis=1) >= 50
     assert table["Verdict"].tolist() == ["answered" if each else "undecided" for each in sure]
+
+
+def test_a_zip_of_dicom_is_read_as_one_scan_whose_verdict_leads(monkeypatch, published):
+    pointing.main([str(published.folder), "--phantoms", "1"])
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, content in reversed(phantom_dicom.series_files("Stone", 5, n_slices=6)):
+            file.writestr(f"export/{name}", content)
+        file.writestr("export/README.txt", "no image")
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    uploader(app).set_value([("scan.zip", buffer.getvalue(), "application/zip")]).run()
+    assert not app.exception
+    assert "README.txt" in texts(app.error)
+    assert "on the mean of its slices" in app.subheader[0].value
+    assert "6 of 6 slices were read" in texts(app.markdown)
+    assert "scans never seen were named rightly" in texts(app.markdown)
+    assert "Slice " in texts(app.markdown)
+    assert not [each for each in app.button if each.label == "Stop reading"]
+    app.segmented_control[1].set_value("separate slices").run()
+    assert not app.exception
+    assert app.dataframe[0].value["File"].tolist() == [f"export/slice-{n:03d}.dcm" for n in range(1, 7)]
+
+
+def test_a_map_is_asked_for_graded_and_put_into_a_report(monkeypatch, published):
+    pointing.main([str(published.folder), "--phantoms", "1"])
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    app.button(key="diagnosis_sample_Stone").click().run()
+    app.selectbox(key="diagnosis_method").set_value("Grad-CAM++").run()
+    explained = next(each for each in app.segmented_control if each.label == "Explain the evidence for")
+    explained.set_value("Cyst").run()
+    against = next(each for each in app.selectbox if each.label == "rather than")
+    assert "Cyst" not in against.options
+    against.set_value("Tumor").run()
+    assert not app.exception
+    said = texts(app.caption)
+    assert "Grad-CAM++ of Cyst rather than Tumor" in said or "Nothing in this image speaks for Cyst" in said
+    against.set_value("no other label").run()
+    explained.set_value("Normal").run()
+    if "Grade this map" in [each.label for each in app.button]:
+        app.button(key="diagnosis_grade").click().run()
+        assert not app.exception
+        assert "Blurring the brightest 20 % of the body" in texts(app.markdown)
+        assert "a random place does in" in texts(app.markdown)
+    app.button(key="diagnosis_report").click().run()
+    assert not app.exception
+    assert [each.label for each in app.get("download_button")][-3:] == [
+        "PDF",
+        "DICOM picture (secondary capture)",
+        "DICOM structured report",
+    ]
 
 
 def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, published, small_dataset):

@@ -88,7 +88,7 @@ def test_the_pdf_says_what_the_diagnosis_says_in_order(reader):
         *(step.title for step in composed.judged.steps),
         "Calibrated probabilities",
         "Image and evidence",
-        f"Grad-CAM of {label}",
+        f"{answer.method} of {label}",
         "How far the map can be trusted",
         GRADES[0].reason,
         "Test figures by label",

@@ -123,7 +123,9 @@ class Viewer {
     this.scan.getContext('2d').putImageData(image, 0, 0);
     this.copy(this.scan, this.scanCopy);
     const unit = this.data.unit === 'HU' ? ' HU' : '';
-    this.window.textContent = `W ${Math.round(span)} L ${Math.round(center)}${unit}`;
+    const asFile = this.data.window[0] === center && this.data.window[1] === span && /^[\d.]+\/-?[\d.]+$/.test(this.data.windowText);
+    const [shownSpan, shownCenter] = asFile ? this.data.windowText.split('/') : [Math.round(span), Math.round(center)];
+    this.window.textContent = `W ${shownSpan} L ${shownCenter}${unit}`;
     this.scan.dataset.ms = (performance.now() - started).toFixed(1);
   }
 

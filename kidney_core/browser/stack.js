@@ -1,0 +1,104 @@
+// The slices of a stack: a label's probability along it, thumbnails, and which slice is shown.
+const stacks = new WeakMap();
+const REST_MS = 250;  // how long a slice is looked at before the server is asked for it
+
+class Stack {
+  constructor(root) {
+    const find = selector => root.querySelector(selector);
+    this.chart = find('.chart'); this.svg = find('svg'); this.cursor = find('.cursor');
+    this.legend = find('.legend'); this.film = find('.film');
+    this.chart.onpointerdown = event => { this.chart.setPointerCapture(event.pointerId); this.dragged = true; this.at(event); };
+    this.chart.onpointermove = event => { if (this.dragged) this.at(event); };
+    this.chart.onpointerup = this.chart.onpointercancel = () => { this.dragged = false; };
+    this.chart.onkeydown = event => {
+      const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, PageUp: -10, PageDown: 10, Home: -1e6, End: 1e6 }[event.key];
+      if (by) { event.preventDefault(); this.step(by); }
+    };
+    const onStep = event => {
+      if (this.chart.isConnected) this.step(event.detail.by);
+      else window.removeEventListener('kidney-ct-step', onStep);  // this stack left the page
+    };
+    window.addEventListener('kidney-ct-step', onStep);
+  }
+
+  update(data, tell) {
+    this.tell = tell;
+    if (!this.data || this.data.id !== data.id) { this.data = data; this.draw(); this.index = data.index; }
+    else if (data.index !== this.data.index) this.index = data.index;
+    this.data = data;
+    this.mark();
+  }
+
+  draw() {
+    const { rows, labels, colors, previews } = this.data, n = rows.length;
+    this.svg.setAttribute('viewBox', `0 0 ${n} 100`);
+    const refused = rows.map((row, i) => row ? '' : `<rect x="${i}" y="0" width="1" height="100" fill="gray" opacity=".25"/>`);
+    const lines = labels.map((label, at) => {
+      let path = '', pen = 'M';
+      rows.forEach((row, i) => {
+        if (!row) { pen = 'M'; return; }
+        const y = (98 - 96 * row[at]).toFixed(1);
+        path += pen === 'M' ? `M${i + .1} ${y}L${i + .9} ${y}` : `L${i + .5} ${y}`;
+        pen = 'L';
+      });
+      return `<path d="${path}" fill="none" stroke="${colors[at]}" stroke-width="2" vector-effect="non-scaling-stroke"/>`;
+    });
+    this.svg.innerHTML = refused.join('') + lines.join('');
+    this.legend.replaceChildren(...[...labels.map((label, at) => [label, colors[at]]), ['refused or unreadable', 'gray']].map(([text, color]) => {
+      const item = document.createElement('span'), key = document.createElement('i');
+      key.style.background = color; item.append(key, text);
+      return item;
+    }));
+    this.film.replaceChildren(...previews.map((url, i) => {
+      const figure = document.createElement('figure'), caption = document.createElement('figcaption');
+      const picture = document.createElement(url ? 'img' : 'div');
+      if (url) { picture.src = url; picture.alt = `Slice ${i + 1}`; picture.loading = 'lazy'; } else picture.className = 'none';
+      caption.textContent = i + 1;
+      figure.classList.toggle('refused', !rows[i]);
+      if (rows[i]) figure.style.borderBottomColor = colors[rows[i].indexOf(Math.max(...rows[i]))];
+      figure.append(picture, caption);
+      figure.onclick = () => this.show(i);
+      return figure;
+    }));
+    this.chart.setAttribute('aria-valuemax', n);
+  }
+
+  at(event) {
+    const box = this.chart.getBoundingClientRect();
+    this.show(Math.floor((event.clientX - box.left) / box.width * this.data.rows.length));
+  }
+
+  step(by) { this.show(this.index + by); }
+
+  show(index) {
+    const n = this.data.rows.length;
+    index = Math.min(n - 1, Math.max(0, index));
+    if (index === this.index) return;
+    this.index = index;
+    this.mark();
+    const url = this.data.previews[index];
+    if (url) window.dispatchEvent(new CustomEvent('kidney-ct-preview', { detail: { url, place: this.place() } }));
+    clearTimeout(this.rest);
+    this.rest = setTimeout(() => this.tell('index', index), REST_MS);
+  }
+
+  place() { return `${this.index + 1} of ${this.data.rows.length}\n${this.data.places[this.index]}`; }
+
+  mark() {
+    const n = this.data.rows.length;
+    this.cursor.style.left = 100 * (this.index + .5) / n + '%';
+    this.chart.setAttribute('aria-valuenow', this.index + 1);
+    this.chart.setAttribute('aria-valuetext', this.place());
+    this.film.querySelector('.chosen')?.classList.remove('chosen');
+    const figure = this.film.children[this.index];
+    if (!figure) return;
+    figure.classList.add('chosen');
+    this.film.scrollLeft = figure.offsetLeft - this.film.offsetLeft - this.film.clientWidth / 2 + figure.clientWidth / 2;
+  }
+}
+
+export default function (component) {
+  const { parentElement: root, data, setStateValue } = component;
+  if (!stacks.has(root)) stacks.set(root, new Stack(root));
+  stacks.get(root).update(data, setStateValue);
+}
