@@ -4,7 +4,8 @@ Starts the real app with the checkpoints at hand, drives it in headless Chromium
 
     first paint             the page's headline is visible in a fresh browser on a fresh server
     page switch             from click to the next page's headline, median of 9
-    warm diagnosis          core, with Grad-CAM, median of 20; and its ratio to the bare forward pass
+    warm diagnosis          core, with its map by the default method and by Grad-CAM, median of 20; and the ratio of each
+                            to the bare forward pass
     peak memory             of the server with every checkpoint loaded
 
 The baseline of the diagnosis is the bare fp32 forward pass of the same network in the same run.
@@ -57,7 +58,7 @@ def measure_diagnosis() -> dict[str, dict[str, float]]:
     """Milliseconds of the bare forward pass and of a diagnosis with its map, for each checkpoint."""
     import torch
 
-    from kidney_core import diagnosis, phantom, preprocessing
+    from kidney_core import diagnosis, explanation, phantom, preprocessing
     from kidney_core.checkpoint import list_checkpoints
 
     image = phantom.draw_series("Cyst", 1, n_slices=1)[0].as_slice("benchmark")
@@ -68,8 +69,10 @@ def measure_diagnosis() -> dict[str, dict[str, float]]:
         batch = preprocessing.to_input(square)
         with torch.inference_mode():
             forward = median_ms(lambda reader=reader, batch=batch: reader.model(batch), 20)
-        full = median_ms(lambda reader=reader: diagnosis.diagnose(reader, image), 20)
-        found[checkpoint.name] = {"bare forward": forward, "diagnosis with map": full, "ratio": full / forward}
+        found[checkpoint.name] = {"bare forward": forward}
+        for method in (explanation.DEFAULT_METHOD, "Grad-CAM"):
+            full = median_ms(lambda reader=reader, method=method: diagnosis.diagnose(reader, image, method=method), 20)
+            found[checkpoint.name] |= {f"with {method}": full, f"ratio, {method}": full / forward}
     return found
 
 
@@ -97,7 +100,9 @@ def main() -> int:
     for name, values in measure_diagnosis().items():
         print(
             f"{name:28} "
-            + "  ".join(f"{title} {value:.1f}{'' if title == 'ratio' else ' ms'}" for title, value in values.items())
+            + "  ".join(
+                f"{title} {value:.1f}{'' if title.startswith('ratio') else ' ms'}" for title, value in values.items()
+            )
         )
     with running_app() as (address, process), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=CHROMIUM_ARGUMENTS)

@@ -154,6 +154,7 @@ SCENES = {
     "evaluation-curves": ("Evaluation", panel("Curves")),
     "evaluation-calibration": ("Evaluation", panel("Calibration")),
     "evaluation-abstaining": ("Evaluation", panel("Abstaining")),
+    "evaluation-explanations": ("Evaluation", panel("Explanations")),
     "evaluation-planes": ("Evaluation", panel("Planes")),
     "evaluation-series": ("Evaluation", panel("Series")),
     "evaluation-footprint": ("Evaluation", footprint),

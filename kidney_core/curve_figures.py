@@ -98,6 +98,34 @@ def risk_coverage_figure(found: RiskCoverage, threshold: float) -> go.Figure:
     return plain(figure, height=340)
 
 
+def pointing_figure(table: pd.DataFrame, chance: float) -> go.Figure:
+    """How often each method's map points at the lesion, with its interval, and the line of chance.
+
+    Args:
+        table: one row a method with the columns rate, low and high, 0 to 1.
+    """
+    rows = table[::-1]  # plotly counts from below
+    figure = go.Figure(
+        go.Scatter(
+            x=rows["rate"],
+            y=rows.index,
+            mode="markers",
+            marker={"size": 11, "color": "#0072B2"},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": rows["high"] - rows["rate"],
+                "arrayminus": rows["rate"] - rows["low"],
+                "color": "#0072B2",
+            },
+            hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+        )
+    )
+    figure.add_vline(x=chance, line_dash="dot", annotation_text="chance", annotation_position="top")
+    figure.update_xaxes(range=[0, 1], tickformat=".0%", title="slices on which the map points at the lesion")
+    return plain(figure, height=36 * len(table) + 90)
+
+
 def _named(label: str, what: str, value: float, measure: str, ranges: dict[str, Interval] | None) -> str:
     at = (ranges or {}).get(f"per_label.{label}.{measure}")
     trust = f", {at.low:.2f}–{at.high:.2f}" if at and at.low is not None else ""

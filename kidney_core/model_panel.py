@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, matrix_panel, ui
+from kidney_core import figures, matrix_panel, pointing_panel, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
 
@@ -35,6 +35,7 @@ def draw(checkpoint: Checkpoint) -> None:
         "Worst errors": _worst_errors,
         "Planes": _planes,
         "Series": _series,
+        "Explanations": pointing_panel.draw,
         "Training": _training,
         "Model card": _card,
     }

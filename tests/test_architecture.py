@@ -34,7 +34,7 @@ FLOORS = [
     {"training", "report_dicom"},
     {"jobs"},
     {"ui", "viewer"},
-    {"matrix_panel", "verdict_panel", "explanation_panel", "upload_panel", "report_panel"},
+    {"matrix_panel", "verdict_panel", "explanation_panel", "upload_panel", "report_panel", "pointing_panel"},
     {"new_jobs", "job_panel", "model_panel", "comparison_panel", "stack_panel"},
     {"serve"},
 ]

@@ -188,7 +188,17 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
     for view in ("Beside the paper", "One model"):
         app.segmented_control(key="evaluation_view").set_value(view).run()
         assert not app.exception
-    for panel in ("Curves", "Calibration", "Abstaining", "Worst errors", "Planes", "Series", "Training", "Model card"):
+    for panel in (
+        "Curves",
+        "Calibration",
+        "Abstaining",
+        "Worst errors",
+        "Planes",
+        "Series",
+        "Explanations",
+        "Training",
+        "Model card",
+    ):
         app.segmented_control(key="evaluation_panel").set_value(panel).run()
         assert not app.exception, panel
         if panel in ("Curves", "Calibration", "Abstaining", "Worst errors", "Planes", "Series"):
