@@ -65,7 +65,7 @@ def measure_diagnosis() -> dict[str, dict[str, float]]:
     found = {}
     for checkpoint in list_checkpoints()[0]:
         reader = diagnosis.open_reader(checkpoint)
-        square = torch.from_numpy(preprocessing.square(image.grey8(), checkpoint.size_px).copy()).unsqueeze(0)
+        square = torch.from_numpy(preprocessing.square(image.network_grey8(), checkpoint.size_px).copy()).unsqueeze(0)
         batch = preprocessing.to_input(square)
         with torch.inference_mode():
             forward = median_ms(lambda reader=reader, batch=batch: reader.model(batch), 20)

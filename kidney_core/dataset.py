@@ -22,7 +22,7 @@ from kidney_core.planes import plane_of
 from kidney_core.slices import read_content, read_slice
 
 THUMBNAIL_PX = 32
-DECODING = 3  # raised when the same file gives other pixels or another verdict: what is cached was read by the old way
+DECODING = 4  # raised when the same file gives other pixels or another verdict: what is cached was read by the old way
 NOT_CLASSES = ("masks", "labels")  # lesion masks of kidney_core.phantom, boxes of other datasets
 Progress = Callable[[int, int], None]
 
@@ -191,7 +191,7 @@ def _read_one(path: Path) -> tuple[np.ndarray, str, str] | SliceError:
     try:
         content = read_content(path, name=path.name)
         image = read_slice(content, name=path.name)
-        grey = image.grey8()
+        grey = image.network_grey8()
     except SliceError as error:
         return error
     small = Image.fromarray(grey).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR)

@@ -35,7 +35,7 @@ def _decode(dataset: Dataset, size_px: int, path: Path, progress: Callable[[int,
 
     def decode(position: int) -> None:
         file = dataset.root / dataset.table["path"].iat[position]
-        pixels[position] = square(read_slice(file).grey8(), size_px)
+        pixels[position] = square(read_slice(file).network_grey8(), size_px)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, _ in enumerate(pool.map(decode, range(len(dataset))), start=1):
