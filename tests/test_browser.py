@@ -87,6 +87,17 @@ def test_a_visitor_diagnoses_a_sample_and_an_upload(page, published):
         assert page.outside == []
 
 
+PINCH = """stage => {
+  const box = stage.getBoundingClientRect(), y = box.top + 100, middle = box.left + 200;
+  stage.setPointerCapture = () => {};  // a pointer made by a script cannot be captured
+  const touch = (kind, id, x) => stage.dispatchEvent(
+    new PointerEvent(kind, { pointerId: id, pointerType: 'touch', clientX: x, clientY: y, bubbles: true }));
+  touch('pointerdown', 1, middle - 50); touch('pointerdown', 2, middle + 50);
+  for (let reach = 50; reach <= 150; reach += 10) { touch('pointermove', 1, middle - reach); touch('pointermove', 2, middle + reach); }
+  touch('pointerup', 1, middle - 150); touch('pointerup', 2, middle + 150);
+}"""
+
+
 def picture(page):
     """The pixels of the scan as they are drawn now, as text."""
     return page.locator(".stage .scan").evaluate("node => node.toDataURL()")
@@ -134,6 +145,9 @@ def test_the_viewer_windows_compares_and_reads_values_without_the_server(page, p
         heat = page.locator(".stage .heat").evaluate("node => node.toDataURL()")
         page.locator("select.colors").select_option("cividis")
         assert page.locator(".stage .heat").evaluate("node => node.toDataURL()") != heat
+        stage.evaluate(PINCH)
+        zoom = float(re.search(r"scale\(([\d.]+)\)", page.locator(".layer").first.get_attribute("style")).group(1))
+        assert zoom == pytest.approx(3, rel=0.1)  # two fingers went from 100 to 300 pixels apart
         assert page.outside == []
 
 
