@@ -6,7 +6,6 @@ import streamlit as st
 
 from kidney_core import figures, pictures, ui
 from kidney_core.checkpoint import Checkpoint
-from kidney_core.errors import KidneyError
 from kidney_core.slices import Slice
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def show_worth(reader: "Reader", image: Slice, answer: "Diagnosis", *, key: str)
         known = st.session_state.setdefault("diagnosis_grades", {})
         if wanted not in known and st.button("Grade this map", key="diagnosis_grade"):
             with st.spinner("Hiding and moving parts of the image, asking the other models…"):
-                others = tuple(each for each in _readers() if each.checkpoint.name != reader.checkpoint.name)
+                others = tuple(each for each in ui.readers() if each.checkpoint.name != reader.checkpoint.name)
                 known[wanted] = grading.grade(reader, image, answer, others=others)
         for grade in known.get(wanted, ()):
             st.markdown(f"{GRADE_MARKS[grade.outcome]} **{grade.title}: {grade.outcome}.** {grade.reason}")
@@ -100,18 +99,7 @@ def show_models(image: Slice, answer: "Diagnosis") -> None:
         return
     from kidney_core import grading
 
-    maps = grading.maps_of(tuple(_readers()), image, answer)
+    maps = grading.maps_of(tuple(ui.readers()), image, answer)
     for column, (name, heatmap) in zip(st.columns(max(1, len(maps))), maps.items(), strict=True):
         column.image(pictures.blend(image.grey8(), heatmap), caption=name, width="stretch")
     st.caption(f"{answer.method} of {answer.explained_label}, each map scaled to its own brightest place.")
-
-
-def _readers() -> list["Reader"]:
-    """Every usable checkpoint, ready to read."""
-    found = []
-    for checkpoint in ui.usable_checkpoints():
-        try:
-            found.append(ui.reader(checkpoint))
-        except KidneyError as error:
-            st.error(str(error))
-    return found

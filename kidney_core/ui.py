@@ -13,6 +13,7 @@ import streamlit as st
 
 from kidney_core import __version__
 from kidney_core.checkpoint import Checkpoint, checkpoints_folder, list_checkpoints
+from kidney_core.errors import KidneyError
 from kidney_core.figures import percent
 from kidney_core.splits import MEASURED, PROTOCOL_NAMES, RANDOM
 
@@ -121,6 +122,17 @@ def _reader(folder: str, version: str) -> "Reader":
 def reader(checkpoint: Checkpoint) -> "Reader":
     """The checkpoint's network, shared by all sessions. Raises CheckpointError."""
     return _reader(str(checkpoint.folder), version(checkpoint))
+
+
+def readers() -> list["Reader"]:
+    """Every checkpoint, ready to read; a sentence on the page for each that cannot."""
+    found = []
+    for checkpoint in list_checkpoints()[0]:
+        try:
+            found.append(reader(checkpoint))
+        except KidneyError as error:
+            st.error(str(error))
+    return found
 
 
 def version(checkpoint: Checkpoint) -> str:

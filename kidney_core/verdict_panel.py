@@ -66,12 +66,8 @@ def ask_all(image: Slice, *, sha256: str) -> None:
     from kidney_core import dataset, diagnosis, verdict
 
     rows = []
-    for checkpoint in ui.usable_checkpoints():
-        try:
-            reader = ui.reader(checkpoint)
-        except KidneyError as error:
-            st.error(str(error))
-            continue
+    for reader in ui.readers():
+        checkpoint = reader.checkpoint
         answer = diagnosis.diagnose(reader, image)
         judged = verdict.judge(
             reader,

@@ -1,0 +1,132 @@
+"""Copy what run folders say to an MLflow server: a mirror, of which the run folders stay the truth.
+
+    pip install mlflow-skinny
+    python -m kidney_core.mlflow_mirror --server http://127.0.0.1:5000 [--watch 10] [RUN...]
+
+It reads folders and never touches the training loop: a step costs nothing, and a server that is down stops no run.
+Copying again adds only what is missing, so that it may be interrupted at any time. A run that was killed is marked as
+killed there too, which MLflow's own logging leaves as running.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kidney_core import run_lock
+from kidney_core.errors import RunError, command
+from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run, list_runs, runs_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "kidney-ct"
+_NAME_TAG = "kidney_ct.run"  # by which a run is found again
+_BATCH = 500  # an API request takes up to 1,000 items, Source: MLflow REST API, runs/log-batch
+_STATUS = {
+    QUEUED: "SCHEDULED",
+    RUNNING: "RUNNING",
+    FINISHED: "FINISHED",
+    STOPPED: "KILLED",
+    CRASHED: "KILLED",
+    FAILED: "FAILED",
+}
+_NO_MEASUREMENTS = {"kind", "step", "epoch", "time", "steps_per_epoch"}
+
+
+def connect(server: str) -> "MlflowClient":
+    """A client of a server that answers.
+
+    Raises: RunError when MLflow is not installed or the server does not answer.
+    """
+    try:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+    except ImportError as error:
+        raise RunError("MLflow is not installed. Install it with: pip install mlflow-skinny") from error
+    client = MlflowClient(tracking_uri=server)
+    try:
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise RunError(
+            f"The MLflow server “{server}” does not answer ({str(error).splitlines()[0]}). Check its address."
+        ) from error
+    return client
+
+
+def mirror(client: "MlflowClient", run: Run, *, experiment: str = EXPERIMENT) -> int:
+    """Bring the server's copy of a run up to date; the number of measurements that were added."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    there = _find_or_create(client, run, experiment)
+    params = [Param(name, str(value)) for name, value in asdict(run.config()).items()]
+    state = run.state()
+    tags = [RunTag("kidney_ct.state", run_lock.status(run)), RunTag("kidney_ct.message", state.get("message", ""))]
+    client.log_batch(there, params=params, tags=tags)
+    known: dict[str, set[int]] = {}
+    metrics = []
+    for key, value, step, milliseconds in _measurements(run):
+        if key not in known:
+            known[key] = {old.step for old in client.get_metric_history(there, key)}
+        if step not in known[key]:
+            metrics.append(Metric(key, value, milliseconds, step))
+    for start in range(0, len(metrics), _BATCH):
+        client.log_batch(there, metrics=metrics[start : start + _BATCH])
+    client.set_terminated(there, _STATUS[run_lock.status(run)])
+    return len(metrics)
+
+
+def _find_or_create(client: "MlflowClient", run: Run, experiment: str) -> str:
+    """The id of the server's copy of a run."""
+    found = client.get_experiment_by_name(experiment)
+    experiment_id = found.experiment_id if found else client.create_experiment(experiment)
+    named = client.search_runs([experiment_id], f"tags.`{_NAME_TAG}` = '{run.name}'", max_results=1)
+    if named:
+        return named[0].info.run_id
+    return client.create_run(experiment_id, run_name=run.name, tags={_NAME_TAG: run.name}).info.run_id
+
+
+def _measurements(run: Run) -> list[tuple[str, float, int, int]]:
+    """(name, value, step, milliseconds since 1970) of all that was measured, the test figures at the last step."""
+    rows, _ = run.read_metrics()
+    found = []
+    for row in rows:
+        prefix = "epoch." if row.get("kind") == "epoch" else "step."
+        found += [
+            (prefix + name, float(value), int(row["step"]), int(1000 * row.get("time", 0)))
+            for name, value in row.items()
+            if name not in _NO_MEASUREMENTS and isinstance(value, int | float)
+        ]
+    report: dict[str, Any] | None = run.report()
+    if report and found:
+        _, _, step, milliseconds = found[-1]
+        found += [
+            (f"test.{name}", float(report["figures"][name]), step, milliseconds)
+            for name in ("accuracy", "balanced_accuracy")
+        ]
+    return found
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    """Mirror from the command line."""
+    parser = argparse.ArgumentParser(description="Copy run folders to an MLflow server.")
+    parser.add_argument("runs", type=Path, nargs="*", help=f"folders of runs (all in {runs_folder()})")
+    parser.add_argument("--server", required=True, help="address, such as http://127.0.0.1:5000")
+    parser.add_argument("--experiment", default=EXPERIMENT)
+    parser.add_argument("--watch", type=float, metavar="SECONDS", help="go on, looking that often")
+    options = parser.parse_args(arguments)
+    client = connect(options.server)
+    while True:
+        for run in [Run(folder) for folder in options.runs] or list_runs():
+            added = mirror(client, run, experiment=options.experiment)
+            print(f"{run.name}: {run_lock.status(run)}, {added} measurements added", flush=True)
+        if not options.watch:
+            return 0
+        time.sleep(options.watch)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
