@@ -28,6 +28,7 @@ PAGES = (
     ("pages/2_Evaluation.py", "Evaluation", ":material/bar_chart:"),
     ("pages/3_Training.py", "Training", ":material/model_training:"),
     ("pages/4_Dataset.py", "Dataset", ":material/photo_library:"),
+    ("pages/5_Teaching.py", "Teaching", ":material/school:"),
 )
 SECONDS_BEFORE_WARM_UP = 1.5
 _STYLE = """

@@ -7,16 +7,17 @@ from tests.conftest import ROOT
 
 FLOORS = [
     {"errors", "labels", "paper", "files", "allocator", "fonts"},
-    {"slices", "recipes", "models", "canvas", "class_activation"},
+    {"slices", "recipes", "models", "canvas", "class_activation", "outlines"},
     {"archive", "runs", "anatomy", "optimization", "planes", "perturbation"},
     {"dicom", "patient_tags", "run_lock", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing", "dicom_place"},
     {"checkpoint", "cross_validation", "stack"},
     {"pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
     {"familiarity", "lesions", "map_grades"},
-    {"prediction", "diagnosis", "figures", "material", "intervals"},
+    {"prediction", "spot_training", "diagnosis", "figures", "material", "intervals"},
     {
         "verdict",
+        "quiz",
         "pointing",
         "grading",
         "validation",
@@ -30,12 +31,12 @@ FLOORS = [
     },
     {"print_figures", "stack_verdict", "report"},
     {"export", "stack_reading", "report_sections"},
-    {"report_check", "report_pdf", "report_picture"},
-    {"training", "report_dicom"},
+    {"report_check", "report_pdf", "report_picture", "breaking"},
+    {"training", "report_dicom", "teaching_figures"},
     {"jobs"},
     {"ui", "viewer"},
-    {"matrix_panel", "verdict_panel", "explanation_panel"},
-    {"new_jobs", "job_panel", "model_panel", "comparison_panel"},
+    {"matrix_panel", "verdict_panel", "explanation_panel", "quiz_panel", "spot_panel"},
+    {"new_jobs", "job_panel", "model_panel", "comparison_panel", "breaking_panel"},
     {"serve"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
