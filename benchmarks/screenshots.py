@@ -127,6 +127,7 @@ def teaching(page: Page) -> None:
 def mark(page: Page, case: int) -> None:
     """Clicks a little right of the middle of the slice."""
     page.locator(f".stage[data-shown*='case {case}|']").wait_for()
+    page.locator(".stage").evaluate("node => node.scrollIntoView({ block: 'center' })")
     box = page.locator(".stage .scan").bounding_box()
     page.mouse.click(box["x"] + 0.655 * box["width"], box["y"] + 0.56 * box["height"])
     settled(page)

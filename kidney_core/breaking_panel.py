@@ -40,7 +40,6 @@ def _choose() -> tuple[str, Slice | None]:
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     source = left.segmented_control(
         "Slice", [*LABELS, _UPLOAD], default="Cyst", required=True, key="teaching_slice",
-        format_func=lambda name: name if name == _UPLOAD else f"simulated {name.lower()}",
     )  # fmt: skip
     if source == _UPLOAD:
         upload = st.file_uploader("A CT slice: PNG, JPEG, BMP, TIFF or DICOM", key="teaching_upload")
@@ -72,23 +71,21 @@ def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
         "What is done to it", list(breaking.DISTURBANCES), default="Noise", required=True, key="teaching_disturbance"
     )
     kind, disturb = breaking.DISTURBANCES[name]
+    amounts = kind.amounts
+    if name == "Burned-in mark":
+        slide, where, which = st.columns([2, 1, 1], gap="medium")
+        place = where.selectbox("Where", list(breaking.PLACES), key="teaching_place")
+        shape = which.selectbox("Which", breaking.SHAPES, key="teaching_shape")
+        disturb = functools.partial(disturb, place=place, shape=shape)
+    else:
+        slide = st.container()
+    title = kind.axis[0].upper() + kind.axis[1:]
+    amount = slide.slider(
+        title, amounts[0], amounts[-1], kind.start, amounts[1] - amounts[0], key=f"teaching_amount_{name}"
+    )
+    st.caption(kind.plain)
     picture, chart = st.columns(2, gap="large")
     with chart:
-        if name == "Burned-in mark":
-            where, which = st.columns(2)
-            place = where.selectbox("Where", list(breaking.PLACES), key="teaching_place")
-            shape = which.selectbox("Which", breaking.SHAPES, key="teaching_shape")
-            disturb = functools.partial(disturb, place=place, shape=shape)
-        amounts = kind.amounts
-        amount = st.slider(
-            kind.axis[0].upper() + kind.axis[1:],
-            amounts[0],
-            amounts[-1],
-            kind.start,
-            _step(amounts),
-            key=f"teaching_amount_{name}",
-        )
-        st.caption(kind.plain)
         found = breaking.curve(reader, image, disturb, amounts)
         asked = verdict.confidence_asked(checkpoint.card)
         drawn = teaching_figures.breaking_figure(found, amount, axis=kind.axis, none=kind.none, asked=asked)
@@ -129,10 +126,6 @@ def _how_to_read(found, kind, asked: float | None) -> str:
     if asked is not None:
         parts.append("Dotted: the confidence below which the model abstains.")
     return " ".join(parts)
-
-
-def _step(amounts: tuple) -> int:
-    return amounts[1] - amounts[0]
 
 
 def _sure(answer) -> str:

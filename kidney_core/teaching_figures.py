@@ -75,6 +75,7 @@ def lessons_figure(lessons: dict[tuple[str, str], Lesson]) -> go.Figure:
             textposition="inside",
             insidetextanchor="start",
             textangle=0,
+            constraintext="none",
             marker_color=color,
             hovertemplate="%{x}, " + name + ": %{y:.1%}<extra></extra>",
         )

@@ -39,7 +39,7 @@ _STYLE = """
   [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stColumn"] { min-width: min(100%, 14rem); }
   .st-key-diagnosis_reading > * > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"]:last-child { order: -1; } /* the verdict leads */
-  .st-key-dataset_twins [data-testid="stColumn"] { min-width: 28%; }
+  .st-key-dataset_twins [data-testid="stColumn"], .st-key-teaching_twins [data-testid="stColumn"] { min-width: 28%; }
   .st-key-training_charts [data-testid="stColumn"] { min-width: 100%; }
 }
 /* Streamlit writes white on the primary colour, which is pale on a dark page. */

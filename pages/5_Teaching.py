@@ -22,7 +22,7 @@ def main() -> None:
     checkpoints = ui.usable_checkpoints()
     if not checkpoints:
         return
-    left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
     part = left.segmented_control("Part", list(PARTS), default="Quiz", required=True, key="teaching_part")
     checkpoint = right.selectbox("Model", checkpoints, format_func=ui.describe, key="teaching_model")
     try:
