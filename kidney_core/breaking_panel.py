@@ -39,8 +39,12 @@ def draw(checkpoint: Checkpoint) -> None:
 def _choose() -> tuple[str, Slice | None]:
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     source = left.segmented_control(
-        "Slice", [*LABELS, _UPLOAD], default="Cyst", required=True, key="teaching_slice",
-    )  # fmt: skip
+        "A simulated slice, or your own",
+        [*LABELS, _UPLOAD],
+        default="Cyst",
+        required=True,
+        key="teaching_slice",
+    )
     if source == _UPLOAD:
         upload = st.file_uploader("A CT slice: PNG, JPEG, BMP, TIFF or DICOM", key="teaching_upload")
         if upload is None:

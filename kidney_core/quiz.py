@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kidney_core import lesions, phantom
-from kidney_core.dataset import Dataset
+from kidney_core.dataset import Dataset, short_hash
 from kidney_core.errors import DatasetError
 from kidney_core.labels import LABELS, NORMAL
 from kidney_core.slices import Slice, read_slice
@@ -32,12 +32,14 @@ class Case:
         label: the truth.
         lesion: (H, W) bool, all False for Normal; None where it is not known, so that only the class can be judged.
         origin: where the slice comes from, to be told with the answer.
+        digest: short hash of its file, "" for a simulated one: see `Checkpoint.trained_on`.
     """
 
     image: Slice
     label: str
     lesion: np.ndarray | None = field(repr=False)
     origin: str
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,18 @@ def from_folder(dataset: Dataset, number: int) -> list[Case]:
                 found.append(case)
     if not found:
         raise DatasetError(
-            f"“{dataset.root}” has no slice whose mask shows a lesion. Check its masks, or move them away."
+            f"“{dataset.root}” has masks/ or labels/ beside its classes, but they show no lesion of any slice. Name them like the "
+            "slices (masks/Stone/1.png or labels/Stone/1.txt for Stone/1.png), or move them away to judge the class only."
         )
+    digests = dataset.table.set_index("path")["sha256"]
+    order = [found[each] for each in rng.permutation(min(len(found), N_CASES))]
     return [
-        replace(found[each], image=replace(found[each].image, name=_name(number, position)))
-        for position, each in enumerate(rng.permutation(min(len(found), N_CASES)))
+        replace(
+            case,
+            image=replace(case.image, name=_name(number, position)),
+            digest=short_hash(digests[case.origin]),
+        )
+        for position, case in enumerate(order)
     ]
 
 

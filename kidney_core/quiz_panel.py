@@ -178,7 +178,8 @@ def _asked(checkpoint: Checkpoint, name: str, at: int, case: "Case") -> tuple["D
         with st.spinner("The model looks…"):
             reader = ui.reader(checkpoint)
             answer = diagnosis.diagnose(reader, case.image)
-            known[key] = (answer, verdict.judge(reader, case.image, answer).in_a_word)
+            trained_on = case.digest in checkpoint.trained_on()
+            known[key] = (answer, verdict.judge(reader, case.image, answer, trained_on_file=trained_on).in_a_word)
     return known[key]
 
 
@@ -233,4 +234,9 @@ def _show_score(checkpoint: Checkpoint, name: str, cases: list["Case"], answered
         "that holds for you and for the model."
         + (" The cases are simulated: models are often wrong on them." if name.startswith("simulated") else "")
     )
+    if n_seen := sum(each.verdict == "memory" for each in rounds):
+        st.warning(
+            f"{checkpoint.name} was trained on {ui.counted(n_seen, 'of these cases or its scan', 'of these cases or their scans')}: "
+            "there it remembers, and you had to look. Compare yourselves on the others."
+        )
     st.download_button("Download the score (CSV)", ui.csv_bytes(table), "quiz-score.csv", "text/csv")

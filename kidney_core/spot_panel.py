@@ -39,7 +39,12 @@ def draw(checkpoint: Checkpoint) -> None:
     )
     key = (source, folder, ui.version(checkpoint))
     results = st.session_state.setdefault("teaching_lessons", {})
-    if st.button("Train on the spot", type="primary", key="teaching_train", help="About 10 to 20 seconds"):
+    if st.button(
+        "Train on the spot",
+        type="primary",
+        key="teaching_train",
+        help="About 20 seconds the first time, less afterwards",
+    ):
         try:
             results.clear()  # one at a time: the pixels are kept too
             results[key] = _train(checkpoint, folder if source == FOLDER else None)
@@ -116,22 +121,26 @@ def _show_one(material, lessons) -> None:
         later = differing[differing + 1 > st.session_state[at]]
         st.session_state[at] = int(later[0] if len(later) else differing[0]) + 1
     row = pick.slider("Slice", 1, len(material.table), key=at) - 1
+    series = material.table["series"].to_numpy()
     truth, taught = material.table["label"].iat[row], sides[RANDOM].taught[row]
     with st.container(key="teaching_twins"):
         columns = st.columns(3)
     meant = f"**{taught}**" if taught == truth else f"{truth}, but taught as **{taught}**"
     columns[0].image(material.pixels[row], caption="the slice that is tested", width="stretch")
-    columns[0].markdown(f"It is {meant} ({material.table['path'].iat[row]}).")
     for column, (protocol, lesson) in zip(columns[1:], sides.items(), strict=True):
         near = int(lesson.nearest[row])
-        says = lesson.labels[int(lesson.probabilities[row].argmax())]
-        same = material.table["series"].iat[near] == material.table["series"].iat[row]
-        whose = "**the same scan**" if same else "another scan"
+        whose = "same scan" if series[near] == series[row] else "another scan"
         column.image(
-            material.pixels[near], caption=f"{PROTOCOL_NAMES[protocol]}: most similar in training", width="stretch"
+            material.pixels[near],
+            caption=f"**{PROTOCOL_NAMES[protocol]}**: most similar in training, {whose}, taught as {lesson.taught[near]}, "
+            f"likeness {lesson.likeness[row]:.2f}",
+            width="stretch",
         )
+    st.markdown(f"It is {meant} ({material.table['path'].iat[row]}).")
+    for column, (protocol, lesson) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
+        says = lesson.labels[int(lesson.probabilities[row].argmax())]
         column.markdown(
-            f"From {whose}, taught as {lesson.taught[near]}; likeness {lesson.likeness[row]:.2f}. This head says **{says}**: "
+            f"{PROTOCOL_NAMES[protocol].capitalize()}: the head says **{says}**, "
             f"{':green[right]' if says == taught else ':red[wrong]'}."
         )
         column.plotly_chart(

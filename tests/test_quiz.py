@@ -1,5 +1,6 @@
 """Cases, and the rule by which students and models are judged alike."""
 
+import hashlib
 from collections import Counter
 
 import numpy as np
@@ -91,6 +92,7 @@ def test_a_folder_with_masks_gives_cases_with_lesions(simulated_folder):
         assert each.image.name.startswith("Quiz 1, case")
         mask = np.asarray(Image.open(simulated_folder / "masks" / each.origin)) > 127
         assert np.array_equal(each.lesion, mask)
+        assert each.digest == hashlib.sha256((simulated_folder / each.origin).read_bytes()).hexdigest()[:12]
     assert [each.origin for each in quiz.from_folder(read_dataset(simulated_folder), 1)] == [
         each.origin for each in cases
     ]
@@ -118,6 +120,15 @@ def test_a_mask_of_another_size_is_named(simulated_folder):
         Image.new("L", (10, 10)).save(path)
     with pytest.raises(DatasetError, match="has 10 × 10 px and its slice 256 × 256"):
         quiz.from_folder(read_dataset(simulated_folder), 1)
+
+
+def test_a_folder_whose_masks_fit_no_slice_is_named(tmp_path):
+    folder = write_series_dataset(tmp_path / "unmatched", n_series=1, n_slices=1)
+    (folder / "masks").mkdir()
+    for path in (folder / "Normal").iterdir():
+        path.unlink()
+    with pytest.raises(DatasetError, match="show no lesion of any slice. Name them like the slices"):
+        quiz.from_folder(read_dataset(folder), 1)
 
 
 def test_score_table_and_totals():

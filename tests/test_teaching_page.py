@@ -73,6 +73,19 @@ def test_a_quiz_of_a_folder_without_masks_asks_for_the_class_only(monkeypatch, t
     assert (app.dataframe[0].value["Your class"] == "right").sum() == 1
 
 
+def test_a_model_that_was_trained_on_the_cases_is_said_to_remember(monkeypatch, published, small_dataset):
+    app = opened(PAGE, monkeypatch)
+    app.segmented_control(key="teaching_quiz_source").set_value("A folder of yours").run()
+    app.text_input(key="teaching_quiz_folder").set_value(str(small_dataset)).run()
+    for at in range(quiz.N_CASES):
+        answer(app, app.radio[0].key.removeprefix("teaching_label_").rsplit("_", 1)[0], at, "Stone")
+        if at < quiz.N_CASES - 1:
+            app.button(key="teaching_next").click().run()
+    n_seen = app.dataframe[0].value["Its verdict"].tolist().count("memory")
+    assert n_seen > 1
+    assert f"was trained on {n_seen} of these cases" in texts(app.warning)
+
+
 @pytest.mark.parametrize("name", ["Noise", "Rotation", "Window level", "Window width", "Burned-in mark"])
 def test_every_disturbance_draws(monkeypatch, tiny_checkpoint, name):
     app = opened(PAGE, monkeypatch)
@@ -110,8 +123,10 @@ def test_heads_are_trained_on_a_folder_and_one_slice_is_shown_under_both_splits(
     assert "The middle group is the lesson" in texts(app.markdown)
     app.segmented_control(key="teaching_labelling").set_value(spot_training.BY_SCAN).run()
     assert not app.exception, app.exception
-    assert "From **the same scan**" in texts(app.markdown)
-    assert "From another scan" in texts(app.markdown)
+    assert "Random split (paper): the head says" in texts(app.markdown)
+    assert ":green[right]" in texts(app.markdown)
+    assert "Scans never seen: the head says" in texts(app.markdown)
+    assert ":red[wrong]" in texts(app.markdown)
     first = app.slider(key=f"teaching_row_{spot_training.BY_SCAN}").value
     app.button(key="teaching_differs").click().run()
     assert not app.exception, app.exception
