@@ -21,7 +21,7 @@ def draw(checkpoint: Checkpoint) -> None:
         st.markdown(
             "- What is trained here is the last step of a network, a logistic regression on the features of the model chosen above: "
             "seconds instead of hours. Four folds, so that each slice is tested once under each split.\n"
-            "- **Shuffled scan by scan**: all slices of a scan get the label of some other scan. A random split tests on neighbours of "
+            "- **Shuffled scan by scan**: all slices of a scan get one label, dealt out at random among the scans. A random split tests on neighbours of "
             "training slices, so memory is enough. On scans never seen, only guessing is left.\n"
             "- **Shuffled slice by slice**: even noise is learned by heart, and nothing carries over.\n"
             "- The 99 % published on the public kidney dataset were measured on a random split.\n"
