@@ -141,6 +141,61 @@ def dataset(page: Page) -> None:
     settled(page)
 
 
+def teaching(page: Page) -> None:
+    """A case of the quiz, marked."""
+    mark(page, 1)
+    page.get_by_text("Marked", exact=False).wait_for()
+    settled(page)
+
+
+def mark(page: Page, case: int) -> None:
+    """Clicks a little right of the middle of the slice."""
+    page.locator(f".stage[data-shown*='case {case}|']").wait_for()
+    page.locator(".stage").evaluate("node => node.scrollIntoView({ block: 'center' })")
+    box = page.locator(".stage .scan").bounding_box()
+    page.mouse.click(box["x"] + 0.655 * box["width"], box["y"] + 0.56 * box["height"])
+    settled(page)
+
+
+def teaching_answer(page: Page) -> None:
+    """Three cases answered, the third one shown."""
+    for number, label in enumerate(("Stone", "Cyst", "Tumor")):
+        mark(page, number + 1)
+        page.get_by_test_id("stRadio").get_by_text(label, exact=True).click()
+        settled(page)
+        page.get_by_role("button", name="That is my answer").click()
+        page.get_by_role("heading", name="It is").wait_for()
+        settled(page)
+        if number < 2:
+            page.get_by_role("button", name="Next case").click()
+            settled(page)
+    page.wait_for_timeout(1500)
+
+
+def teaching_breaking(page: Page) -> None:
+    page.get_by_text("What breaks a model", exact=True).click()
+    page.get_by_text("Gate:", exact=False).wait_for()
+    settled(page)
+    page.wait_for_timeout(1500)
+
+
+def teaching_mark(page: Page) -> None:
+    """A letter burned into a slice."""
+    teaching_breaking(page)
+    page.get_by_text("Burned-in mark", exact=True).click()
+    settled(page)
+    page.wait_for_timeout(2500)
+
+
+def teaching_nothing(page: Page) -> None:
+    page.get_by_text("Why 99 % can be nothing", exact=True).first.click()
+    settled(page)
+    page.get_by_role("button", name="Train on the spot").click()
+    page.get_by_text("The middle group is the lesson").wait_for()
+    settled(page)
+    page.wait_for_timeout(2000)
+
+
 SCENES = {
     "home": ("", home),
     "diagnosis": ("Diagnosis", diagnosis),
@@ -162,6 +217,11 @@ SCENES = {
     "evaluation-paper": ("Evaluation", evaluation_paper),
     "training": ("Training", training),
     "dataset": ("Dataset", dataset),
+    "teaching": ("Teaching", teaching),
+    "teaching-answer": ("Teaching", teaching_answer),
+    "teaching-breaking": ("Teaching", teaching_breaking),
+    "teaching-mark": ("Teaching", teaching_mark),
+    "teaching-nothing": ("Teaching", teaching_nothing),
 }
 
 

@@ -11,6 +11,9 @@ from kidney_core.errors import DatasetError
 from kidney_core.labels import LABELS, NORMAL
 from kidney_core.slices import Slice, read_slice
 
+MASKS_FOLDER, BOXES_FOLDER = phantom.MASKS_FOLDER, "labels"
+# How far beside a lesion still points at it, of the longer side: 15 of 500 pixels in the source, see `pointing`.
+TOLERANCE = 0.03
 FIRST_SEED = 970_000  # far from the seeds of the simulated slices that networks were trained on, and of the samples
 
 
@@ -34,12 +37,42 @@ def boxes(folder: Path, *, label: str) -> list[KnownLesion]:
     found = []
     for path in pictures:
         image = read_slice(path)
-        mask = np.zeros((image.height_px, image.width_px), bool)
-        for left, top, right, bottom in _read_boxes(folder / "labels" / f"{path.stem}.txt", mask.shape):
-            mask[top:bottom, left:right] = True
+        mask = box_mask(folder / BOXES_FOLDER / f"{path.stem}.txt", image.pixels.shape)
         if mask.any():
             found.append(KnownLesion(image, label, mask))
     return found
+
+
+def box_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """What the boxes of a text file cover, (H, W) bool. Raises DatasetError when the file is missing or damaged."""
+    mask = np.zeros(shape, bool)
+    for left, top, right, bottom in _read_boxes(path, shape):
+        mask[max(top, 0) : bottom, max(left, 0) : right] = True
+    return mask
+
+
+def has_lesions(root: Path) -> bool:
+    """True for a folder of classes with the lesions beside them, as masks or boxes."""
+    return any((root / name).is_dir() for name in (MASKS_FOLDER, BOXES_FOLDER))
+
+
+def of_slice(root: Path, path: str, shape: tuple[int, int]) -> np.ndarray | None:
+    """The lesion of a slice in a folder of classes, (H, W) bool; None where the folder does not tell.
+
+    A mask has the slice's own path below `masks/`; boxes have it below `labels/` with the suffix .txt.
+
+    Raises: DatasetError when a mask has another size or a file of boxes is damaged, SliceError when a mask is unreadable.
+    """
+    mask, boxes_file = root / MASKS_FOLDER / path, (root / BOXES_FOLDER / path).with_suffix(".txt")
+    if mask.is_file():
+        found = read_slice(mask).grey8() > 127
+        if found.shape != shape:
+            raise DatasetError(
+                f"“{mask}” has {found.shape[1]} × {found.shape[0]} px and its slice {shape[1]} × {shape[0]}. Export the mask in "
+                "the size of the slice."
+            )
+        return found
+    return box_mask(boxes_file, shape) if boxes_file.is_file() else None
 
 
 def _read_boxes(path: Path, shape: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:

@@ -27,10 +27,9 @@ from kidney_core.checkpoint import EXPLANATIONS_FILE, Checkpoint, load_model, re
 from kidney_core.errors import command
 from kidney_core.files import write_json
 from kidney_core.labels import LABELS
-from kidney_core.lesions import KnownLesion
+from kidney_core.lesions import TOLERANCE, KnownLesion
 
 FORMAT = 1
-TOLERANCE = 0.03  # of the longer side; 15 of 500 pixels in the source
 N_PHANTOMS = 60  # a label
 N_SHUFFLED = 40  # slices for the sanity check
 FULL_SCALE_PERCENT = 95.0

@@ -109,7 +109,7 @@ def _read_batch(
         previews.append(_preview(grey))
         read.append(row)
     if read:
-        probabilities, refused, seen = _ask(reader, np.stack(squares))
+        probabilities, refused, seen = ask(reader, np.stack(squares))
         trained = [short_hash(items[row].sha256) in trained_on for row in read]
         labels = reader.checkpoint.labels
         rows.loc[read, [evaluation.PROBABILITY_PREFIX + label for label in labels]] = probabilities
@@ -135,7 +135,7 @@ def _rows(reader: Reader, items: list[StackItem], start: int) -> pd.DataFrame:
     return table.assign(**{evaluation.PROBABILITY_PREFIX + label: np.nan for label in reader.checkpoint.labels})
 
 
-def _ask(reader: Reader, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ask(reader: Reader, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(N, S, S) uint8 -> (N, n_labels) calibrated probabilities, (N,) refused, (N,) of a scan that was seen."""
     if reader.reference is None:
         probabilities = prediction.predict_probabilities(reader.model, squares)

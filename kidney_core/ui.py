@@ -29,6 +29,7 @@ PAGES = (
     ("pages/2_Evaluation.py", "Evaluation", ":material/bar_chart:"),
     ("pages/3_Training.py", "Training", ":material/model_training:"),
     ("pages/4_Dataset.py", "Dataset", ":material/photo_library:"),
+    ("pages/5_Teaching.py", "Teaching", ":material/school:"),
 )
 SECONDS_BEFORE_WARM_UP = 1.5
 _STYLE = """
@@ -39,7 +40,7 @@ _STYLE = """
   [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stColumn"] { min-width: min(100%, 14rem); }
   .st-key-diagnosis_reading > * > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"]:last-child { order: -1; } /* the verdict leads */
-  .st-key-dataset_twins [data-testid="stColumn"] { min-width: 28%; }
+  .st-key-dataset_twins [data-testid="stColumn"], .st-key-teaching_twins [data-testid="stColumn"] { min-width: 28%; }
   .st-key-training_charts [data-testid="stColumn"] { min-width: 100%; }
 }
 /* Streamlit writes white on the primary colour, which is pale on a dark page. */

@@ -2,6 +2,7 @@
 
 import base64
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def show_scan(
     place: str = "",
     stacked: bool = False,
     marking: bool = False,
+    drawings: Sequence[tuple[str, str]] = (),
 ) -> tuple[int, int] | None:
     """Draw a scan with an optional heat map over it.
 
@@ -51,6 +53,7 @@ def show_scan(
         place: a short text in the corner, such as "12 of 300".
         stacked: the wheel and the arrow keys go through a stack of slices, see `stack_panel`.
         marking: a click marks a place.
+        drawings: (SVG path in pixels of the slice, colour) drawn over scan and map, see `outlines`.
 
     Returns: the (x, y) in pixels of the slice that was marked just now, or None.
     """
@@ -82,6 +85,8 @@ def show_scan(
         "opacity": 45,
         "stacked": stacked,
         "marking": marking,
+        "drawings": [list(each) for each in drawings],
+        "box": f"0 0 {image.width_px} {image.height_px}",
         "alt": alt,
         "help": HELP_STACK if stacked else HELP,
     }

@@ -4,6 +4,7 @@ import io
 import re
 import time
 import urllib.parse
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path, running_app, settled
-from kidney_core import jobs, report_check, run_lock, runs
+from kidney_core import jobs, quiz, report_check, run_lock, runs
 from tests.conftest import write_series_dataset
 
 pytestmark = pytest.mark.browser
@@ -251,4 +252,31 @@ def test_a_researcher_opens_a_cell_and_exports_a_report_that_a_stranger_can_chec
                 )
             )
         ).to_be_visible()
+        assert page.outside == []
+
+
+def test_a_student_marks_the_lesion_before_the_model_speaks(page, published):
+    case = quiz.simulated(1)[0]
+    rows, columns = np.nonzero(case.lesion)  # the first case of quiz 1 has a lesion
+    middle = len(rows) // 2
+    x, y = int(columns[middle]), int(rows[middle])
+    with running_app() as (address, _):
+        page.goto(f"{address}/Teaching")
+        page.locator(".stage[data-shown*='case 1|']").wait_for()
+        settled(page)
+        expect(page.get_by_text(f"It is {case.label}")).to_have_count(0)
+        box = page.locator(".stage .scan").bounding_box()
+        height, width = case.lesion.shape
+        page.mouse.click(box["x"] + (x + 0.5) / width * box["width"], box["y"] + (y + 0.5) / height * box["height"])
+        expect(page.get_by_text("✓ Marked")).to_be_visible()
+        expect(page.locator(".pane:not(.twin) .drawings path.line")).to_have_count(1)
+        page.get_by_test_id("stRadio").get_by_text(case.label, exact=True).click()
+        page.get_by_role("button", name="That is my answer").click()
+        expect(page.get_by_role("heading", name=f"It is {case.label}")).to_be_visible()
+        mine = page.locator("[data-testid=stMetric]")
+        expect(mine.filter(has_text="Your class")).to_contain_text("1 of 1")
+        expect(mine.filter(has_text="Your place")).to_contain_text("1 of 1")
+        with page.expect_download() as downloaded:
+            page.get_by_role("button", name="Download the score (CSV)").click()
+        assert f"1,{case.label},{case.label},right,right" in Path(downloaded.value.path()).read_text()
         assert page.outside == []

@@ -19,6 +19,7 @@ PAGES = (
     "pages/2_Evaluation.py",
     "pages/3_Training.py",
     "pages/4_Dataset.py",
+    "pages/5_Teaching.py",
 )
 
 

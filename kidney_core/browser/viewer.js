@@ -49,7 +49,7 @@ class Viewer {
     };
     stage.onpointermove = event => this.onMove(event);
     stage.onpointerup = event => {
-      if (this.data.marking && this.moved < 4 && this.held.size === 1) this.mark(event);
+      if (this.data?.marking && this.moved < 4 && this.held.size === 1) this.mark(event);
       this.held.delete(event.pointerId); this.swiping = null; this.spread = 0;
     };
     stage.onpointercancel = event => { this.held.delete(event.pointerId); this.swiping = null; };
@@ -91,7 +91,7 @@ class Viewer {
     if (fresh || !this.look || !sameFile) this.resetWindow();
     if (fresh) this.reset();
     this.help.textContent = data.help;
-    this.drawScan(); this.drawHeat(); this.drawOpacity(); this.layout();
+    this.drawScan(); this.drawHeat(); this.drawOpacity(); this.drawLines(); this.layout();
     this.stage.dataset.shown = data.id;
   }
 
@@ -141,6 +141,19 @@ class Viewer {
     });
     this.heat.getContext('2d').putImageData(image, 0, 0);
     this.copy(this.heat, this.heatCopy);
+  }
+
+  drawLines() {
+    const line = (path, name, color) => {
+      const made = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+      made.setAttribute('d', path); made.setAttribute('class', name);
+      if (color) made.style.stroke = color;
+      return made;
+    };
+    for (const svg of this.root.querySelectorAll('.drawings')) {
+      svg.setAttribute('viewBox', this.data.box);
+      svg.replaceChildren(...this.data.drawings.flatMap(([path, color]) => [line(path, 'under-line'), line(path, 'line', color)]));
+    }
   }
 
   copy(from, to) {

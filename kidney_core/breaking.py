@@ -1,0 +1,218 @@
+"""What breaks a model: a slice disturbed by one amount, and what the network says along the whole range of amounts.
+
+Each disturbance is a pure function (slice, amount) -> slice; amount "none" gives the slice back as the network saw it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from kidney_core import preprocessing, stack_reading
+from kidney_core.diagnosis import Reader
+from kidney_core.slices import SOFT_TISSUE, Slice, Window
+
+Disturb = Callable[[Slice, float], Slice]
+LETTER, RULER = "letter L", "ruler"
+SHAPES = (LETTER, RULER)
+# Where a mark stands: shares of the free way (down, across).
+PLACES = {
+    "upper left": (0, 0),
+    "upper right": (0, 1),
+    "lower left": (1, 0),
+    "lower right": (1, 1),
+    "middle": (0.5, 0.5),
+}
+_MARGIN = 0.04  # of the shorter side, between a mark and the edge
+_BONE_HU = 1000.0  # white in every usual window
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """One way to spoil a slice.
+
+    Attributes:
+        axis: the amount and its unit.
+        amounts: (A,) the range that is asked; a slider has the same steps.
+        none: the amount that changes nothing.
+        start: an amount to begin with, at which something can be seen.
+        plain: what it imitates.
+    """
+
+    axis: str
+    amounts: tuple[float, ...]
+    none: float
+    start: float
+    plain: str
+
+
+def noisy(image: Slice, sd_hu: float) -> Slice:
+    """Gaussian noise; the same pattern at every amount. In a grey slice 400 HU are taken to be its window's width."""
+    grain = np.random.default_rng(0).standard_normal(image.pixels.shape, dtype=np.float32)
+    per_hu = 1.0 if image.unit == "HU" else image.window.width / SOFT_TISSUE.width
+    return replace(image, pixels=_as_before(image.pixels + sd_hu * per_hu * grain, image))
+
+
+def rotated(image: Slice, degrees: float) -> Slice:
+    """Turned anticlockwise about its middle; what comes in from outside is as dark as the darkest pixel."""
+    if degrees == 0:
+        return image
+    outside = float(image.pixels.max() if image.inverted else image.pixels.min())
+    turned = Image.fromarray(image.pixels.astype(np.float32)).rotate(
+        degrees, Image.Resampling.BILINEAR, fillcolor=outside
+    )
+    return replace(image, pixels=_as_before(np.asarray(turned), image), letters={})
+
+
+def other_level(image: Slice, shift_hu: float) -> Slice:
+    """The picture that an export through a window shifted by so many HU would be."""
+    return _through(image, Window(SOFT_TISSUE.center + shift_hu, SOFT_TISSUE.width))
+
+
+def other_width(image: Slice, width_hu: float) -> Slice:
+    """The picture that an export through a narrower or wider window would be."""
+    return _through(image, Window(SOFT_TISSUE.center, width_hu))
+
+
+def marked(image: Slice, size_percent: float, *, place: str = "upper left", shape: str = LETTER) -> Slice:
+    """A bright mark burned into the pixels, so many per cent of the shorter side high."""
+    white = _BONE_HU if image.unit == "HU" else image.window.center + image.window.width / 2
+    if image.inverted:
+        white = image.window.center - image.window.width / 2
+    mask = mark_mask(image.height_px, image.width_px, size_percent, place=place, shape=shape)
+    return replace(image, pixels=_as_before(np.where(mask, white, image.pixels), image))
+
+
+def mark_mask(height_px: int, width_px: int, size_percent: float, *, place: str, shape: str) -> np.ndarray:
+    """The pixels of a mark: (height_px, width_px) bool."""
+    side = min(height_px, width_px)
+    high, mask = round(side * size_percent / 100), np.zeros((height_px, width_px), bool)
+    if high < 1:
+        return mask
+    thick, wide = max(1, high // 6), max(1, round(0.65 * high))
+    margin, (down, across) = round(_MARGIN * side), PLACES[place]
+    top = margin + round(down * max(0, height_px - 2 * margin - high))
+    left = margin + round(across * max(0, width_px - 2 * margin - wide))
+    mask[top : top + high, left : left + thick] = True
+    if shape == LETTER:
+        mask[top + high - thick : top + high, left : left + wide] = True
+    else:
+        for number in range(11):  # ten spaces; the ends and the middle are longer
+            row = top + round(number * (high - thick) / 10)
+            mask[row : row + max(1, thick // 2), left : left + (wide if number % 5 == 0 else wide // 2)] = True
+    return mask
+
+
+DISTURBANCES: dict[str, tuple[Disturbance, Disturb]] = {
+    "Noise": (
+        Disturbance(
+            "noise, standard deviation in HU",
+            tuple(range(0, 121, 10)),
+            0,
+            40,
+            "A low-dose scan: less radiation, more grain. Ordinary scans have about 10 to 20 HU.",
+        ),
+        noisy,
+    ),
+    "Rotation": (
+        Disturbance(
+            "rotation in degrees",
+            tuple(range(-90, 91, 15)),
+            0,
+            30,
+            "A patient who lies askew, or a picture saved on its side. The disease stays the same.",
+        ),
+        rotated,
+    ),
+    "Window level": (
+        Disturbance(
+            "shift of the window in HU",
+            tuple(range(-180, 181, 30)),
+            0,
+            90,
+            "A picture exported darker or brighter. Networks here see Hounsfield units through 400/40 whatever window is shown, so "
+            "this disturbs the grey picture itself, as in a JPEG or PNG that was exported through another window.",
+        ),
+        other_level,
+    ),
+    "Window width": (
+        Disturbance(
+            "width of the window in HU",
+            tuple(range(100, 1301, 100)),
+            SOFT_TISSUE.width,
+            1000,
+            "A picture exported with more or less contrast. Networks here see Hounsfield units through 400/40 whatever window is "
+            "shown, so this disturbs the grey picture itself, as in a JPEG or PNG that was exported through another window.",
+        ),
+        other_width,
+    ),
+    "Burned-in mark": (
+        Disturbance(
+            "height of the mark in % of the image",
+            tuple(range(0, 37, 3)),
+            0,
+            12,
+            "A letter or ruler burned into the picture, as old exports have. It says nothing about the kidney.",
+        ),
+        marked,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a network says along the amounts.
+
+    Attributes:
+        amounts: (A,).
+        labels: in the checkpoint's order.
+        probabilities: (A, n_labels) calibrated.
+        refused: (A,) bool, True where the gate takes the slice for no CT slice of the kind the network learned from.
+    """
+
+    amounts: np.ndarray
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+    refused: np.ndarray
+
+    def predicted(self) -> list[str]:
+        """The label at each amount."""
+        return [self.labels[position] for position in self.probabilities.argmax(axis=1)]
+
+
+def curve(reader: Reader, image: Slice, disturb: Disturb, amounts: tuple[float, ...]) -> Curve:
+    """Ask a network about a slice disturbed by each amount, in one batch."""
+    squares = np.stack([network_picture(reader, disturb(image, amount)) for amount in amounts])
+    probabilities, refused, _ = stack_reading.ask(reader, squares)
+    return Curve(np.array(amounts, dtype=float), reader.checkpoint.labels, probabilities, refused)
+
+
+def network_picture(reader: Reader, image: Slice) -> np.ndarray:
+    """A slice as a network sees it: (S, S) uint8."""
+    return preprocessing.square(image.network_grey8(), reader.checkpoint.size_px)
+
+
+def _through(image: Slice, window: Window) -> Slice:
+    """The slice as a grey picture exported through a window; a grey slice is taken for an export through 400/40."""
+    if image.unit == "HU":
+        pixels = image.with_window(window).grey8()
+    else:
+        low, other = (each.center - each.width / 2 for each in (SOFT_TISSUE, window))
+        hu = low + image.grey8().astype(np.float32) * (SOFT_TISSUE.width / 255)
+        pixels = _bytes((hu - other) * (255 / window.width))
+    return replace(image, pixels=pixels, unit="grey", window=Window(127.5, 255), inverted=False)
+
+
+def _as_before(pixels: np.ndarray, image: Slice) -> np.ndarray:
+    """Of the slice's own kind: whole numbers where it is a picture of 8 bits."""
+    return _bytes(pixels) if image.pixels.dtype == np.uint8 else pixels.astype(np.float32)
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def square_map(heatmap: np.ndarray, size_px: int) -> np.ndarray:
+    """A map over a slice, (H, W) in 0..1, as the network sees it: (size_px, size_px) in 0..1."""
+    return preprocessing.square(_bytes(heatmap * 255), size_px).astype(np.float32) / 255

@@ -1,0 +1,153 @@
+"""The Teaching page as Streamlit runs it: each part draws, answers count, bad input gets a sentence."""
+
+import pytest
+
+from kidney_core import quiz, spot_training
+from tests.conftest import write_series_dataset
+from tests.test_diagnosis import made_checkpoint
+from tests.test_pages import opened, png, texts
+
+PAGE = "pages/5_Teaching.py"
+
+
+@pytest.fixture
+def tiny_checkpoint(tmp_path):
+    return made_checkpoint(tmp_path / "checkpoints")
+
+
+def part(app, name):
+    app.segmented_control(key="teaching_part").set_value(name).run()
+    assert not app.exception, app.exception
+
+
+def answer(app, name, at, label):
+    app.radio(key=f"teaching_label_{name}_{at}").set_value(label).run()
+    app.button(key="teaching_answer").click().run()
+    assert not app.exception, app.exception
+
+
+def test_without_a_checkpoint_the_page_says_what_to_do(monkeypatch):
+    app = opened(PAGE, monkeypatch)
+    assert "There is no checkpoint" in texts(app.info)
+
+
+def test_a_quiz_asks_first_and_tells_after_the_answer(monkeypatch, tiny_checkpoint):
+    app = opened(PAGE, monkeypatch)
+    truth = quiz.simulated(1)[0].label
+    assert "Case 1 of 8" in texts(app.subheader)
+    assert f"It is {truth}" not in texts(app.markdown)
+    assert "simulated, not a patient" in texts(app.caption)
+    assert app.button(key="teaching_answer").disabled
+    app.radio(key="teaching_label_simulated 1_0").set_value("Cyst").run()
+    assert app.button(key="teaching_answer").disabled  # a lesion has to be marked
+    app.session_state["teaching_mark_simulated 1_0"] = (10, 10)
+    app.run()
+    answer(app, "simulated 1", 0, "Normal")
+    assert f"It is {truth}" in texts(app.markdown)
+    table = app.dataframe[0].value
+    assert table["Truth"].tolist() == [truth]
+    assert table["You"].tolist() == ["Normal"]
+    assert table["Your class"].tolist() == ["right" if truth == "Normal" else "wrong"]
+    app.button(key="teaching_next").click().run()
+    assert "Case 2 of 8" in texts(app.subheader)
+    app.number_input(key="teaching_quiz_number").set_value(2).run()
+    assert "Case 1 of 8" in texts(app.subheader)
+    assert not app.dataframe
+
+
+def test_a_quiz_of_a_folder_without_masks_asks_for_the_class_only(monkeypatch, tiny_checkpoint, tmp_path):
+    folder = write_series_dataset(tmp_path / "mine", n_series=1, n_slices=1)
+    app = opened(PAGE, monkeypatch)
+    app.segmented_control(key="teaching_quiz_source").set_value("A folder of yours").run()
+    app.text_input(key="teaching_quiz_folder").set_value("/nowhere").run()
+    assert "There is no folder “/nowhere”" in texts(app.error)
+    app.text_input(key="teaching_quiz_folder").set_value(str(folder)).run()
+    assert not app.exception
+    assert "only the class is judged" in texts(app.caption)
+    for at in range(4):
+        answer(app, app.radio[0].key.removeprefix("teaching_label_").rsplit("_", 1)[0], at, "Stone")
+        if at < 3:
+            app.button(key="teaching_next").click().run()
+    assert "That was the last case" in texts(app.success)
+    assert app.dataframe[0].value["Your place"].tolist() == ["–"] * 4
+    assert (app.dataframe[0].value["Your class"] == "right").sum() == 1
+
+
+def test_a_model_that_was_trained_on_the_cases_is_said_to_remember(monkeypatch, published, small_dataset):
+    app = opened(PAGE, monkeypatch)
+    app.segmented_control(key="teaching_quiz_source").set_value("A folder of yours").run()
+    app.text_input(key="teaching_quiz_folder").set_value(str(small_dataset)).run()
+    for at in range(quiz.N_CASES):
+        answer(app, app.radio[0].key.removeprefix("teaching_label_").rsplit("_", 1)[0], at, "Stone")
+        if at < quiz.N_CASES - 1:
+            app.button(key="teaching_next").click().run()
+    n_seen = app.dataframe[0].value["Its verdict"].tolist().count("memory")
+    assert n_seen > 1
+    assert f"was trained on {n_seen} of these cases" in texts(app.warning)
+
+
+@pytest.mark.parametrize("name", ["Noise", "Rotation", "Window level", "Window width", "Burned-in mark"])
+def test_every_disturbance_draws(monkeypatch, tiny_checkpoint, name):
+    app = opened(PAGE, monkeypatch)
+    part(app, "What breaks a model")
+    app.segmented_control(key="teaching_disturbance").set_value(name).run()
+    assert not app.exception, app.exception
+    assert "Undisturbed:" in texts(app.markdown)
+    assert "Gate: unchecked" in texts(app.markdown)
+    assert "simulated as Cyst" in texts(app.caption)
+
+
+def test_an_uploaded_slice_is_disturbed_and_a_damaged_one_named(monkeypatch, tiny_checkpoint):
+    app = opened(PAGE, monkeypatch)
+    part(app, "What breaks a model")
+    app.segmented_control(key="teaching_slice").set_value("your own").run()
+    assert not app.exception
+    app.file_uploader(key="teaching_upload").set_value(("a.png", png(1), "image/png")).run()
+    assert not app.exception, app.exception
+    assert "Undisturbed:" in texts(app.markdown)
+    app.file_uploader(key="teaching_upload").set_value(("b.png", png(2)[:300], "image/png")).run()
+    assert "“b.png” is truncated or damaged" in texts(app.error)
+
+
+def test_heads_are_trained_on_a_folder_and_one_slice_is_shown_under_both_splits(monkeypatch, tiny_checkpoint, tmp_path):
+    folder = write_series_dataset(tmp_path / "mine", n_series=4, n_slices=4)
+    app = opened(PAGE, monkeypatch)
+    part(app, "Why 99 % can be nothing")
+    app.segmented_control(key="teaching_spot_source").set_value("A folder of yours").run()
+    app.text_input(key="teaching_spot_folder").set_value("").run()
+    app.button(key="teaching_train").click().run()
+    assert "Name the folder of images first" in texts(app.error)
+    app.text_input(key="teaching_spot_folder").set_value(str(folder)).run()
+    app.button(key="teaching_train").click().run()
+    assert not app.exception, app.exception
+    assert "The middle group is the lesson" in texts(app.markdown)
+    app.segmented_control(key="teaching_labelling").set_value(spot_training.BY_SCAN).run()
+    assert not app.exception, app.exception
+    assert "Random split (paper): the head says" in texts(app.markdown)
+    assert ":green[right]" in texts(app.markdown)
+    assert "Scans never seen: the head says" in texts(app.markdown)
+    assert ":red[wrong]" in texts(app.markdown)
+    first = app.slider(key=f"teaching_row_{spot_training.BY_SCAN}").value
+    app.button(key="teaching_differs").click().run()
+    assert not app.exception, app.exception
+    assert app.slider(key=f"teaching_row_{spot_training.BY_SCAN}").value != first
+
+
+def test_slices_that_the_model_was_trained_on_are_named(monkeypatch, published, tmp_path, small_dataset):
+    monkeypatch.setattr(spot_training, "N_FOLDS", 3)
+    app = opened(PAGE, monkeypatch)
+    part(app, "Why 99 % can be nothing")
+    app.segmented_control(key="teaching_spot_source").set_value("A folder of yours").run()
+    app.text_input(key="teaching_spot_folder").set_value(str(small_dataset)).run()
+    app.button(key="teaching_train").click().run()
+    assert not app.exception, app.exception
+    assert "was itself trained on" in texts(app.warning)
+
+
+def test_too_few_scans_are_a_sentence(monkeypatch, tiny_checkpoint, small_dataset):
+    app = opened(PAGE, monkeypatch)
+    part(app, "Why 99 % can be nothing")
+    app.segmented_control(key="teaching_spot_source").set_value("A folder of yours").run()
+    app.text_input(key="teaching_spot_folder").set_value(str(small_dataset)).run()
+    app.button(key="teaching_train").click().run()
+    assert f"at least {spot_training.N_FOLDS} are needed" in texts(app.error)
