@@ -121,7 +121,9 @@ def pointing_figure(table: pd.DataFrame, chance: float) -> go.Figure:
             hovertemplate="%{y}: %{x:.1%}<extra></extra>",
         )
     )
-    figure.add_vline(x=chance, line_dash="dot", annotation_text="chance", annotation_position="top")
+    figure.add_vline(
+        x=chance, line_dash="dot", line_color="#999999", annotation_text="chance", annotation_position="bottom right"
+    )
     figure.update_xaxes(range=[0, 1], tickformat=".0%", title="slices on which the map points at the lesion")
     return plain(figure, height=36 * len(table) + 90)
 
