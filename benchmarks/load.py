@@ -21,6 +21,7 @@ from playwright.async_api import Browser, Error, Page, async_playwright
 from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path, running_app
 from kidney_core.labels import LABELS
 
+MAX_P95_S, MAX_GROWN_MIB = 3.0, 50.0
 _EACH = 3  # samples of a label, before the next label is pressed
 
 
@@ -121,7 +122,8 @@ async def measure(address: str, process: psutil.Process, n_sessions: int, second
     )
     for line in (found.wrong + found.errors)[:10]:
         print(line)
-    return 1 if found.wrong or found.errors else 0
+    grown = statistics.mean(memory[-third:]) - statistics.mean(memory[third : 2 * third])
+    return 1 if found.wrong or found.errors or waits[int(0.95 * len(waits))] > MAX_P95_S or grown > MAX_GROWN_MIB else 0
 
 
 def main(arguments: list[str] | None = None) -> int:

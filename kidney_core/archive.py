@@ -47,15 +47,18 @@ def is_skipped(name: str) -> bool:
     return hidden or "__MACOSX" in parts or parts[-1].upper() == "DICOMDIR"
 
 
-def read_files(content: bytes, *, name: str) -> Iterator[tuple[str, bytes | None, str]]:
+def read_files(content: bytes, *, name: str, already: int = 0) -> Iterator[tuple[str, bytes | None, str]]:
     """Each file of a zip: its name, its content or None, and why there is no content.
+
+    Args:
+        already: bytes of the same upload that were unpacked before, which count towards the limit.
 
     Raises:
         UnreadableArchive: truncated or damaged as a whole.
         EncryptedArchive: locked with a password.
         OversizedArchive: more than 3,000 files or 2 GiB.
     """
-    total = 0
+    total = already
     with _opened(content, name) as archive:
         for entry in _entries(archive, name):
             shown = _shown(entry.filename)

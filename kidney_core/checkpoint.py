@@ -184,8 +184,8 @@ def _honest_figure(checkpoint: Checkpoint) -> float:
     return found["balanced_accuracy"] if found else -1.0
 
 
-def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> "nn.Module":
-    """Build the checkpoint's network with its weights, in evaluation mode, its batch norms folded.
+def load_model(checkpoint: Checkpoint, *, device: str = "cpu", fold: bool = True) -> "nn.Module":
+    """Build the checkpoint's network with its weights, in evaluation mode, its batch norms folded unless told otherwise.
 
     Raises: CheckpointError when the weights are missing, differ from the card's digest, or do not fit.
     """
@@ -216,8 +216,9 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> "nn.Module":
         _check_complete(model, stored, checkpoint.name)
     except (SafetensorError, RuntimeError, ModelError) as error:
         raise CheckpointError(f"The weights of “{checkpoint.name}” do not fit its card: {error}") from error
-    folded = models.fold_batch_norms(model, checkpoint.size_px)
-    return folded.to(device, memory_format=torch.channels_last).eval()
+    if fold:
+        model = models.fold_batch_norms(model, checkpoint.size_px)
+    return model.to(device, memory_format=torch.channels_last).eval()
 
 
 def _check_complete(model: "nn.Module", stored: dict[str, "Tensor"], name: str) -> None:

@@ -38,7 +38,7 @@ class Diagnosis:
         method: how the map was drawn, a name of `explanation.METHODS`.
         against_label: the label that the explained one was set against, or None.
         strength: the peak of the map on the absolute scale of this network and method, where 1 is as bright as one map
-            in twenty gets; None where that scale was not measured.
+            in twenty gets; None where that scale was not measured, and for a label set against another.
     """
 
     checkpoint_name: str
@@ -118,7 +118,8 @@ def diagnose(
     try:
         found = draw_map(reader, image, explain=explain, against=against, method=method)
         logits, explained = found.logits, labels[found.target]
-        full_scale = (reader.explanations or {}).get("full_scale", {}).get(method)
+        # The scale was measured for single labels: a difference of two has another one.
+        full_scale = (reader.explanations or {}).get("full_scale", {}).get(method) if against is None else None
         strength = found.peak / full_scale if full_scale else None
         if found.is_empty:
             reason = f"Nothing in this image speaks for {explained}: the map is zero everywhere."

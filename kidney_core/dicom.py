@@ -12,6 +12,9 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from kidney_core.errors import KidneyError, UnreadableSlice, UnsupportedSlice
 from kidney_core.slices import SOFT_TISSUE, Slice, Window, check_pixels
 
+# pydicom repeats a damaged tag's value in its warnings, and that value may be the patient's. Its own switch, since
+# Python's filters are of all threads at once.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 # PS3.3 C.7.3.1.1.1, the modalities that a hospital sends by mistake for CT.
 _MODALITIES = {
     "MR": "a magnetic resonance image",

@@ -99,7 +99,12 @@ def show_models(image: Slice, answer: "Diagnosis") -> None:
         return
     from kidney_core import grading
 
-    maps = grading.maps_of(tuple(ui.readers()), image, answer)
-    for column, (name, heatmap) in zip(st.columns(max(1, len(maps))), maps.items(), strict=True):
+    readers = tuple(ui.readers())
+    maps = grading.maps_of(readers, image, answer)
+    if without := [each.checkpoint.name for each in readers if each.checkpoint.name not in maps]:
+        st.caption(f"No such map of: {', '.join(without)}.")
+    if not maps:
+        return
+    for column, (name, heatmap) in zip(st.columns(len(maps)), maps.items(), strict=True):
         column.image(pictures.blend(image.grey8(), heatmap), caption=name, width="stretch")
     st.caption(f"{answer.method} of {answer.explained_label}, each map scaled to its own brightest place.")

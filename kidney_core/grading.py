@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from kidney_core import diagnosis, explanation, map_grades, preprocessing
+from kidney_core import diagnosis, explanation, map_grades, pointing, preprocessing
 from kidney_core.diagnosis import Diagnosis, Reader
 from kidney_core.errors import ModelError
 from kidney_core.explanation import Heatmap
@@ -34,18 +34,30 @@ def grade(reader: Reader, image: Slice, answer: Diagnosis, *, others: tuple[Read
     draw: Callable[[Tensor], Heatmap] = lambda moved: explanation.explain(  # noqa: E731 - a closure over the question
         reader.model, moved, drawn.target, method=answer.method, against=against
     )
+    probability = _probability(reader, drawn.target, against)
     grades = [
-        map_grades.faithfulness(reader.model, batch, drawn, body),
-        map_grades.sufficiency(reader.model, batch, drawn, body),
+        map_grades.faithfulness(probability, batch, drawn, body),
+        map_grades.sufficiency(probability, batch, drawn, body),
         map_grades.in_body(drawn, body),
         map_grades.stability(draw, batch, drawn),
     ]
     if others:
         grades.append(map_grades.agreement(answer.heatmap, maps_of(others, image, answer)))
     shuffled = (reader.explanations or {}).get("shuffled", {}).get(answer.method)
-    if shuffled:
+    if shuffled and shuffled["n"] >= pointing.LEAST_SHUFFLED:
         grades.append(map_grades.depends_on_training(shuffled["likeness"], shuffled["n"]))
     return tuple(grades)
+
+
+def _probability(reader: Reader, target: int, against: int | None) -> map_grades.Probability:
+    """(B, 3, S, S) -> (B,) the calibrated probability of a label; set against another one, of these two alone."""
+
+    def ask(images: Tensor) -> np.ndarray:
+        logits = reader.model(images).double() / reader.checkpoint.temperature
+        chosen = logits if against is None else logits[:, [target, against]]
+        return chosen.softmax(dim=1)[:, target if against is None else 0].cpu().numpy()
+
+    return ask
 
 
 def maps_of(readers: tuple[Reader, ...], image: Slice, answer: Diagnosis) -> dict[str, np.ndarray]:

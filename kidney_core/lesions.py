@@ -1,5 +1,6 @@
 """Slices whose lesions are known: boxes drawn by people, and the masks of simulated slices."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,18 @@ def has_lesions(root: Path) -> bool:
     return any((root / name).is_dir() for name in (MASKS_FOLDER, BOXES_FOLDER))
 
 
+def has_lesion_file(root: Path, path: str) -> bool:
+    """Whether `of_slice` would find a mask or boxes of a slice."""
+    return (root / MASKS_FOLDER / path).is_file() or (root / BOXES_FOLDER / path).with_suffix(".txt").is_file()
+
+
+def stamp(root: Path) -> str:
+    """Changes when a file of lesions is added, removed or written anew."""
+    files = (path for name in (MASKS_FOLDER, BOXES_FOLDER) for path in sorted((root / name).rglob("*.*")))
+    told = "".join(f"{path} {path.stat().st_mtime_ns}\n" for path in files)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
 def of_slice(root: Path, path: str, shape: tuple[int, int]) -> np.ndarray | None:
     """The lesion of a slice in a folder of classes, (H, W) bool; None where the folder does not tell.
 
@@ -65,7 +78,7 @@ def of_slice(root: Path, path: str, shape: tuple[int, int]) -> np.ndarray | None
     """
     mask, boxes_file = root / MASKS_FOLDER / path, (root / BOXES_FOLDER / path).with_suffix(".txt")
     if mask.is_file():
-        found = read_slice(mask).grey8() > 127
+        found = read_slice(mask).pixels > 0  # 0 and 1, or 0 and 255
         if found.shape != shape:
             raise DatasetError(
                 f"“{mask}” has {found.shape[1]} × {found.shape[0]} px and its slice {shape[1]} × {shape[0]}. Export the mask in "
@@ -87,7 +100,7 @@ def _read_boxes(path: Path, shape: tuple[int, int]) -> Iterator[tuple[int, int, 
                 int(np.ceil((x + width / 2) * shape[1])),
                 int(np.ceil((y + height / 2) * shape[0])),
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise DatasetError(
             f"“{path}” is missing or is no list of boxes (class, centre x and y, width, height). Restore it."
         ) from error

@@ -7,10 +7,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 
 from kidney_core import perturbation
 from kidney_core.explanation import Heatmap
+
+Probability = Callable[[Tensor], np.ndarray]
 
 GOOD, FAIR, POOR = "good", "fair", "poor"
 TAKEN = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # shares of the body that are blurred away or shown alone
@@ -62,8 +64,7 @@ def at_size(heatmap: Heatmap, size_px: int) -> np.ndarray:
     return F.interpolate(small, size=(size_px, size_px), mode="bilinear", align_corners=False)[0, 0].numpy()
 
 
-@torch.no_grad()
-def faithfulness(model: nn.Module, image: Tensor, heatmap: Heatmap, body: np.ndarray) -> Grade:
+def faithfulness(probability: Probability, image: Tensor, heatmap: Heatmap, body: np.ndarray) -> Grade:
     """Does the network lose its label where the map is bright, more than where patches are taken at random?
 
     The value is how much farther the probability falls, averaged over `TAKEN`, when the body's brightest pixels are
@@ -71,13 +72,12 @@ def faithfulness(model: nn.Module, image: Tensor, heatmap: Heatmap, body: np.nda
     Sources: Petsiuk et al. 2018, arXiv:1806.07421 (deletion); Fong and Vedaldi 2017, arXiv:1704.03296 (blur).
 
     Args:
+        probability: (B, 3, S, S) -> (B,) of what the map explains.
         image: (1, 3, S, S) normalised; body: (S, S) bool.
     """
-    size = image.shape[-1]
-    before = float(model(image).softmax(dim=1)[0, heatmap.target])
+    before = float(probability(image)[0])
     rng = np.random.default_rng(0)
-    orders = [at_size(heatmap, size)] + [_random_patches(rng, size) for _ in range(_N_RANDOM)]
-    left = np.array([_deleted(model, image, order, body, heatmap.target) for order in orders])  # (1 + R, len(TAKEN))
+    left = _filled(probability, image, perturbation.blurred(image), _orders(rng, heatmap, len(body)), body)
     value = float((left[1:].mean(axis=0) - left[0]).mean()) / max(before, 1e-6)
     middle = TAKEN.index(0.2)
     reason = (
@@ -87,17 +87,13 @@ def faithfulness(model: nn.Module, image: Tensor, heatmap: Heatmap, body: np.nda
     return Grade("Faithful", value, GOOD if value >= 0.2 else FAIR if value >= 0.05 else POOR, reason)
 
 
-@torch.no_grad()
-def sufficiency(model: nn.Module, image: Tensor, heatmap: Heatmap, body: np.ndarray) -> Grade:
+def sufficiency(probability: Probability, image: Tensor, heatmap: Heatmap, body: np.ndarray) -> Grade:
     """Does the network name the label again when only the brightest part is sharp? (Insertion.)
 
-    The value is the probability, averaged over `TAKEN`, less that of random patches.
+    The value is the probability, averaged over `TAKEN`, less that of random patches. Arguments as for `faithfulness`.
     """
-    size = image.shape[-1]
     rng = np.random.default_rng(1)
-    orders = [at_size(heatmap, size)] + [_random_patches(rng, size) for _ in range(_N_RANDOM)]
-    blurred = perturbation.blurred(image)
-    shown = np.array([_deleted(model, blurred, order, body, heatmap.target, fill=image) for order in orders])
+    shown = _filled(probability, perturbation.blurred(image), image, _orders(rng, heatmap, len(body)), body)
     value = float((shown[0] - shown[1:].mean(axis=0)).mean())
     middle = TAKEN.index(0.2)
     reason = (
@@ -148,33 +144,40 @@ def agreement(here: np.ndarray, others: dict[str, np.ndarray]) -> Grade:
     return Grade("Models agree", value, GOOD if value >= 0.6 else FAIR if value >= 0.3 else POOR, reason)
 
 
-def depends_on_training(likeness_to_random: float, n_slices: int) -> Grade:
-    """The sanity check of a checkpoint: do its maps differ from those of the same network with random weights?
+def depends_on_training(likeness_to_shuffled: float, n_slices: int) -> Grade:
+    """The sanity check of a checkpoint: do its maps differ from those of the same network with shuffled weights?
 
     Source: Adebayo et al. 2018, arXiv:1810.03292. A method whose maps stay alike draws edges, not what was learned.
     """
-    outcome = GOOD if likeness_to_random <= 0.3 else FAIR if likeness_to_random <= 0.6 else POOR
+    outcome = GOOD if likeness_to_shuffled <= 0.3 else FAIR if likeness_to_shuffled <= 0.6 else POOR
     reason = (
-        f"Maps of the same network with random weights correlate {likeness_to_random:.2f} with this one's "
+        f"Maps of the same network with its weights shuffled correlate {likeness_to_shuffled:.2f} with this one's "
         f"(measured on {n_slices} slices; near 0 is right)."
     )
-    return Grade("Depends on what was learned", likeness_to_random, outcome, reason)
+    return Grade("Depends on what was learned", likeness_to_shuffled, outcome, reason)
 
 
-def _deleted(
-    model: nn.Module, image: Tensor, order: np.ndarray, body: np.ndarray, target: int, *, fill: Tensor | None = None
+def _orders(rng: np.random.Generator, heatmap: Heatmap, size: int) -> list[np.ndarray]:
+    """The map and random patches as orders of pixels, (size, size) each; equal places come in a random order."""
+    spread = at_size(heatmap, size)
+    tie = rng.random(spread.shape, dtype=np.float32) * 1e-6 * max(float(spread.max()), 1e-12)
+    return [spread + tie] + [_random_patches(rng, size) for _ in range(_N_RANDOM)]
+
+
+@torch.no_grad()
+def _filled(
+    probability: Probability, image: Tensor, fill: Tensor, orders: list[np.ndarray], body: np.ndarray
 ) -> np.ndarray:
-    """(len(TAKEN),) probabilities when the first shares of the body in an order, largest first, are filled in."""
-    fill = perturbation.blurred(image) if fill is None else fill
-    values = np.where(body, order, -np.inf).ravel()
-    ranked = np.argsort(-values, kind="stable")
-    masks = []
-    for share in TAKEN:
-        mask = np.zeros(values.shape, bool)
-        mask[ranked[: round(share * body.sum())]] = True
-        masks.append(mask.reshape(body.shape))
-    chosen = torch.from_numpy(np.stack(masks))[:, None].to(image.device)
-    return model(torch.where(chosen, fill, image)).softmax(dim=1)[:, target].double().cpu().numpy()
+    """(R, len(TAKEN)) probabilities when the first shares of the body in each order, largest first, are filled in."""
+    found = []
+    for order in orders:
+        ranked = np.argsort(-np.where(body, order, -np.inf).ravel(), kind="stable")
+        masks = np.zeros((len(TAKEN), body.size), bool)
+        for mask, share in zip(masks, TAKEN, strict=True):
+            mask[ranked[: round(share * body.sum())]] = True
+        chosen = torch.from_numpy(masks.reshape(len(TAKEN), 1, *body.shape)).to(image.device)
+        found.append(probability(torch.where(chosen, fill, image)))
+    return np.array(found)
 
 
 def _random_patches(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -57,9 +57,10 @@ def read_patient_tags(content: bytes) -> PatientTags | None:
         return None
     import pydicom
 
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # as in `dicom`: no value in a warning
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom repeats a damaged value, which may be the patient's
+            warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(io.BytesIO(content), force=True, stop_before_pixels=True)
             return PatientTags(
                 name=_name(dataset),

@@ -44,6 +44,15 @@ def blend(grey: np.ndarray, heatmap: np.ndarray | None, *, opacity: float = 0.45
     return np.rint(below * (1 - alpha) + layer[..., :3] * alpha).astype(np.uint8)
 
 
+def undistorted(pixels: np.ndarray, spacing_mm: tuple[float, float] | None) -> np.ndarray:
+    """A picture with square pixels, (H, W) or (H, W, 3) uint8: enlarged along the axis whose pixels are farther apart."""
+    down, across = spacing_mm or (1.0, 1.0)
+    height, width = pixels.shape[0] * max(1.0, down / across), pixels.shape[1] * max(1.0, across / down)
+    if (round(height), round(width)) == pixels.shape[:2]:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((round(width), round(height)), Image.Resampling.BILINEAR))
+
+
 def jpeg_data_url(grey: np.ndarray) -> str:
     """A thumbnail as text for the browser; nothing is written and no address on the server is made."""
     buffer = io.BytesIO()

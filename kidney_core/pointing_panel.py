@@ -1,5 +1,6 @@
 """Does a model's map point at the lesion? What was measured for every method, beside what chance would reach."""
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -10,8 +11,8 @@ from kidney_core.errors import CheckpointError
 HOW_TO_READ = (
     "Points: the brightest place of the map of the true label lies on the lesion, give or take 3 % of the image; in brackets the "
     "95 % interval. Heat inside: how much of the map lies within the lesion. A random place of the body reaches the figures of "
-    "“by chance”. Likeness to random weights: how alike the maps stay when all that was learned is shuffled; near 0 is right, and "
-    "near 1 the map shows edges, whatever the network knows."
+    "“by chance”. The intervals take slices as independent. Likeness to shuffled weights: how alike the maps stay when all that was "
+    "learned is shuffled; near 0 is right, and near 1 the map shows edges, whatever the network knows."
 )
 
 
@@ -63,7 +64,9 @@ def _table(found: dict, measured: dict) -> pd.DataFrame:
             "low": low,
             "high": high,
             "heat_inside": row["heat_inside"],
-            "likeness": found["shuffled"][method]["likeness"],
+            "likeness": found["shuffled"][method]["likeness"]
+            if found["shuffled"][method]["n"] >= pointing.LEAST_SHUFFLED
+            else np.nan,
         }
     return pd.DataFrame(rows).T
 
@@ -76,7 +79,9 @@ def _shown(table: pd.DataFrame, measured: dict) -> pd.DataFrame:
                 for row in table.itertuples()
             ],
             "Heat inside": table["heat_inside"].map(figures.percent).to_numpy(),
-            "Likeness to random weights": table["likeness"].map("{:.2f}".format).to_numpy(),
+            "Likeness to shuffled weights": table["likeness"]
+            .map(lambda value: "–" if pd.isna(value) else f"{value:.2f}")
+            .to_numpy(),
         },
         index=table.index,
     )

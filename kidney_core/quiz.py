@@ -99,7 +99,7 @@ def from_folder(dataset: Dataset, number: int) -> list[Case]:
             )
             if case:
                 found.append(case)
-    if not found:
+    if all(case.label == NORMAL for case in found):
         raise DatasetError(
             f"“{dataset.root}” has masks/ or labels/ beside its classes, but they show no lesion of any slice. Name them like the "
             "slices (masks/Stone/1.png or labels/Stone/1.txt for Stone/1.png), or move them away to judge the class only."
@@ -172,6 +172,8 @@ def totals(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
 
 def _of_file(root: Path, path: str, label: str, tells: bool) -> Case | None:
     """A slice of a folder as a case; None where its lesion should be known and is not."""
+    if tells and label != NORMAL and not lesions.has_lesion_file(root, path):
+        return None
     image = read_slice(root / path)
     if not tells:
         return Case(image, label, None, path)

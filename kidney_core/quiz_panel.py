@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core import figures, outlines, quiz, ui
+from kidney_core import figures, lesions, outlines, quiz, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.dataset import read_dataset
 from kidney_core.errors import KidneyError
@@ -57,7 +57,9 @@ def _choose() -> tuple[str, list["Case"]]:
         return "", []
     with st.spinner("Reading the folder…"):
         dataset = read_dataset(folder)
-        return f"{dataset.fingerprint[:16]} {number}", _from_folder(dataset, number, dataset.fingerprint)
+        # Masks and boxes are the truth: where they change, so does the quiz.
+        version = f"{dataset.fingerprint[:16]} {lesions.stamp(dataset.root)}"
+        return f"{version} {number}", _from_folder(dataset, number, version)
 
 
 @st.cache_data(max_entries=4, show_spinner="Drawing the cases…")
@@ -66,7 +68,7 @@ def _simulated(number: int) -> list["Case"]:
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _from_folder(_dataset, number: int, fingerprint: str) -> list["Case"]:
+def _from_folder(_dataset, number: int, version: str) -> list["Case"]:
     return quiz.from_folder(_dataset, number)
 
 

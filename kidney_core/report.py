@@ -57,11 +57,17 @@ class Report:
         return {} if self.judged.refused else self.answer.probabilities
 
     @property
+    def picture(self) -> np.ndarray:
+        """The slice as it is in the patient, (H, W) uint8."""
+        return pictures.undistorted(self.image.grey8(), self.image.spacing_mm)
+
+    @property
     def overlay(self) -> np.ndarray | None:
         """The slice with its map, (H, W, 3) uint8; None where there is no map or the model does not answer."""
         if self.judged.refused or self.answer.heatmap is None:
             return None
-        return pictures.blend(self.image.grey8(), self.answer.heatmap)
+        blended = pictures.blend(self.image.grey8(), self.answer.heatmap)
+        return pictures.undistorted(blended, self.image.spacing_mm)
 
 
 def compose(

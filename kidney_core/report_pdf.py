@@ -208,7 +208,7 @@ def _bars(made: Report) -> Flowable:
 def _pictures(made: Report) -> Flowable:
     """The image and its overlay side by side, each with what it shows."""
     overlay, width, height = made.overlay, _WIDTH / 2 - 6, 68 * mm
-    picture = _picture(made.image.grey8(), width, height)
+    picture = _picture(made.picture, width, height)
     captions = [_text(report_sections.image_caption(made), _SMALL), _text(report_sections.map_caption(made), _SMALL)]
     if overlay is None:
         return KeepTogether([_text("Image", _HEADING), _table([[picture, captions]], (0.5, 0.5))])

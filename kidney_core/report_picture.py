@@ -25,7 +25,7 @@ def draw(made: Report) -> np.ndarray:
     _head(page, made)
     left, right = PANEL_LEFTS
     below = PANEL_TOP + PANEL_PX + 110
-    bottom = _paste(picture, made.image.grey8(), left)
+    bottom = _paste(picture, made.picture, left)
     page.write(report_sections.image_caption(made), left, bottom + 10, _PANEL, size=16, color=_MUTED, lines=4)
     if made.overlay is None:
         bottom = PANEL_TOP

@@ -107,9 +107,11 @@ def open_item(item: StackItem) -> Slice:
 
 def _files(uploads: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes | None, str]]:
     """Name, content or None, and why there is none, of each upload and of each file of the zips among them."""
+    total = 0
     for name, content in uploads:
         if archive.is_zip(content):
-            for inner, unpacked, problem in archive.read_files(content, name=name):
+            for inner, unpacked, problem in archive.read_files(content, name=name, already=total):
+                total += len(unpacked or b"")
                 if unpacked is not None and archive.is_zip(unpacked):
                     yield inner, None, f"“{inner}” is a zip within “{name}”. Unpack it and upload it alone."
                 else:

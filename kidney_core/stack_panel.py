@@ -27,9 +27,8 @@ def read(reader: "Reader", stack: Stack) -> "StackReading":
     kept: dict = st.session_state.setdefault("diagnosis_readings", {})
     key = (stack.fingerprint, ui.version(reader.checkpoint))
     stopped: set = st.session_state.setdefault("diagnosis_stopped", set())
-    reading = kept.pop(key, None)
+    reading = kept.get(key)
     if reading is not None and (reading.complete or key in stopped):
-        kept[key] = reading
         if not reading.complete:
             st.warning(f"Stopped after {reading.n_read} of {reading.n_slices} slices. What follows is about those.")
             if st.button("Read on", key="diagnosis_read_on"):
@@ -39,18 +38,17 @@ def read(reader: "Reader", stack: Stack) -> "StackReading":
     place = st.container()
     if st.button("Stop reading", key="diagnosis_stop"):
         stopped.add(key)
-        kept[key] = reading or stack_reading.read_stack(reader, stack, stop=lambda: True)
+        kept.setdefault(key, stack_reading.read_stack(reader, stack, stop=lambda: True))
         st.rerun()
     with place:
-        deadline = time.monotonic() + SECONDS_A_PIECE
-        reading = stack_reading.read_stack(
-            reader,
-            stack,
-            earlier=reading,
-            progress=ui.progress_bar("Reading slices"),
-            stop=lambda: time.monotonic() > deadline,
-        )
-    kept[key] = reading
+        tell = ui.progress_bar("Reading slices")
+    deadline = time.monotonic() + SECONDS_A_PIECE
+    while not (reading and reading.complete) and time.monotonic() < deadline:
+        # A click ends this run of the page at the next thing it draws: what was read is kept before that.
+        asked = iter((False, True))
+        reading = stack_reading.read_stack(reader, stack, earlier=reading, stop=lambda asked=asked: next(asked))
+        kept[key] = reading
+        tell(reading.n_read, reading.n_slices)
     while len(kept) > MAX_KEPT:
         del kept[next(iter(kept))]
     st.rerun()  # which ends this run of the page
@@ -62,15 +60,17 @@ def show_scan_verdict(reading: "StackReading", checkpoint) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         _lead(judged)
-        if judged.probabilities:
+        if judged.in_a_word != "refused":
             st.plotly_chart(
                 figures.probability_bars(judged.probabilities),
                 config={"displayModeBar": False},
                 key="diagnosis_scan_bars",
             )
-        _honest_per_scan(checkpoint)
+            _honest_per_scan(checkpoint)
     with right:
         verdict_panel.show_chain(judged)
+    if judged.in_a_word == "refused":
+        return
     if judged.peaks:
         st.markdown("**Where each label is most likely**")
         rows = [
@@ -96,7 +96,7 @@ def choose_slice(reading: "StackReading", stack: Stack, checkpoint) -> int:
     silent = (table["refused"] | (table["problem"] != "")).to_numpy()
     first = reading.verdict.driving[0].index if reading.verdict.driving else 0
     data = {
-        "id": f"{reading.stack_fingerprint}-{reading.checkpoint_name}-{reading.n_read}",
+        "id": f"{reading.stack_fingerprint[:16]}-{reading.checkpoint_name}-{reading.n_read}",
         "index": first,
         "labels": list(labels),
         "colors": [color_of(label, labels) for label in labels],
@@ -108,7 +108,7 @@ def choose_slice(reading: "StackReading", stack: Stack, checkpoint) -> int:
         "places": [_place(position) for position in table["position_mm"]],
     }
     stack_view = st.components.v2.component("scan_stack", **browser_part("stack"))
-    told = stack_view(data=data, key=f"diagnosis_stack_{data['id'][:24]}", on_index_change=lambda: None)
+    told = stack_view(data=data, key=f"diagnosis_stack_{data['id']}", on_index_change=lambda: None)
     chosen = told.get("index")
     return min(int(first if chosen is None else chosen), reading.n_read - 1)
 
@@ -119,7 +119,7 @@ def choose_row(reading: "StackReading", checkpoint) -> int:
     readable = (shown["Problem"] == "").to_numpy()
     picked = ui.show_table(
         shown.drop(columns="Problem") if readable.all() else shown,
-        key="diagnosis_table",
+        key=f"diagnosis_table_{reading.stack_fingerprint[:16]}",
         on_select="rerun",
         selection_mode="single-row",
     )
@@ -132,10 +132,18 @@ def choose_row(reading: "StackReading", checkpoint) -> int:
 
 
 def download(reading: "StackReading", checkpoint) -> None:
-    """The results of all slices as a table."""
+    """The results of all slices as a table; files are numbered, and named only when that is ticked."""
+    table = results(reading, checkpoint)
+    if st.checkbox("Name the files in the table", key="diagnosis_csv_named"):
+        # A spreadsheet would run a cell that begins like a formula.
+        for column in ("File", "Problem"):
+            table[column] = table[column].map(lambda text: f"'{text}" if text[:1] in ("=", "+", "-", "@") else text)
+    else:
+        table["Problem"] = ["unreadable" if text else "" for text in table["Problem"]]
+        table = table.drop(columns="File")
     st.download_button(
         "Download the results of all slices (CSV)",
-        ui.csv_bytes(results(reading, checkpoint)),
+        ui.csv_bytes(table),
         "kidney-ct-results.csv",
         "text/csv",
         key="diagnosis_csv",
@@ -158,7 +166,7 @@ def results(reading: "StackReading", checkpoint) -> pd.DataFrame:
 
 
 def _lead(judged: "StackVerdict") -> None:
-    if judged.predicted_label is None:
+    if judged.in_a_word == "refused":
         st.subheader("The model does not answer for this scan", anchor=False)
         return
     st.caption(f"The scan as a whole. {verdict_panel.LEADS[judged.in_a_word]}")

@@ -28,7 +28,7 @@ class StackReading:
         checkpoint_name, stack_fingerprint: which network read what.
         table: one row a slice read, in the order of the stack, with the columns index; name; position_mm (NaN where
             unknown); problem, the sentence why it cannot be read, or ""; refused, unlike what the network learned from;
-            seen, its scan was in training; predicted (None where it cannot be read); p_<label>, calibrated (NaN there).
+            seen, its scan was in training; trained, this very file was; predicted (None where it cannot be read); p_<label>, calibrated (NaN there).
             The probabilities of a refused slice mean nothing and are in no mean.
         previews: (h, w) uint8 of each row, at most 192 px a side, as the network sees it; None where it cannot be read.
         n_slices: in the stack.
@@ -115,6 +115,7 @@ def _read_batch(
         rows.loc[read, [evaluation.PROBABILITY_PREFIX + label for label in labels]] = probabilities
         rows.loc[read, "predicted"] = np.array(labels, dtype=object)[probabilities.argmax(axis=1)]
         rows.loc[read, "refused"] = refused
+        rows.loc[read, "trained"] = np.array(trained) & ~refused
         rows.loc[read, "seen"] = (seen | np.array(trained)) & ~refused
     return rows, previews
 
@@ -129,6 +130,7 @@ def _rows(reader: Reader, items: list[StackItem], start: int) -> pd.DataFrame:
             "problem": "",
             "refused": np.zeros(len(items), bool),
             "seen": np.zeros(len(items), bool),
+            "trained": np.zeros(len(items), bool),
             "predicted": np.full(len(items), None, dtype=object),
         }
     )

@@ -76,7 +76,7 @@ def judge_stack(table: pd.DataFrame, card: dict, *, n_slices: int, has_reference
     """The verdict of a stack from the rows of its slices (see `stack_reading.StackReading`).
 
     Slices that were refused are left out of the mean. The series is refused when more than half of its readable slices
-    are, and memory when more than half of the accepted ones were seen.
+    are, and memory when one of the accepted ones was itself in training, or more than half of them are like a scan that was.
 
     Args:
         n_slices: in the stack, of which `table` may hold the first ones.
@@ -93,7 +93,7 @@ def judge_stack(table: pd.DataFrame, card: dict, *, n_slices: int, has_reference
     label, top = labels[int(means.argmax())], float(means.max())
     steps += [_seen_before(accepted, has_reference), _sure(top, card), _pooled(label, accepted, labels)]
     return StackVerdict(
-        in_a_word=_word(steps),
+        in_a_word=_word(steps, remembers=_remembers(accepted)),
         probabilities={each: float(p) for each, p in zip(labels, means, strict=True)},
         predicted_label=label,
         share_refused=share_refused,
@@ -121,11 +121,16 @@ def words(table: pd.DataFrame, card: dict) -> list[str]:
     ]
 
 
-def _word(steps: list[Step]) -> str:
-    _, known_kind, seen, sure, _ = (step.outcome for step in steps)
+def _word(steps: list[Step], *, remembers: bool) -> str:
+    _, known_kind, _, sure, _ = (step.outcome for step in steps)
     if known_kind == REFUSED:
         return "refused"
-    return "memory" if seen == WARNED else "undecided" if sure == WARNED else "answered"
+    return "memory" if remembers else "undecided" if sure == WARNED else "answered"
+
+
+def _remembers(accepted: pd.DataFrame) -> bool:
+    """One slice in training gives the whole scan away; likeness alone errs on single slices."""
+    return bool(accepted["trained"].any() or accepted["seen"].mean() > 0.5)
 
 
 def _read(table: pd.DataFrame, n_slices: int) -> Step:
@@ -156,24 +161,31 @@ def _known_kind(readable: pd.DataFrame, has_reference: bool) -> Step:
 
 
 def _seen_before(accepted: pd.DataFrame, has_reference: bool) -> Step:
-    title, n_seen = "Not seen in training", int(accepted["seen"].sum())
+    title, n_seen, n_trained = "Not seen in training", int(accepted["seen"].sum()), int(accepted["trained"].sum())
+    if n_trained:
+        return Step(
+            title,
+            WARNED,
+            f"{n_trained} of {len(accepted)} accepted slices were themselves in its training: it knows this scan, and its answer is "
+            "memory, not diagnosis.",
+        )
     if n_seen > len(accepted) / 2:
         return Step(
             title,
             WARNED,
-            f"{n_seen} of {len(accepted)} accepted slices are from scans it was trained on, or as like them as only slices of one "
-            "scan are: its answer is memory, not diagnosis.",
+            f"{n_seen} of {len(accepted)} accepted slices are as like its training slices as only slices of one scan are: its answer "
+            "is memory, not diagnosis.",
         )
     if not has_reference:
         return Step(
             title, UNCHECKED, "Only the very files are recognised; other slices of a scan it was trained on are not."
         )
-    return Step(
-        title,
-        PASSED,
-        f"{n_seen} of {len(accepted)} accepted slices are as near to a training slice as slices of one scan are; above half it "
-        "would be memory.",
-    )
+    said = f"{n_seen} of {len(accepted)} accepted slices are as near to a training slice as slices of one scan are"
+    if n_seen:
+        return Step(
+            title, WARNED, f"{said}: too few to be sure that it was trained on this scan, and too many to rule it out."
+        )
+    return Step(title, PASSED, f"{said}.")
 
 
 def _sure(top: float, card: dict) -> Step:

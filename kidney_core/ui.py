@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from kidney_core import __version__
-from kidney_core.checkpoint import Checkpoint, checkpoints_folder, list_checkpoints
+from kidney_core.checkpoint import EXPLANATIONS_FILE, Checkpoint, checkpoints_folder, list_checkpoints
 from kidney_core.errors import KidneyError
 from kidney_core.figures import percent
 from kidney_core.splits import MEASURED, PROTOCOL_NAMES, RANDOM
@@ -137,8 +137,10 @@ def readers() -> list["Reader"]:
 
 
 def version(checkpoint: Checkpoint) -> str:
-    """Changes when a checkpoint is published anew under its name, also with the same weights."""
-    return f"{checkpoint.card['weights_sha256']}-{(checkpoint.folder / 'card.json').stat().st_mtime_ns}"
+    """Changes when a checkpoint is published anew under its name, also with the same weights, or its maps are measured."""
+    files = (checkpoint.folder / name for name in ("card.json", EXPLANATIONS_FILE))
+    written = "-".join(str(path.stat().st_mtime_ns) for path in files if path.is_file())
+    return f"{checkpoint.card['weights_sha256']}-{written}"
 
 
 @st.cache_data(max_entries=40, show_spinner=False)

@@ -115,6 +115,10 @@ def _opened(uploads: list) -> Opened | None:
             return None
         st.session_state["diagnosis_opened"] = kept
     _show_problems(kept[1].problems)
+    if not kept[1].stacks and not kept[1].problems:
+        st.error(
+            "Nothing in this upload is an image: it is empty, or holds hidden files only. Choose the slices themselves."
+        )
     return kept[1] if kept[1].stacks else None
 
 

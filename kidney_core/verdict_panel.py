@@ -31,7 +31,7 @@ def show_chain(judged) -> None:
 
 def show_nearest(judged, checkpoint) -> None:
     """The training slices that are most like this one, with their pictures where the user names the folder."""
-    if judged.familiarity is None:
+    if judged.familiarity is None or not judged.familiarity.nearest:
         return
     with st.expander("The most similar training slices"):
         near = judged.familiarity.nearest
@@ -86,11 +86,10 @@ def ask_all(image: Slice, *, sha256: str) -> None:
     if not rows:
         return
     ui.show_table(pd.DataFrame(rows), key="diagnosis_all_models", percents=("confidence",))
-    agreed = {row["Says"] for row in rows if row["Verdict"] != "refused"}
-    st.caption(
-        "They agree."
-        if len(agreed) == 1
-        else "They disagree: at least one of them is wrong."
-        if agreed
-        else "All refuse."
-    )
+    answers = [row["Says"] for row in rows if row["Verdict"] != "refused"]
+    if not answers:
+        st.caption("All refuse.")
+    elif len(answers) == 1:
+        st.caption("Only one of them does not refuse.")
+    else:
+        st.caption("They agree." if len(set(answers)) == 1 else "They disagree: at least one of them is wrong.")

@@ -60,9 +60,11 @@ def show_scan(
     step = -(-max(image.pixels.shape) // MAX_SHOWN_PX)
     pixels = image.pixels[::step, ::step]
     shown, gain, offset = _for_browser(pixels)
+    # Files of two patients may have the same name.
+    shown_as = f"{zlib.crc32(np.ascontiguousarray(shown)):08x}|{image.name}"
     data: dict[str, Any] = {
-        "id": f"{scene}|{image.name}|{image.frame}",
-        "scene": scene or f"{image.name}|{image.frame}",
+        "id": f"{shown_as}|{image.name}|{image.frame}",
+        "scene": scene or shown_as,
         "pixels": _packed(shown),
         "kind": shown.dtype.name,
         "gain": gain,

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from kidney_core import map_grades
 from kidney_core.explanation import Heatmap
@@ -11,12 +10,9 @@ from kidney_core.explanation import Heatmap
 SIZE = 64
 
 
-class Corner(nn.Module):
-    """Names label 0 the more, the brighter the corner is."""
-
-    def forward(self, batch):
-        score = 12 * batch[:, 0, :16, :16].mean(dim=(1, 2)) - 3
-        return torch.stack([score, torch.zeros_like(score)], dim=1)
+def corner(batch):
+    """The probability of a label that is the surer, the brighter the corner is."""
+    return (12 * batch[:, 0, :16, :16].mean(dim=(1, 2)) - 3).sigmoid().numpy()
 
 
 @pytest.fixture
@@ -36,17 +32,31 @@ BODY = np.ones((SIZE, SIZE), bool)
 
 
 def test_a_map_of_the_right_place_is_faithful_and_one_of_a_wrong_place_is_not(image):
-    right = map_grades.faithfulness(Corner(), image, map_at(2, 2), BODY)
-    wrong = map_grades.faithfulness(Corner(), image, map_at(46, 46), BODY)
+    right = map_grades.faithfulness(corner, image, map_at(2, 2), BODY)
+    wrong = map_grades.faithfulness(corner, image, map_at(46, 46), BODY)
     assert right.outcome == "good"
     assert wrong.value < right.value
     assert wrong.outcome != "good"
     assert "Blurring the brightest 20 % of the body" in right.reason
 
 
+def test_places_that_are_equally_bright_come_in_no_order(image):
+    """A map of two lines, all else zero: what is filled in beyond them is spread over the body, not its top."""
+    asked = []
+
+    def watch(batch):
+        asked.append((batch[:, 0] != image[0, 0]).float())
+        return np.zeros(len(batch))
+
+    lines = map_at(30, 0, 1)
+    map_grades.faithfulness(watch, torch.rand(1, 3, SIZE, SIZE), lines, BODY)
+    filled = asked[1][-1].numpy()  # the map's own order, half of the body
+    assert 0.4 < filled[: SIZE // 2].mean() / max(filled.mean(), 1e-6) < 1.6
+
+
 def test_showing_only_the_right_place_is_enough_for_the_label(image):
-    right = map_grades.sufficiency(Corner(), image, map_at(2, 2), BODY)
-    wrong = map_grades.sufficiency(Corner(), image, map_at(46, 46), BODY)
+    right = map_grades.sufficiency(corner, image, map_at(2, 2), BODY)
+    wrong = map_grades.sufficiency(corner, image, map_at(46, 46), BODY)
     assert right.outcome == "good"
     assert wrong.value < right.value
 

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from streamlit.runtime.scriptrunner_utils.exceptions import StopException
 from streamlit.testing.v1 import AppTest
 
-from kidney_core import phantom_dicom, pointing, publish, run_lock, runs, training
+from kidney_core import phantom_dicom, pointing, publish, run_lock, runs, training, ui
 from tests.conftest import ROOT, tiny_run, write_series_dataset
 from tests.test_diagnosis import made_checkpoint
 
@@ -153,6 +154,56 @@ def test_a_zip_of_dicom_is_read_as_one_scan_whose_verdict_leads(monkeypatch, pub
     app.segmented_control[1].set_value("separate slices").run()
     assert not app.exception
     assert app.dataframe[0].value["File"].tolist() == [f"export/slice-{n:03d}.dcm" for n in range(1, 7)]
+
+
+def test_reading_that_a_click_interrupts_keeps_what_was_read(monkeypatch, published):
+    """Streamlit ends the running page when it draws the next thing after a click."""
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    told, bar = [], ui.progress_bar
+
+    def interrupted(text):
+        tell = bar(text)
+
+        def count(done, total):
+            told.append(done)
+            tell(done, total)
+            if len(told) == 2:
+                raise StopException
+
+        return count
+
+    monkeypatch.setattr(ui, "progress_bar", interrupted)
+    files = [(name, content, "") for name, content in phantom_dicom.series_files("Stone", 5, n_slices=40)]
+    uploader(app).set_value(files).run()
+    assert told == [8, 16]
+    app.button(key="diagnosis_stop").click().run()
+    assert "Stopped after 16 of 40 slices" in texts(app.warning)
+    app.button(key="diagnosis_read_on").click().run()
+    assert told == [8, 16, 24, 32, 40]
+    assert "40 of 40 slices were read" in texts(app.markdown)
+
+
+def test_the_table_of_results_names_files_only_when_ticked(monkeypatch, tiny_checkpoint):
+    from kidney_core import stack_panel
+
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    written = []
+    monkeypatch.setattr(ui, "csv_bytes", lambda table, **_: written.append(table.to_csv()) or b"")
+    assert stack_panel.ui is ui
+    files = [("=DOE^JANE.png", png(1), ""), ("two.png", png(2), ""), ("JANE-broken.png", png(3)[:300], "")]
+    uploader(app).set_value(files).run()
+    assert "JANE" not in written[-1]
+    app.checkbox(key="diagnosis_csv_named").set_value(True).run()
+    assert "'=DOE^JANE.png" in written[-1]
+
+
+def test_an_upload_of_nothing_says_so(monkeypatch, tiny_checkpoint):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("DICOMDIR", "an index")
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    uploader(app).set_value([("scan.zip", buffer.getvalue(), "")]).run()
+    assert "Nothing in this upload is an image" in texts(app.error)
 
 
 def test_a_map_is_asked_for_graded_and_put_into_a_report(monkeypatch, published):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kidney_core import phantom, quiz
+from kidney_core import lesions, phantom, quiz
 from kidney_core.dataset import read_dataset
 from kidney_core.diagnosis import Diagnosis
 from kidney_core.errors import DatasetError
@@ -96,6 +96,16 @@ def test_a_folder_with_masks_gives_cases_with_lesions(simulated_folder):
     assert [each.origin for each in quiz.from_folder(read_dataset(simulated_folder), 1)] == [
         each.origin for each in cases
     ]
+
+
+def test_masks_of_zeros_and_ones_are_masks_too_and_a_changed_one_is_another_quiz(simulated_folder):
+    before = lesions.stamp(simulated_folder)
+    for path in (simulated_folder / "masks").glob("*/*.png"):
+        Image.fromarray((np.asarray(Image.open(path)) > 0).astype(np.uint8)).save(path)
+    assert lesions.stamp(simulated_folder) != before
+    cases = quiz.from_folder(read_dataset(simulated_folder), 3)
+    assert {case.label for case in cases} == {"Cyst", "Normal", "Stone", "Tumor"}
+    assert all(case.lesion.any() == (case.label != "Normal") for case in cases)
 
 
 def test_a_folder_without_masks_judges_the_class_only(tmp_path):

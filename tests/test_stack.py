@@ -93,6 +93,15 @@ def test_position_is_taken_along_the_normal_of_the_slice():
     assert "coronal" in found.title
 
 
+def test_a_damaged_tag_reaches_no_warning(recwarn):
+    """pydicom repeats the value, which may be the patient's; a warning is an error in these tests, so this is quiet."""
+    content = ct_file(SeriesInstanceUID="1.2.3.4.5.6.7.8.9.10").replace(
+        b"1.2.3.4.5.6.7.8.9.10", b"DOE.JANE 19500101 .."
+    )
+    assert len(stack.open_stacks([("a", content)]).stacks) == 1
+    assert not recwarn.list
+
+
 def test_two_series_are_told_apart_and_the_longer_comes_first():
     files = [(f"a{z}", at(z, z)) for z in range(3)] + [
         (f"b{z}", at(z, 10 + z, SeriesInstanceUID="1.2.4")) for z in range(5)

@@ -209,10 +209,11 @@ def test_memory_does_not_hold_the_decoded_slices(plain):
     assert peak - previews < decoded / 8
 
 
-def rows(p, *, refused=(), seen=(), problem=()):
+def rows(p, *, refused=(), seen=(), trained=(), problem=()):
     """A table of slices with these probabilities (N, 4)."""
     table = pd.DataFrame({"problem": [("damaged" if i in problem else "") for i in range(len(p))]})
-    table["refused"], table["seen"] = table.index.isin(refused), table.index.isin(seen)
+    table["refused"], table["trained"] = table.index.isin(refused), table.index.isin(trained)
+    table["seen"] = table.index.isin((*seen, *trained))
     return table.assign(**{f"p_{label}": np.asarray(p)[:, i] for i, label in enumerate(LABELS)})
 
 
@@ -240,6 +241,15 @@ def of(label, p=0.91):
 )
 def test_the_verdict_in_a_word(table, word):
     assert judged(table).in_a_word == word
+
+
+def test_one_slice_in_training_is_memory_and_a_few_alike_are_a_warning():
+    assert judged(rows([of("Cyst")] * 9, trained=(4,))).in_a_word == "memory"
+    found = judged(rows([of("Cyst")] * 9, seen=(4, 5)))
+    assert found.in_a_word == "answered"
+    assert found.steps[2].outcome == "warned"
+    assert "too many to rule it out" in found.steps[2].reason
+    assert judged(rows([of("Cyst")] * 9)).steps[2].outcome == "passed"
 
 
 def test_without_a_good_threshold_the_stack_is_undecided_and_without_any_half_is_asked():

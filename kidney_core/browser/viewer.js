@@ -70,7 +70,7 @@ class Viewer {
       unpack(data.pixels, data.kind), data.heat ? unpack(data.heat, 'uint8') : null]);
     if (serial !== this.serial) return;  // a newer slice came while this one was unpacked
     const sameFile = this.data && this.data.window.join() === data.window.join();
-    Object.assign(this, { data, pixels, heatValues: heat });
+    Object.assign(this, { data, pixels, heatValues: heat, previewing: false });
     this.stage.style.setProperty('--ratio', data.ratio);
     this.stage.parentElement.style.setProperty('--ratio', data.ratio);
     this.scan.width = data.width; this.scan.height = data.height;
@@ -111,6 +111,7 @@ class Viewer {
   }
 
   drawScan() {
+    if (this.previewing) return;  // the pixels at hand are those of another slice
     const started = performance.now(), { width, height, inverted, gain, offset } = this.data, { center, width: span } = this.look;
     const image = new ImageData(width, height), out = new Uint32Array(image.data.buffer), pixels = this.pixels;
     const low = (center - span / 2 - offset) / gain, perStep = 255 * gain / span;
@@ -249,7 +250,7 @@ class Viewer {
 
   dragWindow(dx, dy) {
     const look = this.look;
-    look.width = Math.max(1, look.width * Math.exp(dx / 200));
+    look.width = Math.max(this.data.gain, look.width * Math.exp(dx / 200));
     look.center += dy * look.width / 300;
     cancelAnimationFrame(this.frame);
     this.frame = requestAnimationFrame(() => this.drawScan());
@@ -264,18 +265,24 @@ class Viewer {
   }
 
   read(event) {
-    const at = this.data && this.pixelAt(event);
+    const at = this.data && !this.previewing && this.pixelAt(event);
     this.under.textContent = at
-      ? `${Math.round(this.pixels[at[1] * this.data.width + at[0]] * this.data.gain + this.data.offset)}${this.data.unit === 'HU' ? ' HU' : ''}  (${at[0] * this.data.step}, ${at[1] * this.data.step})`
+      ? `${this.valueAt(...at)}${this.data.unit === 'HU' ? ' HU' : ''}  (${at[0] * this.data.step}, ${at[1] * this.data.step})`
       : '';
   }
 
+  valueAt(x, y) {
+    const value = this.pixels[y * this.data.width + x] * this.data.gain + this.data.offset;
+    return this.data.gain < 0.1 ? value.toPrecision(3) : Math.round(value);
+  }
+
   mark(event) {
-    const at = this.pixelAt(event);
+    const at = !this.previewing && this.pixelAt(event);
     if (at) this.tell('mark', { x: at[0] * this.data.step, y: at[1] * this.data.step, id: this.data.id });
   }
 
   onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;  // the browser's own keys
     const zoom = { '+': 1.25, '=': 1.25, '-': 0.8 }[event.key], key = event.key.toLowerCase();
     const box = this.stage.getBoundingClientRect();
     const steps = { arrowup: -1, arrowleft: -1, pageup: -10, arrowdown: 1, arrowright: 1, pagedown: 10, home: -1e6, end: 1e6 };
@@ -292,6 +299,12 @@ class Viewer {
   preview({ url, place }) {
     if (!this.data || !this.data.stacked) return;
     const image = new Image(), serial = ++this.serial;
+    this.previewing = place !== this.data.place;
+    if (!this.previewing) {  // back at the slice that is at hand
+      this.place.textContent = place;
+      this.drawScan(); this.drawHeat();
+      return;
+    }
     image.onload = () => {
       if (serial !== this.serial) return;
       for (const canvas of [this.scan, this.scanCopy])
