@@ -38,7 +38,7 @@ def _draw_scan(number: int) -> Opened:
     return open_stacks(phantom_dicom.series_files(label, FIRST_SAMPLE_SEED + number, n_slices=N_SAMPLE_SLICES))
 
 
-@st.cache_data(max_entries=8, show_spinner="Drawing the sample…")
+@st.cache_data(max_entries=32, show_spinner="Drawing the sample…")
 def _draw(label: str, number: int) -> Slice:
     from kidney_core import phantom
 
