@@ -43,11 +43,16 @@ def read_table(path: Path) -> "pd.DataFrame":
     return pd.read_csv(path, converters={name: str for name in _WORDS if name in header})
 
 
-def remove_left_over(folder: Path) -> None:
-    """Delete what writers that were killed left in a folder more than a day ago."""
+def remove_left_over(folder: Path, *, nobody_writes: Callable[[str], bool] = lambda _name: False) -> None:
+    """Delete what writers that were killed left in a folder: after a day, as they may be alive.
+
+    Args:
+        nobody_writes: True of the name of a file that no living process writes; its remains go at once.
+    """
     for partial in folder.glob(".*.tmp"):
+        target = partial.name[1:].rsplit(".", 2)[0]  # as write_whole names it
         try:
-            if time.time() - partial.stat().st_mtime > _SECONDS_BEFORE_LEFT_OVER:
+            if nobody_writes(target) or time.time() - partial.stat().st_mtime > _SECONDS_BEFORE_LEFT_OVER:
                 partial.unlink()
         except FileNotFoundError:  # another process was faster
             continue

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from kidney_core.errors import RunError
-from kidney_core.files import write_json, write_whole
+from kidney_core.files import remove_left_over, write_json, write_whole
 from kidney_core.recipes import TrainingConfig
 
 QUEUED, RUNNING, STOPPED, FINISHED, FAILED = "queued", "running", "stopped", "finished", "failed"
 CANCEL_FILE = "cancel"  # its presence asks the process that works on the run to stop
 TRAINED_ON_FILE = "trained-on.txt"
+STATE_FILE, JOB_FILE = "state.json", "job.json"  # the two files that the app writes as well as the job
 CRASHED = "crashed"  # never written: a folder says running or queued and no process holds its lock
 
 
@@ -96,7 +97,7 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """The last written state; "queued" for a folder so young that it has none."""
-        return self._read_json("state.json") or {"state": QUEUED}
+        return self._read_json(STATE_FILE) or {"state": QUEUED}
 
     def standing(self) -> dict[str, Any]:
         """How far the run has come: what every later state keeps of the last one."""
@@ -105,7 +106,7 @@ class Run:
 
     def write_state(self, state: str, **more: Any) -> None:
         """Replace the state; `more` may give message, epoch, step, n_steps, seconds_left."""
-        write_json(self.folder / "state.json", {"state": state, "updated_at": time.time(), **more})
+        write_json(self.folder / STATE_FILE, {"state": state, "updated_at": time.time(), **more})
 
     def append_metrics(self, measurement: dict[str, Any]) -> None:
         """Append one line; written at once, so that a kill loses nothing that was appended."""
@@ -141,6 +142,10 @@ class Run:
         kept = [row for row in self.read_metrics()[0] if row.get("step", 0) <= step]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         write_whole(self.folder / "metrics.jsonl", lambda partial: partial.write_text(text))
+
+    def remove_left_over(self) -> None:
+        """Delete the half-written files of killed processes; for the process that holds the run, at its start."""
+        remove_left_over(self.folder, nobody_writes=lambda name: name not in (STATE_FILE, JOB_FILE))
 
     def report(self) -> dict[str, Any] | None:
         """The figures of a finished run, or None."""

@@ -83,6 +83,7 @@ class _Training:
 
     def go(self) -> None:
         config = self.config
+        self.run.remove_left_over()
         self.note("Preparing")
         torch.manual_seed(config.seed)
         self.device = models.pick_device(config.device)
