@@ -4,6 +4,7 @@ runs/<name>/
     config.json         what was asked for (TrainingConfig)
     data.json           what was found in the dataset: counts, series, parts, unreadable files
     state.json          where it stands: state, step, message; replaced whole
+    job.json            which engine's job works on it
     trained-on.txt      short SHA-256 of every file that was trained or validated on
     split.csv           every slice with its label, series and part
     metrics.jsonl       one line a measurement, appended; readers ignore a torn last line
@@ -108,6 +109,14 @@ class Run:
         """Replace the state; `more` may give message, epoch, step, n_steps, seconds_left."""
         write_json(self.folder / STATE_FILE, {"state": state, "updated_at": time.time(), **more})
 
+    def job(self) -> dict[str, Any]:
+        """Who works on the run, as its engine wrote it: engine, job_id, submitted_at; empty for a run without a job."""
+        return self._read_json(JOB_FILE) or {}
+
+    def write_job(self, engine: str, job_id: str = "", **more: Any) -> None:
+        """Note which engine's job works on the run, so that an app that is started later finds it."""
+        write_json(self.folder / JOB_FILE, {"engine": engine, "job_id": job_id, **more})
+
     def append_metrics(self, measurement: dict[str, Any]) -> None:
         """Append one line; written at once, so that a kill loses nothing that was appended."""
         with (self.folder / "metrics.jsonl").open("ab") as file:
@@ -172,6 +181,22 @@ class Run:
             return ""
         # A progress bar returns to the start of its line; only its last state is worth showing.
         return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines[-n_lines:])
+
+
+class WatchedRun(Run):
+    """A run as all processes but the first of its training see it: they read its folder and leave it as it is."""
+
+    def write_state(self, state: str, **more: Any) -> None:
+        pass
+
+    def append_metrics(self, measurement: dict[str, Any]) -> None:
+        pass
+
+    def drop_metrics_after(self, step: int) -> None:
+        pass
+
+    def remove_left_over(self) -> None:
+        pass
 
 
 def list_runs(folder: Path | None = None) -> list[Run]:
