@@ -24,6 +24,7 @@ _POLL_S = 0.5
 # How much a job stands back for the app on the same processor: a diagnosis beside it waits 0.01 s, not 1 s.
 _YIELDS = 10
 _SECONDS_TO_LEAVE = 10.0
+_SECONDS_TO_DIE = 10.0
 _SAME_START_S = 1.0  # how exactly the system tells when a process started
 _started: list[subprocess.Popen] = []
 
@@ -113,7 +114,7 @@ def kill_tree(process: psutil.Process | None) -> None:
             each.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(tree, timeout=_SECONDS_TO_LEAVE)
+    psutil.wait_procs(tree, timeout=_SECONDS_TO_DIE)
 
 
 def has_gpu() -> bool:

@@ -21,6 +21,15 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     return kind(groups, lr=config.learning_rate, fused=learned[0].device.type in ("cpu", "cuda"))
 
 
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seed the generators that a step draws from; torch.manual_seed asks for every kind of device, which takes 0.1 ms."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
 def learning_rate_at(step: int, n_steps: int, config: TrainingConfig) -> float:
     """The learning rate of a step; one-cycle rises for 30 % of the steps and falls to 1/10,000, by cosines.
 

@@ -100,7 +100,7 @@ class Group:
             return network
         device = next(network.parameters()).device
         ids = [device.index] if device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(network, device_ids=ids)
 
     def leave(self) -> None:
         """Part with the others, once all are here; the leader goes on alone."""

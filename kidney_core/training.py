@@ -165,7 +165,6 @@ class _Training:
             should_stop=self.should_stop,
             group=self.group,
         )
-        models.train_mode(self.model)
         self.network = self.group.step_together(self.source.network)
 
     def calibrate_folded_norms(self) -> None:
@@ -191,6 +190,7 @@ class _Training:
                     order = preprocessing.epoch_order(len(self.material.train), seed=config.seed, epoch=epoch)
                     numbers = preprocessing.random_numbers(len(order), seed=config.seed, epoch=epoch)
                     epoch_drawn = epoch
+                    models.train_mode(self.model)
                 drawn = order[within * config.batch_size : (within + 1) * config.batch_size]
                 self.step(self.material.train[drawn], numbers[drawn])
                 bar.update()
@@ -202,9 +202,8 @@ class _Training:
     def step(self, positions: np.ndarray, numbers: np.ndarray) -> None:
         """One update by the images at `positions`, of which this process computes its part."""
         position, config = self.position, self.config
-        models.train_mode(self.model)
         # Dropout is a function of the step, and of the process: two of them draw for different images.
-        torch.manual_seed(config.seed * 1_000_003 + position.step + 2_000_000_011 * self.group.rank)
+        optimization.seed_device(self.device, config.seed * 1_000_003 + position.step + 2_000_000_011 * self.group.rank)
         for group in self.optimizer.param_groups:
             group["lr"] = optimization.learning_rate_at(position.step, self.n_steps, config)
         own, n_own = self.group.part(np.arange(len(positions)))

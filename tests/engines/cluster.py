@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from tests.conftest import ROOT
 
 RAY_VENV = Path(os.environ.get("KIDNEY_RAY_VENV", ROOT / ".venv-ray"))
@@ -37,6 +39,7 @@ def ray_cluster(*, token: str, n_cpus: int = 2) -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets have short names
     environment = os.environ | {
         "PATH": f"{RAY_VENV}/bin:{os.environ['PATH']}",
+        _MARK: folder,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -45,19 +48,28 @@ def ray_cluster(*, token: str, n_cpus: int = 2) -> Iterator[str]:
     command = [f"{RAY_VENV}/bin/ray", "start", "--head", "--block", f"--num-cpus={n_cpus}", "--num-gpus=0"]
     command += ["--node-ip-address=127.0.0.1", f"--port={free_port()}", f"--dashboard-port={port}"]
     command += [f"--temp-dir={folder}", "--object-store-memory=100000000", "--disable-usage-stats"]
-    log = Path(folder, "start.txt").open("wb")
-    head = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    with Path(folder, "start.txt").open("wb") as log:
+        head = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         wait_for(lambda: _answers(port), 120, f"a Ray dashboard on port {port}")
         yield f"http://127.0.0.1:{port}"
     finally:
-        head.terminate()
-        try:
-            head.wait(30)
-        except subprocess.TimeoutExpired:
-            head.kill()
-        log.close()
+        _kill_marked(folder)
+        head.wait(10)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+_MARK = "KIDNEY_TEST_CLUSTER"
+
+
+def _kill_marked(folder: str) -> None:
+    """End every process that a cluster started, however it left its parents: they inherit a mark of this test's own."""
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(_MARK) == folder:
+                process.kill()
+        except psutil.Error:
+            continue
 
 
 def _answers(port: int) -> bool:
@@ -114,7 +126,7 @@ def slurm_cluster() -> Iterator[Path]:
     ports = {name: free_port() for name in ("controller", "first", "second")}
     configuration.write_text(_SLURM_CONF.format(host=socket.gethostname(), folder=folder, **ports))
     (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
-    environment = os.environ | {"SLURM_CONF": str(configuration)}
+    environment = os.environ | {"SLURM_CONF": str(configuration), _MARK: str(folder)}
     munged = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket"]
     munged += [f"--{name}={folder}/munged.{name[:3]}" for name in ("pid-file", "log-file", "seed-file")]
     commands = [munged, ["slurmctld", "-D"], *(["slurmd", "-D", "-N", name] for name in ("n1", "n2"))]
@@ -130,13 +142,9 @@ def slurm_cluster() -> Iterator[Path]:
         wait_for(lambda: _n_idle(environment) == 2, 60, f"two idle nodes (logs in {folder})")
         yield configuration
     finally:
-        for process in reversed(started):
-            process.terminate()
+        _kill_marked(str(folder))
         for process in started:
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.wait(10)
         shutil.rmtree(folder, ignore_errors=True)
 
 
