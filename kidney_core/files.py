@@ -16,14 +16,20 @@ _SECONDS_BEFORE_LEFT_OVER = 24 * 3600
 _WORDS = ("path", "label", "predicted", "sha256", "part", "plane")
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], None], *, survives_power_cut: bool = False) -> None:
     """Replace a file in one step: `write` fills a file beside it, which then takes its place.
 
     Any number of threads and processes may write the same file; the last one wins.
+
+    Args:
+        survives_power_cut: wait until the bytes are on the disk; a kill needs no such wait.
     """
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         write(partial)
+        if survives_power_cut:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

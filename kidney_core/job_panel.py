@@ -38,6 +38,7 @@ def _job_row(run: Run) -> dict:
         "Epoch": f"{state.get('epoch', 0)} / {state.get('n_epochs', config.n_epochs)}",
         "Progress": round(100 * state.get("step", 0) / state["n_steps"]) if state.get("n_steps") else 0,
         "Time left": ui.duration(state.get("seconds_left")) if status == RUNNING else "",
+        "On": run.job().get("engine", ""),
         "Protocol": PROTOCOL_NAMES[config.protocol],
         "Test accuracy": 100 * report["figures"]["accuracy"] if report else None,
         "Balanced": 100 * report["figures"]["balanced_accuracy"] if report else None,
@@ -113,7 +114,7 @@ def _act_on_run(found: list[Run]) -> None:
     try:
         if stop.button("Stop", disabled=status not in (QUEUED, RUNNING), width="stretch", key="training_stop"):
             jobs.cancel(run)
-            st.toast("It will stop after its current step and write a checkpoint.")
+            st.toast("It will stop after its current step and write a checkpoint. If it does not, stop it again.")
         if resume.button(
             "Resume", disabled=status not in (STOPPED, FAILED, CRASHED), width="stretch", key="training_resume"
         ):

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
 from kidney_core import (
@@ -211,17 +210,17 @@ class _Training:
         y_own = y[torch.from_numpy(own[:n_own]).to(self.device)]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
             logits = self.network(self.source.batch(positions[own], numbers[own]))[:n_own]
-            # The mean over the whole batch, whoever computes how much of it; a weighted one as torch takes it.
-            whole = len(y) if self.class_weights is None else self.class_weights[y].sum()
-            loss = F.cross_entropy(
-                logits, y_own, self.class_weights, label_smoothing=config.label_smoothing, reduction="sum"
+            loss = self.group.size * optimization.part_of_mean_loss(
+                logits, y_own, y, self.class_weights, label_smoothing=config.label_smoothing
             )
-            loss = loss / whole
         n_right = int((logits.argmax(1) == y_own).sum())
-        batch_loss, n_correct, n_asked = self.group.sum(loss.item(), n_right, self.should_stop())
+        own_loss = (
+            loss.item() / self.group.size
+        )  # the gradient of several is the mean of theirs, so that each is larger
+        batch_loss, n_correct, n_asked = self.group.sum(own_loss, n_right, self.should_stop())
         if not math.isfinite(batch_loss):
             raise RunError(f"The training loss became {batch_loss} at step {position.step}. Lower the learning rate.")
-        (loss * self.group.size).backward()  # several processes take the mean of their gradients, and need the sum
+        loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.stop_wanted = n_asked > 0
@@ -251,34 +250,25 @@ class _Training:
             class_weights=self.class_weights,
             group=self.group,
         )
-        measurement = {
-            "kind": "epoch",
-            "step": position.step,
-            "epoch": epoch + 1,
-            "train_loss": round(position.loss_sum / position.n_seen, 6),
-            "train_accuracy": round(position.n_correct / position.n_seen, 6),
-            "validation_loss": round(found.loss, 6),
-            "validation_accuracy": round(found.accuracy, 6),
-            "calibrated_validation_loss": round(found.calibrated_loss, 6),
-            "learning_rate": optimization.learning_rate_at(position.step - 1, self.n_steps, self.config),
-            "images_per_s": round(position.n_seen / trained_s, 1),
-            "duration_s": round(self.seconds_in_epoch(), 2),
-        }
         # Without a validation part it is the last epoch, as in the paper: choosing by the test part would make the
         # test figure too good.
         if found.calibrated_loss < position.best_loss or self.config.reported_epoch == "last":
             position.best_loss, position.best_epoch = found.calibrated_loss, epoch + 1
             if self.group.leads:
                 training_state.save_weights(self.run.folder / BEST_FILE, self.model)
+        learning_rate = optimization.learning_rate_at(position.step - 1, self.n_steps, self.config)
+        # The line comes first: after a kill in between, resuming drops it and measures the epoch again.
+        self.last_line = self.log.epoch(
+            position,
+            epoch + 1,
+            found,
+            learning_rate=learning_rate,
+            trained_s=trained_s,
+            lasted_s=self.seconds_in_epoch(),
+        )
         position.loss_sum, position.n_correct, position.n_seen, position.epoch_seconds = 0.0, 0, 0, 0.0
         self.clock = time.monotonic()
-        # The line comes first: after a kill in between, resuming drops it and measures the epoch again.
-        self.run.append_metrics(measurement)
         self.save_last()
-        self.last_line = (
-            f"epoch {epoch + 1}: loss {measurement['train_loss']:.4f}, validation loss {found.loss:.4f}, "
-            f"accuracy {100 * found.accuracy:.1f} %"
-        )
         if self.group.leads:
             tqdm.write(self.last_line, file=sys.stdout)
 

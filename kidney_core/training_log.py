@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from kidney_core.runs import RUNNING, Run
 from kidney_core.training_state import Position
+from kidney_core.validation import Validation
 
 
 class TrainingLog:
@@ -47,6 +48,38 @@ class TrainingLog:
                 "steps_per_epoch": steps_per_epoch,
                 "train_loss": round(loss, 6),
             }
+        )
+
+    def epoch(
+        self,
+        position: Position,
+        epoch: int,
+        found: Validation,
+        *,
+        learning_rate: float,
+        trained_s: float,
+        lasted_s: float,
+    ) -> str:
+        """Measure an epoch, numbered from 1; the line that says how it went."""
+        train_loss = position.loss_sum / position.n_seen
+        self.run.append_metrics(
+            {
+                "kind": "epoch",
+                "step": position.step,
+                "epoch": epoch,
+                "train_loss": round(train_loss, 6),
+                "train_accuracy": round(position.n_correct / position.n_seen, 6),
+                "validation_loss": round(found.loss, 6),
+                "validation_accuracy": round(found.accuracy, 6),
+                "calibrated_validation_loss": round(found.calibrated_loss, 6),
+                "learning_rate": learning_rate,
+                "images_per_s": round(position.n_seen / trained_s, 1),
+                "duration_s": round(lasted_s, 2),
+            }
+        )
+        return (
+            f"epoch {epoch}: loss {train_loss:.4f}, validation loss {found.loss:.4f}, "
+            f"accuracy {100 * found.accuracy:.1f} %"
         )
 
     def stand(self, position: Position, seconds: float, steps_per_epoch: int, n_steps: int) -> None:

@@ -70,5 +70,7 @@ def test_twenty_kills_leave_the_weights_of_the_uninterrupted_run(small_dataset):
     assert difference == 0.0
     assert measured(whole) == measured(killed)
     assert whole.report() == killed.report()
+    stored = sorted(path.name for path in killed.folder.glob("*.safetensors"))
+    assert stored == ["best.safetensors", "last.safetensors"], "disk space is bounded, however long a run trains"
     left_over = [path.name for path in killed.folder.glob(".*.tmp") if not path.name.startswith(".state.json")]
     assert not left_over, "what a killed writer left takes disk space for ever"

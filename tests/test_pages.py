@@ -203,7 +203,8 @@ def test_training_page_says_what_a_bad_folder_lacks(monkeypatch):
 
 def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, small_dataset):
     submitted = []
-    monkeypatch.setattr("kidney_core.jobs.submit", submitted.append)
+    engines = []
+    monkeypatch.setattr("kidney_core.jobs.submit", lambda run, engine: (submitted.append(run), engines.append(engine)))
     app = opened("pages/3_Training.py", monkeypatch)
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
     app.button(key="training_check").click().run()
@@ -218,6 +219,7 @@ def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, sm
     assert [run.config().protocol for run in submitted] == ["grouped", "random", "grouped", "grouped", "grouped"]
     assert [(run.config().n_folds, run.config().fold) for run in submitted[2:]] == [(3, 0), (3, 1), (3, 2)]
     assert {run.config().architecture for run in submitted} == {"test_resnet"}
+    assert set(engines) == {"local"}
     assert {run.config().trainable for run in submitted} == {"all"}
 
 

@@ -6,9 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
-from kidney_core import parallel, training
+from kidney_core import optimization, parallel, training
 from tests.conftest import ROOT, tiny_run
 
 _EVERY_STEP = """
@@ -54,7 +55,6 @@ def losses(run):
 
 def weights(folder):
     """A file of starting weights, for a network of which only the head learns."""
-    import torch
     from safetensors.torch import save_file
 
     from kidney_core import models
@@ -137,6 +137,18 @@ def test_frozen_layers_are_computed_together(small_dataset, tmp_path, every_step
     torchrun(every_step, two, 2)
     assert losses(one)[0] == pytest.approx(losses(two)[0], abs=5e-2)  # the norms of the last block learn
     assert two.state()["state"] == "finished"
+
+
+def test_the_parts_of_a_loss_add_up_to_torchs_mean():
+    torch.manual_seed(0)
+    logits, y, weights = torch.randn(7, 4), torch.tensor([0, 3, 2, 1, 1, 3, 0]), torch.tensor([0.5, 1.0, 2.0, 3.0])
+    for of_class in (None, weights):
+        parts = [
+            optimization.part_of_mean_loss(logits[part], y[part], y, of_class, label_smoothing=0.1)
+            for part in (slice(0, 3), slice(3, 7), slice(7, 7))
+        ]
+        expected = torch.nn.functional.cross_entropy(logits, y, of_class, label_smoothing=0.1)
+        torch.testing.assert_close(sum(parts), expected)
 
 
 def test_the_parts_of_a_batch_are_the_batch():
