@@ -14,7 +14,18 @@ from kidney_core.runs import QUEUED, RUNNING, Run
 from kidney_core.slurm_engine import SlurmEngine
 from kidney_core.work import check_unfinished
 
-__all__ = ["ENGINES", "available_engines", "cancel", "default_engine", "has_gpu", "n_slots", "queue_place", "status"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "available_engines",
+    "cancel",
+    "default_engine",
+    "has_gpu",
+    "n_slots",
+    "queue_place",
+    "status",
+    "submit",
+]
 
 
 class Engine(Protocol):

@@ -17,7 +17,7 @@ import psutil
 
 from kidney_core import launch, run_lock
 from kidney_core.errors import KidneyError, RunError
-from kidney_core.runs import CANCEL_FILE, CRASHED, FAILED, QUEUED, STOPPED, Run, list_runs
+from kidney_core.runs import CANCEL_FILE, FAILED, QUEUED, STOPPED, Run, list_runs
 from kidney_core.work import work
 
 _POLL_S = 0.5
@@ -81,7 +81,7 @@ class LocalEngine:
             kill_tree(process_of(run))
         elif not cancel.exists():
             cancel.touch()
-        if run_lock.status(run) == CRASHED:
+        if run_lock.status(run) == STOPPED:
             run.write_state(STOPPED, **run.standing())
 
     def queue_place(self, run: Run) -> int | None:
@@ -137,8 +137,8 @@ def n_slots() -> int:
 
 def _check_processes(run: Run) -> None:
     """Raise RunError for a run that would wait for ever: it needs more GPUs than there are."""
-    n_processes, n_gpus = run.config().n_processes, len(usable_gpus())
-    if n_gpus and n_processes > n_slots() and run.config().device != "cpu":
+    n_processes, n_gpus = run.config().n_processes, min(len(usable_gpus()), n_slots())
+    if n_gpus and n_processes > n_gpus and run.config().device != "cpu":
         raise RunError(
             f"The run “{run.name}” asks for {n_processes} processes, one a GPU, and this machine has {n_gpus}. "
             "Lower n_processes, or choose a cluster."
@@ -167,12 +167,14 @@ def _waiting(folder: Path) -> list[tuple[int, Run]]:
 def _wait_for_slots(run: Run) -> list[int] | None:
     """Wait until this run is first in the queue and its slots are free; the slots, or None when cancelled."""
     n_wanted = _n_slots_of(run)
+    # With more slots than GPUs, two slots may be one GPU's: that is no place for two processes of one training.
+    usable = n_slots() if n_wanted == 1 else min(n_slots(), len(usable_gpus()))
     while not (run.folder / CANCEL_FILE).exists():
         # This run's own lock is held by this process, so it is in the list as well.
         waiting = _waiting(run.folder.parent)
         if waiting and waiting[0][1].name == run.name:
             held: dict[int, int] = {}
-            for slot in range(n_slots()):
+            for slot in range(usable):
                 descriptor = run_lock.try_lock(run.folder.parent / f".slot-{slot}.lock", patience_s=0)
                 if descriptor is not None:
                     held[slot] = descriptor

@@ -18,7 +18,7 @@ from typing import Any
 
 from kidney_core import launch, run_lock
 from kidney_core.errors import RunError
-from kidney_core.runs import CANCEL_FILE, CRASHED, FAILED, QUEUED, STOPPED, Run, list_runs
+from kidney_core.runs import CANCEL_FILE, FAILED, QUEUED, STOPPED, Run, list_runs
 
 _PENDING, _RUNNING = "PENDING", "RUNNING"
 _TIMEOUT_S = 10.0
@@ -79,7 +79,7 @@ class RayEngine:
             cancel.touch()  # Ray Train's workers get no signal: they look for this file
         if waits or again:
             _ask(f"/api/jobs/{run.job()['job_id']}/stop", {})
-        if waits or self.status(run) == CRASHED:
+        if waits or self.status(run) == STOPPED:
             run.write_state(STOPPED, **run.standing())
 
     def queue_place(self, run: Run) -> int | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kidney_core import launch
 from kidney_core.errors import RunError
-from kidney_core.runs import CRASHED, QUEUED, RUNNING, Run
+from kidney_core.runs import CANCEL_FILE, CRASHED, QUEUED, RUNNING, STOPPED, Run
 
 LOCK_FILE = "lock"
 
@@ -89,6 +89,8 @@ def is_alive(run: Run) -> bool:
 def status(run: Run, *, is_alive_elsewhere: Callable[[], bool] = lambda: False) -> str:
     """The run's state; "crashed" when its folder says queued or running and nobody works on it.
 
+    One that was asked to stop and died of it, before it could say so, is stopped.
+
     Args:
         is_alive_elsewhere: asked where no process of this machine holds the run.
     """
@@ -96,5 +98,6 @@ def status(run: Run, *, is_alive_elsewhere: Callable[[], bool] = lambda: False) 
     if state in (QUEUED, RUNNING) and not is_alive(run) and not is_alive_elsewhere():
         # It may have ended between the two looks: its last word counts.
         state = run.state()["state"]
-        return CRASHED if state in (QUEUED, RUNNING) else state
+        if state in (QUEUED, RUNNING):
+            return STOPPED if (run.folder / CANCEL_FILE).exists() else CRASHED
     return state

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kidney_core import launch, run_lock
 from kidney_core.errors import RunError
-from kidney_core.runs import CANCEL_FILE, CRASHED, FAILED, QUEUED, RUNNING, STOPPED, Run
+from kidney_core.runs import CANCEL_FILE, FAILED, QUEUED, RUNNING, STOPPED, Run
 
 _SECONDS_TO_SAVE = 120
 _TIMEOUT_S = 20.0
@@ -29,7 +29,8 @@ _PENDING = "PENDING"
 
 # Fed to sbatch on standard input. The first node's agent is where the others meet; Slurm numbers jobs, and so ports.
 _SCRIPT = """#!/bin/sh
-export {logged}=1 OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{threads}}}
+[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"  # srun does not take it over
+export {logged}=1 OMP_NUM_THREADS="${{OMP_NUM_THREADS:-$(( (${{SLURM_CPUS_PER_TASK:-1}} + {per_node} - 1) / {per_node} ))}}"
 port=$((20000 + SLURM_JOB_ID % 10000))
 srun --kill-on-bad-exit=1 {python} -m torch.distributed.run \\
   --nnodes={n_nodes} --nproc-per-node={per_node} \\
@@ -83,7 +84,7 @@ class SlurmEngine:
         (run.folder / CANCEL_FILE).touch()
         _call(["scancel", run.job()["job_id"]])
         self._listed = 0.0, {}
-        if waits or self.status(run) == CRASHED:
+        if waits or self.status(run) == STOPPED:
             run.write_state(STOPPED, **run.standing())
 
     def queue_place(self, run: Run) -> int | None:
@@ -141,7 +142,6 @@ def _script(run: Run) -> str:
     per_node = n_processes // _n_nodes(n_processes)
     return _SCRIPT.format(
         logged=launch.LOGGED,
-        threads=1,
         python=shlex.quote(sys.executable),
         n_nodes=n_processes // per_node,
         per_node=per_node,
@@ -158,7 +158,8 @@ def _call(command: list[str], text: str | None = None) -> str:
         raise RunError(f"Slurm's {command[0]} did not answer ({error}). Check that the cluster is up.") from error
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or [f"status {done.returncode}"]
-        raise RunError(f"Slurm's {command[0]} refused: {said[-1]} Check KIDNEY_SLURM_OPTIONS.")
+        reason = said[-1].removeprefix(f"{command[0]}: ").removeprefix("error: ").rstrip(".")
+        raise RunError(f"Slurm's {command[0]} refused: {reason}. Check KIDNEY_SLURM_OPTIONS, and the cluster's queue.")
     return done.stdout
 
 

@@ -106,6 +106,14 @@ def test_a_zombie_and_a_reused_number_are_no_job(tmp_path):
     run.write_job("local")  # or what follows this test would kill it
 
 
+def test_a_dead_run_is_crashed_or_what_it_was_asked_to_be(tmp_path):
+    run = tiny_run(tmp_path, "dead")
+    run.write_state("running")
+    assert jobs.status(run) == "crashed"
+    (run.folder / "cancel").touch()
+    assert jobs.status(run) == "stopped"
+
+
 def test_the_command_line_trains_in_two_processes(small_dataset):
     options = ["--data", str(small_dataset), "--architecture", "test_resnet", "--init", "scratch", "--trainable", "all"]
     options += ["--image-size", "32", "--epochs", "1", "--n-processes", "2", "--name", "cli"]

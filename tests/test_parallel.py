@@ -9,13 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kidney_core import optimization, parallel, training
+from kidney_core import models, optimization, parallel, training
 from tests.conftest import ROOT, tiny_run
 
 _EVERY_STEP = """
 import sys, train
-from kidney_core import training
+from kidney_core import training, training_log
 training.STEPS_BETWEEN_MEASUREMENTS = 1
+training_log.round = lambda value, digits=None: value if digits else round(value)
 sys.exit(train.main(sys.argv[1:]))
 """
 
@@ -56,8 +57,6 @@ def losses(run):
 def weights(folder):
     """A file of starting weights, for a network of which only the head learns."""
     from safetensors.torch import save_file
-
-    from kidney_core import models
 
     torch.manual_seed(0)
     path = folder / "weights.safetensors"
@@ -116,6 +115,29 @@ def test_two_processes_resume_to_the_bit(small_dataset, tmp_path):
     assert max(float((one[name].double() - other[name].double()).abs().max()) for name in one) == 0.0
 
 
+def test_what_fails_in_the_second_process_is_said_in_words(small_dataset, tmp_path):
+    run = tiny_run(small_dataset)
+    script = tmp_path / "failing.py"
+    script.write_text(_FAILS_IN_THE_SECOND)
+    with pytest.raises(AssertionError, match="The second process cannot go on"):
+        torchrun(script, run, 2)
+    assert run.state()["state"] == "failed"
+    assert run.state()["message"] == "The second process cannot go on."
+
+
+_FAILS_IN_THE_SECOND = """
+import os, sys, train
+from kidney_core import training
+from kidney_core.errors import RunError
+step = training._Training.step
+def failing(self, *arguments):
+    if os.environ["RANK"] == "1" and self.position.step == 2:
+        raise RunError("The second process cannot go on.")
+    step(self, *arguments)
+training._Training.step = failing
+sys.exit(train.main(sys.argv[1:]))
+"""
+
 # Only the second process is asked to stop, at its 13th step; the first, which writes the folder, is not.
 _STOPS_AT_STEP = """
 import os, sys, train
@@ -137,6 +159,21 @@ def test_frozen_layers_are_computed_together(small_dataset, tmp_path, every_step
     torchrun(every_step, two, 2)
     assert losses(one)[0] == pytest.approx(losses(two)[0], abs=5e-2)  # the norms of the last block learn
     assert two.state()["state"] == "finished"
+
+
+@torch.no_grad()
+def test_norms_that_share_their_statistics_are_the_same_network_under_the_same_names():
+    """What SyncBatchNorm computes in training needs GPUs; that nothing else changes does not."""
+    model = models.build_model("test_resnet", 4).eval()
+    names, images = list(model.state_dict()), torch.rand(3, 3, 32, 32)
+    expected = model(images)
+    alone = parallel.synchronize_norms(model, parallel.Group(), torch.device("cuda"))
+    assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in alone.modules())
+    found = parallel.synchronize_norms(model, parallel.Group(0, 2), torch.device("cuda"))
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in found.modules())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in found.modules())
+    assert list(found.state_dict()) == names
+    torch.testing.assert_close(found.eval()(images), expected)
 
 
 def test_the_parts_of_a_loss_add_up_to_torchs_mean():
