@@ -209,17 +209,18 @@ class _Training:
         y = self.y[torch.from_numpy(positions)].to(self.device)
         y_own = y[torch.from_numpy(own[:n_own]).to(self.device)]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
-            logits = self.network(self.source.batch(positions[own], numbers[own]))[:n_own]
-            loss = self.group.size * optimization.part_of_mean_loss(
+            logits = self.network(self.source.batch(positions[own], numbers[own]))
+            if n_own < len(own):
+                logits = logits[:n_own]
+            loss = optimization.part_of_mean_loss(
                 logits, y_own, y, self.class_weights, label_smoothing=config.label_smoothing
             )
         n_right = int((logits.argmax(1) == y_own).sum())
-        own_loss = (
-            loss.item() / self.group.size
-        )  # the gradient of several is the mean of theirs, so that each is larger
-        batch_loss, n_correct, n_asked = self.group.sum(own_loss, n_right, self.should_stop())
+        batch_loss, n_correct, n_asked = self.group.sum(loss.item(), n_right, self.should_stop())
         if not math.isfinite(batch_loss):
             raise RunError(f"The training loss became {batch_loss} at step {position.step}. Lower the learning rate.")
+        if self.group.size > 1:
+            loss = loss * self.group.size  # the processes take the mean of their gradients, and need the sum
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -230,7 +231,8 @@ class _Training:
         position.n_correct += int(n_correct)
         if position.step % STEPS_BETWEEN_MEASUREMENTS == 0:
             self.log.step(position, batch_loss, self.steps_per_epoch)
-            self.stand()
+            if self.log.is_due():
+                self.stand()
 
     def stand(self) -> None:
         self.log.stand(self.position, self.seconds_in_epoch(), self.steps_per_epoch, self.n_steps)

@@ -1,5 +1,6 @@
 """What a training tells its run's folder, and the screen, while it works."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from kidney_core.runs import RUNNING, Run
 from kidney_core.training_state import Position
 from kidney_core.validation import Validation
+
+_SECONDS_BETWEEN_STATES = 0.25
 
 
 class TrainingLog:
@@ -19,6 +22,7 @@ class TrainingLog:
     def __init__(self, run: Run, *, show_progress: bool = False) -> None:
         self.run, self.show_progress = run, show_progress
         self.n_epochs = run.config().n_epochs
+        self.stood_at = -math.inf
 
     def note(self, message: str) -> None:
         """Say what is going on, and leave how far the run has come."""
@@ -82,8 +86,13 @@ class TrainingLog:
             f"accuracy {100 * found.accuracy:.1f} %"
         )
 
+    def is_due(self) -> bool:
+        """Whether it is time to say again how far the run has come: nobody reads it more often."""
+        return time.monotonic() - self.stood_at > _SECONDS_BETWEEN_STATES
+
     def stand(self, position: Position, seconds: float, steps_per_epoch: int, n_steps: int) -> None:
         """Say how far the run has come, `seconds` after its epoch began."""
+        self.stood_at = time.monotonic()
         epoch = max(0, position.step - 1) // steps_per_epoch + 1
         steps_done = max(1, position.step - (epoch - 1) * steps_per_epoch)
         self.run.write_state(

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 import train
-from kidney_core import files, training, training_state
+from kidney_core import files, training, training_log, training_state
 from kidney_core.runs import Run
 
 
@@ -125,7 +125,7 @@ def position_in(run: Run) -> int:
 
 def main(folder: str, n_kills: int, seed: int) -> None:
     run, chance = Run(Path(folder)), random.Random(seed)
-    training.STEPS_BETWEEN_MEASUREMENTS = 1
+    training.STEPS_BETWEEN_MEASUREMENTS, training_log._SECONDS_BETWEEN_STATES = 1, 0.0
     names = [*INSTANTS, AT_RANDOM]
     plan = (names * (n_kills // len(names) + 1))[:n_kills]
     chance.shuffle(plan)
