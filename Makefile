@@ -1,12 +1,14 @@
 # make app       install what is missing, start the workbench on http://127.0.0.1:8501
 # make test      lint, the whole test suite with coverage, the browser tests
 # make demo-data write a simulated dataset to demo-data/
+# make test-engines
+#                real Ray and Slurm clusters on this machine: the same curve, cancel, crash, resume
 # make results   rewrite the README's table and screenshots from the checkpoints at hand
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: app test lint lock demo-data results benchmarks clean
+.PHONY: app test test-engines lint lock demo-data results benchmarks clean
 
 app: .venv/.installed
 	@$(BIN)/python -m kidney_core.serve
@@ -14,7 +16,12 @@ app: .venv/.installed
 test: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --cov=kidney_core --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not engines" --cov=kidney_core --cov-report=term:skip-covered
+
+test-engines: .venv/.installed-test .venv-ray/.installed
+	@command -v sbatch >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || (apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends munge slurmctld slurmd slurm-client >/dev/null)
+	$(BIN)/python -m pytest tests/engines -s
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
@@ -40,10 +47,18 @@ benchmarks: .venv/.installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.lock
 	touch $@
 
+# Ray has an environment of its own, which sees the workbench's packages: the app must work without it.
+.venv-ray/.installed: .venv/.installed
+	$(BIN)/python -m venv .venv-ray
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	> "$$(.venv-ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/workbench.pth"
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check "ray[default,train]>=2.52,<3"
+	touch $@
+
 # After a change of requirements*.txt; needs uv.
 lock:
 	uv pip compile --universal --python-version 3.11 --no-header --no-annotate requirements.txt -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --no-header --no-annotate -c requirements.lock requirements-test.txt -o requirements-test.lock
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .coverage
+	rm -rf .venv .venv-ray .pytest_cache .ruff_cache .coverage

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kidney_core import figures, jobs, run_lock, runs, ui
+from kidney_core import figures, jobs, runs, ui
 from kidney_core.splits import MEASURED
 
 ui.start_page(
@@ -47,7 +47,7 @@ This workbench reproduces that number and shows beside it the one that matters t
 **scans never seen**, where no slice of a test scan was in training.
 """
     )
-    busy = sum(run_lock.status(run) in (runs.QUEUED, runs.RUNNING) for run in runs.list_runs())
+    busy = sum(jobs.status(run) in (runs.QUEUED, runs.RUNNING) for run in runs.list_runs())
     device = "a GPU" if jobs.has_gpu() else "the processor, as no GPU was found"
     ready = f"{ui.counted(len(checkpoints), 'checkpoint')} · {ui.counted(busy, 'training job')} at work"
     st.success(f"Ready: {ready}. Training uses {device}.")

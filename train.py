@@ -4,6 +4,8 @@ python train.py --data FOLDER                            the paper's recipe
 python train.py --data FOLDER --recipe augmented         every layer, strong augmentation, honest split
 python train.py --data FOLDER --folds 5                  cross-validation: five runs, every scan tested once
 python train.py --resume runs/NAME                       go on where a run stopped or was killed
+python train.py --data FOLDER --n-processes 2            two processes that share every batch, one a GPU
+torchrun --nproc-per-node 2 train.py --resume runs/NAME  the same, started by somebody else (Slurm, Ray, you)
 """
 
 import argparse
@@ -13,12 +15,15 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from kidney_core import allocator, cross_validation, jobs
+from kidney_core import allocator, cross_validation, launch
 from kidney_core.errors import RunError, command
 from kidney_core.recipes import TrainingConfig, config_from_recipe
 from kidney_core.run_lock import hold
 from kidney_core.runs import CANCEL_FILE, FINISHED, Run
 from kidney_core.splits import GROUPED, PROTOCOL_TITLES
+from kidney_core.work import check_unfinished, logged, work, work_in_processes
+
+_SECONDS_FOR_A_LAST_LIFE = 30.0  # an engine starts a run anew while the system still ends its processes
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -61,9 +66,11 @@ def open_runs(arguments: argparse.Namespace) -> Iterator[Run]:
             raise RunError(f"A resumed run keeps its configuration; leave out --{next(iter(given)).replace('_', '-')}.")
         run = Run(folder)
         run.config()
-        jobs.check_unfinished(run)
+        check_unfinished(run)
         yield run
         return
+    if launch.is_launched():
+        raise RunError("Under torchrun, give --resume RUN; --n-processes N makes a new run and starts torchrun itself.")
     name, one_fold = given.pop("name", None), "fold" in given
     if given.get("n_folds"):
         given.setdefault("protocol", GROUPED)  # every scan tested once is what a cross-validation is for
@@ -82,9 +89,7 @@ def train_all(runs: Iterator[Run]) -> int:
     done = []
     for run in runs:
         if run.state()["state"] != FINISHED:
-            with hold(run), jobs.logged(run):
-                (run.folder / CANCEL_FILE).unlink(missing_ok=True)
-                status = jobs.work(run, show_progress=sys.stderr.isatty())
+            status = train_in_a_group(run) if launch.is_launched() else train_alone(run)
             allocator.return_freed_memory()
             if status or run.state()["state"] != FINISHED:
                 return status
@@ -98,6 +103,24 @@ def train_all(runs: Iterator[Run]) -> int:
             f"accuracy {100 * figures['accuracy']:.2f} %, balanced accuracy {100 * figures['balanced_accuracy']:.2f} %"
         )
     return 0
+
+
+def train_alone(run: Run) -> int:
+    """Train a run in this process, or in as many as it asks for; the exit status."""
+    with hold(run), logged(run):
+        (run.folder / CANCEL_FILE).unlink(missing_ok=True)
+        n_processes = run.config().n_processes
+        return work_in_processes(run, n_processes) if n_processes > 1 else work(run, show_progress=sys.stderr.isatty())
+
+
+def train_in_a_group(run: Run) -> int:
+    """Train a run as one of the processes that torchrun or Ray started; the first of them holds it and logs."""
+    if launch.is_worker_of_torchrun():
+        launch.die_with_parent()
+    if launch.rank() > 0:
+        return work(run)
+    with hold(run, patience_s=_SECONDS_FOR_A_LAST_LIFE), logged(run):
+        return work(run, show_progress=sys.stderr.isatty())
 
 
 @command

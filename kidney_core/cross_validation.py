@@ -32,11 +32,11 @@ def open_fold(config: TrainingConfig, *, name: str) -> Run:
 
 
 def same_recipe(one: TrainingConfig, two: TrainingConfig, *, but: tuple[str, ...]) -> bool:
-    """True when two configurations differ at most in the options named in `but`, the data's path and the device.
+    """True when two configurations differ at most in the options named in `but`, the data's path, the device and the processes.
 
     The same data may lie elsewhere; whether they are the same is for fingerprints to say.
     """
-    ignored = ("data", "device", *but)
+    ignored = ("data", "device", "n_processes", *but)
     theirs = asdict(two)
     return all(value == theirs[key] for key, value in asdict(one).items() if key not in ignored)
 

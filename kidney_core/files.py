@@ -16,14 +16,20 @@ _SECONDS_BEFORE_LEFT_OVER = 24 * 3600
 _WORDS = ("path", "label", "predicted", "sha256", "part", "plane")
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], None], *, survives_power_cut: bool = False) -> None:
     """Replace a file in one step: `write` fills a file beside it, which then takes its place.
 
     Any number of threads and processes may write the same file; the last one wins.
+
+    Args:
+        survives_power_cut: wait until the bytes are on the disk; a kill needs no such wait.
     """
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         write(partial)
+        if survives_power_cut:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -43,11 +49,16 @@ def read_table(path: Path) -> "pd.DataFrame":
     return pd.read_csv(path, converters={name: str for name in _WORDS if name in header})
 
 
-def remove_left_over(folder: Path) -> None:
-    """Delete what writers that were killed left in a folder more than a day ago."""
+def remove_left_over(folder: Path, *, nobody_writes: Callable[[str], bool] = lambda _name: False) -> None:
+    """Delete what writers that were killed left in a folder: after a day, as they may be alive.
+
+    Args:
+        nobody_writes: True of the name of a file that no living process writes; its remains go at once.
+    """
     for partial in folder.glob(".*.tmp"):
+        target = partial.name[1:].rsplit(".", 2)[0]  # as write_whole names it
         try:
-            if time.time() - partial.stat().st_mtime > _SECONDS_BEFORE_LEFT_OVER:
+            if nobody_writes(target) or time.time() - partial.stat().st_mtime > _SECONDS_BEFORE_LEFT_OVER:
                 partial.unlink()
         except FileNotFoundError:  # another process was faster
             continue

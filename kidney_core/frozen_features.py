@@ -7,7 +7,7 @@ import psutil
 import torch
 from torch import nn
 
-from kidney_core import models, preprocessing
+from kidney_core import models, parallel, preprocessing
 
 _BATCH = 64
 _SHARE_OF_FREE_MEMORY = 0.4
@@ -41,13 +41,15 @@ def _output_shape(trunk: nn.Module, pixels: np.ndarray, device: torch.device) ->
 
 
 @torch.inference_mode()
-def fitting_dtype(trunk: nn.Module, pixels: np.ndarray, *, flips: bool, device: torch.device) -> str:
+def fitting_dtype(trunk: nn.Module, pixels: np.ndarray, *, flips: bool, device: torch.device, n_copies: int = 1) -> str:
     """How the trunk's output fits into the free memory: "float32", "float16", or "none" where it does not.
+
+    `n_copies` processes of this machine keep it, each for itself.
 
     Both are exact enough to train on but not equal, so a run writes down its choice and keeps it.
     """
     n_values = (2 if flips else 1) * len(pixels) * _output_shape(trunk, pixels, device).numel()
-    allowed = psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY
+    allowed = psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY / n_copies
     if n_values * 2 > allowed:
         return "none"
     return "float32" if n_values * 4 <= allowed / 2 else "float16"
@@ -63,23 +65,35 @@ def compute(
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     dtype: torch.dtype = torch.float32,
+    group: parallel.Group | None = None,
 ) -> torch.Tensor | None:
     """The trunk's output for every image and, when `flips`, for every mirrored image.
 
     Args:
         pixels: (N, S, S) uint8.
+        should_stop: asked before every batch; of several processes, all stop when one is to.
+        group: the processes that each compute a part of the batches and give it to the others.
 
     Returns: (1 or 2, N, C, h, w) of `dtype`; None when stopped.
     """
+    group = group or parallel.Group()
     shape = _output_shape(trunk, pixels, device)
-    features = torch.empty((2 if flips else 1, len(pixels), *shape), dtype=dtype)
-    for start in range(0, len(pixels), _BATCH):
-        if should_stop():
+    features = torch.zeros((2 if flips else 1, len(pixels), *shape), dtype=dtype)
+    starts = range(0, len(pixels), _BATCH)
+    for turn in range(0, len(starts), group.size):
+        if group.any(should_stop()):
             return None
+        if turn + group.rank >= len(starts):
+            continue
+        start = starts[turn + group.rank]
         grey = torch.from_numpy(pixels[start : start + _BATCH].copy()).to(device)
         for mirrored in range(len(features)):
             images = preprocessing.to_input(grey.flip(2) if mirrored else grey)
             features[mirrored, start : start + _BATCH] = trunk(images).to("cpu", dtype)
         if progress:
             progress(min(start + _BATCH, len(pixels)), len(pixels))
+    if group.size > 1:  # every batch is zero but in the process that computed it
+        for start in starts:
+            there = slice(start, start + _BATCH)
+            features[:, there] = group.sum_of(features[:, there].contiguous())
     return features

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, jobs, run_lock, runs, ui
+from kidney_core import figures, jobs, runs, ui
 from kidney_core.errors import KidneyError
 from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run
 from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
@@ -18,13 +18,13 @@ def draw() -> None:
     if not found:
         st.info("No jobs yet. `make demo-data` writes a simulated dataset to “demo-data” for a first try.")
         return
-    busy = any(run_lock.status(run) in (QUEUED, RUNNING) for run in found[:50])
+    busy = any(jobs.status(run) in (QUEUED, RUNNING) for run in found[:50])
     st.fragment(_draw, run_every=2.0 if busy else None)(busy)
 
 
 def _job_row(run: Run) -> dict:
     """What the table shows of a run."""
-    state, status = run.state(), run_lock.status(run)
+    state, status = run.state(), jobs.status(run)
     config, report = run.config(), run.report()
     place = jobs.queue_place(run) if status == QUEUED else None
     message = state.get("message", "")
@@ -38,6 +38,7 @@ def _job_row(run: Run) -> dict:
         "Epoch": f"{state.get('epoch', 0)} / {state.get('n_epochs', config.n_epochs)}",
         "Progress": round(100 * state.get("step", 0) / state["n_steps"]) if state.get("n_steps") else 0,
         "Time left": ui.duration(state.get("seconds_left")) if status == RUNNING else "",
+        "On": run.job().get("engine", ""),
         "Protocol": PROTOCOL_NAMES[config.protocol],
         "Test accuracy": 100 * report["figures"]["accuracy"] if report else None,
         "Balanced": 100 * report["figures"]["balanced_accuracy"] if report else None,
@@ -106,14 +107,14 @@ def _draw_jobs(found: list[Run], busy: bool) -> None:
 def _act_on_run(found: list[Run]) -> None:
     """Stop, resume, log and publish of one run."""
     # What is alive comes first: it is what one wants to stop or look into.
-    found = sorted(found, key=lambda run: run_lock.status(run) not in (QUEUED, RUNNING))
+    found = sorted(found, key=lambda run: jobs.status(run) not in (QUEUED, RUNNING))
     run = st.selectbox("Run", found, format_func=lambda item: item.name, key="training_run")
-    status = run_lock.status(run)
+    status = jobs.status(run)
     stop, resume, publish = st.columns([1, 1, 3])
     try:
         if stop.button("Stop", disabled=status not in (QUEUED, RUNNING), width="stretch", key="training_stop"):
             jobs.cancel(run)
-            st.toast("It will stop after its current step and write a checkpoint.")
+            st.toast("It will stop after its current step and write a checkpoint. If it does not, stop it again.")
         if resume.button(
             "Resume", disabled=status not in (STOPPED, FAILED, CRASHED), width="stretch", key="training_resume"
         ):

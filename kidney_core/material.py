@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kidney_core import frozen_features, models, preprocessing, splits
+from kidney_core import frozen_features, models, parallel, preprocessing, splits
 from kidney_core.dataset import Dataset, read_dataset, require_classes, short_hash
 from kidney_core.errors import RunError
 from kidney_core.files import read_table, write_json, write_whole
@@ -19,6 +19,7 @@ from kidney_core.runs import TRAINED_ON_FILE, Run
 from kidney_core.series import LINK_CORRELATION, scan_table, unit_thumbnails
 
 _KEPT_AS = "frozen_features_kept_as"
+_WAYS_TO_KEEP = ("float32", "float16", "none")
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,11 @@ class Material:
     n_extra: int = 0
 
 
-def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]]) -> Material:
+def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, writes: bool = True) -> Material:
     """Read the data of a run and its split, which the first call writes and later calls obey.
+
+    Args:
+        writes: False for all processes of a training but one: they come to the same, and leave the folder alone.
 
     Raises: DatasetError; RunError when the data changed since the run began.
     """
@@ -43,7 +47,7 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]]) -> Ma
     dataset = read_dataset(config.data, progress=report("Reading images"))
     require_classes(dataset)
     table = scan_table(dataset)
-    table["part"] = _parts(run, config, table)
+    table["part"] = _parts(run, config, table, writes=writes)
     pixels = dataset_pixels(dataset, config.image_size_px, progress=report("Decoding images"))
     y = np.array(table["label"].map(dataset.labels.index), np.int64)
     position = {part: np.flatnonzero(table["part"] == part) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
@@ -63,14 +67,14 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]]) -> Ma
         y = np.concatenate([y, extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)[kept]])
         train_positions = np.concatenate([train_positions, len(dataset) + np.arange(n_extra)])
         seen = [*seen, *extra.table.loc[kept, "sha256"]]
-    earlier = {_KEPT_AS: run.data()[_KEPT_AS]} if _KEPT_AS in run.data() else {}
-    write_json(
-        run.folder / "data.json", {**_describe(dataset, table, config, n_extra), "extra_left_out": left_out, **earlier}
-    )
-    write_whole(
-        run.folder / TRAINED_ON_FILE,
-        lambda partial: partial.write_text("".join(f"{short_hash(each)}\n" for each in seen)),
-    )
+    if writes:
+        earlier = {_KEPT_AS: run.data()[_KEPT_AS]} if _KEPT_AS in run.data() else {}
+        described = {**_describe(dataset, table, config, n_extra), "extra_left_out": left_out, **earlier}
+        write_json(run.folder / "data.json", described)
+        write_whole(
+            run.folder / TRAINED_ON_FILE,
+            lambda partial: partial.write_text("".join(f"{short_hash(each)}\n" for each in seen)),
+        )
     # Without a validation part the test part is watched, as in the paper; nothing is chosen by it.
     validation = position[splits.VALIDATION] if config.validation_fraction else position[splits.TEST]
     return Material(dataset, pixels, y, train_positions, validation, position[splits.TEST], n_extra)
@@ -84,7 +88,7 @@ def _alike(extra: Dataset, dataset: Dataset, held_out: pd.Series) -> np.ndarray:
     return copies | (likeness > LINK_CORRELATION)
 
 
-def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame) -> np.ndarray:
+def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame, *, writes: bool) -> np.ndarray:
     path = run.folder / "split.csv"
     if path.is_file():
         stored = read_table(path)
@@ -103,7 +107,8 @@ def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame) -> np.ndarray:
         n_folds=config.n_folds,
         fold=config.fold,
     )
-    write_whole(path, lambda partial: table.assign(part=parts).to_csv(partial, index=False))
+    if writes:
+        write_whole(path, lambda partial: table.assign(part=parts).to_csv(partial, index=False))
     return parts
 
 
@@ -127,10 +132,10 @@ def _describe(dataset: Dataset, table: pd.DataFrame, config: TrainingConfig, n_e
 
 
 class FromPixels:
-    """Batches of images; the whole network runs at every step."""
+    """Batches of images; `network`, which runs at every step, is the whole network."""
 
     def __init__(self, model: nn.Module, material: Material, config: TrainingConfig, device: torch.device) -> None:
-        self.model, self.config, self.device = model, config, device
+        self.network, self.config, self.device = model, config, device
         self.pixels = torch.from_numpy(np.array(material.pixels))
         if device.type == "cuda":
             self.pixels = self.pixels.to(device)  # a dataset of 10,000 slices takes 0.5 GB
@@ -141,15 +146,12 @@ class FromPixels:
             grey = preprocessing.augment(grey, torch.from_numpy(numbers).to(self.device), self.config.augmentation)
         return preprocessing.to_input(grey)  # (B, 3, S, S)
 
-    def logits(self, batch: torch.Tensor) -> torch.Tensor:
-        return self.model(batch)
-
 
 class FromFeatures:
-    """Batches of what the frozen trunk computed; only the tail runs at every step."""
+    """Batches of what the frozen trunk computed; `network`, which runs at every step, is the tail."""
 
     def __init__(self, model: nn.Module, tail: nn.Module, features: torch.Tensor, device: torch.device) -> None:
-        self.model, self.tail, self.features, self.device = model, tail, features, device
+        self.network, self.features, self.device = _Tail(model, tail), features, device
 
     def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
         mirrored = torch.zeros(len(positions), dtype=torch.long)
@@ -158,8 +160,16 @@ class FromFeatures:
         chosen = self.features[mirrored, torch.from_numpy(positions)]
         return chosen.to(self.device, torch.float32)  # (B, C, h, w)
 
-    def logits(self, batch: torch.Tensor) -> torch.Tensor:
-        return self.model.forward_head(self.tail(batch))
+
+class _Tail(nn.Module):
+    """What is left of a network behind its frozen trunk: (B, C, h, w) features -> (B, n_labels) logits."""
+
+    def __init__(self, model: nn.Module, tail: nn.Module) -> None:
+        super().__init__()
+        self.model, self.tail = model, tail
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.model.forward_head(self.tail(features))
 
 
 def open_source(
@@ -170,11 +180,14 @@ def open_source(
     *,
     progress: Callable[[int, int], None],
     should_stop: Callable[[], bool],
+    group: parallel.Group | None = None,
 ) -> FromPixels | FromFeatures:
     """Batches for the steps of a run: of frozen layers' output where that can be computed once, else of images.
 
-    The first call writes its choice to the run's data.json, and a resumed run obeys it.
+    The first call writes its choice to the run's data.json, and a resumed run obeys it. The processes of `group`
+    compute the frozen layers together; all of them have to call.
     """
+    group = group or parallel.Group()
     config = run.config()
     if config.trainable != models.ALL and config.augmentation in ("none", "flip"):
         probe = preprocessing.to_input(torch.from_numpy(np.array(material.pixels[:2]))).to(device)
@@ -183,9 +196,11 @@ def open_source(
             trunk, tail = divided
             flips = config.augmentation == "flip"
             kept = run.data().get(_KEPT_AS) or frozen_features.fitting_dtype(
-                trunk, material.pixels, flips=flips, device=device
+                trunk, material.pixels, flips=flips, device=device, n_copies=group.local_size
             )
-            write_json(run.folder / "data.json", {**run.data(), _KEPT_AS: kept})
+            kept = _WAYS_TO_KEEP[group.from_leader(_WAYS_TO_KEEP.index(kept))]
+            if group.leads:
+                write_json(run.folder / "data.json", {**run.data(), _KEPT_AS: kept})
             if kept == "none":
                 return FromPixels(model, material, config, device)
             features = frozen_features.compute(
@@ -196,6 +211,7 @@ def open_source(
                 device=device,
                 progress=progress,
                 should_stop=should_stop,
+                group=group,
             )
             if features is not None:
                 return FromFeatures(model, tail, features, device)

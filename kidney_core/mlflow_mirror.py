@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kidney_core import run_lock
+from kidney_core import jobs
 from kidney_core.errors import RunError, command
 from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run, list_runs, runs_folder
 
@@ -63,7 +63,7 @@ def mirror(client: "MlflowClient", run: Run, *, experiment: str = EXPERIMENT) ->
     there = _find_or_create(client, run, experiment)
     params = [Param(name, str(value)) for name, value in asdict(run.config()).items()]
     state = run.state()
-    tags = [RunTag("kidney_ct.state", run_lock.status(run)), RunTag("kidney_ct.message", state.get("message", ""))]
+    tags = [RunTag("kidney_ct.state", jobs.status(run)), RunTag("kidney_ct.message", state.get("message", ""))]
     client.log_batch(there, params=params, tags=tags)
     known: dict[str, set[int]] = {}
     metrics = []
@@ -74,7 +74,7 @@ def mirror(client: "MlflowClient", run: Run, *, experiment: str = EXPERIMENT) ->
             metrics.append(Metric(key, value, milliseconds, step))
     for start in range(0, len(metrics), _BATCH):
         client.log_batch(there, metrics=metrics[start : start + _BATCH])
-    client.set_terminated(there, _STATUS[run_lock.status(run)])
+    client.set_terminated(there, _STATUS[jobs.status(run)])
     return len(metrics)
 
 
@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     while True:
         for run in [Run(folder) for folder in options.runs] or list_runs():
             added = mirror(client, run, experiment=options.experiment)
-            print(f"{run.name}: {run_lock.status(run)}, {added} measurements added", flush=True)
+            print(f"{run.name}: {jobs.status(run)}, {added} measurements added", flush=True)
         if not options.watch:
             return 0
         time.sleep(options.watch)

@@ -96,6 +96,7 @@ def _recipe_fields(recipe: str) -> dict:
         chosen["weight_decay"] = _number("weight_decay", base.weight_decay, format="%.3f", step=0.01)
         chosen["precision"] = _choice("precision", base.precision)
         chosen["reported_epoch"] = _choice("reported_epoch", base.reported_epoch)
+        chosen["n_processes"] = _number("n_processes", base.n_processes)
     chosen["extra_data"] = st.text_input(
         "Extra training data",
         key="training_extra_data",
@@ -145,13 +146,42 @@ def draw() -> None:
         key="training_folds",
         help="0 for none; 5 adds five jobs an architecture, after which every scan was tested once by a network that never saw it",
     )
+    engine = _engine()
     count = len(names) * (len(protocols) + (n_folds if n_folds > 1 else 0))
     if st.button(f"Start {ui.counted(count, 'job')}", type="primary", disabled=not count, key="training_submit"):
-        _submit(folder, names, protocols, recipe, {**options, "init": init}, n_folds=int(n_folds))
+        _submit(folder, names, protocols, recipe, {**options, "init": init}, n_folds=int(n_folds), engine=engine)
+
+
+def _engine() -> str:
+    """Where the jobs run; asked where there is a choice."""
+    engines = {engine.name: engine.title for engine in jobs.available_engines()}
+    try:
+        default = jobs.default_engine()
+    except RunError as error:
+        st.warning(str(error))
+        default = "local"
+    if len(engines) < 2:
+        return default
+    names = list(engines)
+    return st.selectbox(
+        "Train on",
+        names,
+        names.index(default) if default in names else 0,
+        format_func=engines.get,
+        key="training_engine",
+        help="A cluster sees the same folders under the same paths",
+    )
 
 
 def _submit(
-    folder: str, names: list[str], protocols: tuple[str, ...], recipe: str, options: dict, *, n_folds: int
+    folder: str,
+    names: list[str],
+    protocols: tuple[str, ...],
+    recipe: str,
+    options: dict,
+    *,
+    n_folds: int,
+    engine: str,
 ) -> None:
     try:
         from kidney_core import dataset, models
@@ -171,7 +201,7 @@ def _submit(
                 folds = recipes.config_from_recipe(recipe, **base, protocol=GROUPED, n_folds=n_folds)
                 configs += cross_validation.fold_configs(folds)
         for config in configs:
-            jobs.submit(Run.create(config))
+            jobs.submit(Run.create(config), engine)
     except KidneyError as error:
         st.error(str(error))
         return

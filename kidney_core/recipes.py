@@ -53,6 +53,7 @@ class TrainingConfig:
     extra_data: str = _option("", "second folder, used for training only (simulated slices, say)")
     seed: int = _option(0, "seed of split, order, augmentation and weights", limits=(0, 2**31 - 1))
     device: str = _option("auto", "auto, cuda, mps or cpu")
+    n_processes: int = _option(1, "processes that share every batch, one a GPU", limits=(1, 1024))
     precision: str = _option(
         "auto", "auto (bf16 on CUDA, else fp32), or bf16 on a CPU with AVX-512 BF16 or AMX", ("auto", "fp32", "bf16")
     )
@@ -75,6 +76,11 @@ class TrainingConfig:
             raise RunError(
                 "reported_epoch “best” needs a validation part: choosing by the test part would make the test figure too "
                 "good. Give a validation_fraction, or report the last epoch."
+            )
+        if self.batch_size < 2 * self.n_processes:
+            raise RunError(
+                f"batch_size {self.batch_size} leaves {self.n_processes} processes less than two images each. "
+                "Raise batch_size, or lower n_processes."
             )
         if self.test_fraction + self.validation_fraction > 0.8:
             raise RunError("Test and validation take more than 80 % of the slices. Lower one of the fractions.")

@@ -7,12 +7,14 @@ touches a run on which a process works.
 import json
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from kidney_core import run_lock
+from kidney_core import jobs, run_lock
 from kidney_core.errors import RunError
 from kidney_core.files import write_json
-from kidney_core.runs import Run, usable_name
+from kidney_core.runs import QUEUED, RUNNING, Run, usable_name
 
 NOTE_FILE, ARCHIVED_FILE = "note.json", "archived"
 MAX_NOTE, MAX_TAGS = 4000, 20
@@ -58,7 +60,7 @@ def archive(run: Run) -> None:
 
     Raises: RunError while a process works on it.
     """
-    with run_lock.hold(run):
+    with _left_alone(run):
         (run.folder / ARCHIVED_FILE).touch()
 
 
@@ -77,7 +79,7 @@ def rename(run: Run, name: str) -> Run:
     renamed = Run(run.folder.with_name(name))
     if renamed.folder.exists():
         raise RunError(f"A run named “{name}” exists already. Choose another name.")
-    with run_lock.hold(run):
+    with _left_alone(run):
         run.folder.rename(renamed.folder)
     return renamed
 
@@ -89,7 +91,17 @@ def delete(run: Run) -> None:
     """
     # Out of sight in one step: a kill in between leaves no half run that looks like one.
     doomed = run.folder.with_name(f".deleted-{uuid.uuid4().hex[:12]}")
-    with run_lock.hold(run):
+    with _left_alone(run):
         run.folder.rename(doomed)
         (doomed / "config.json").unlink(missing_ok=True)
     shutil.rmtree(doomed)
+
+
+@contextmanager
+def _left_alone(run: Run) -> Iterator[None]:
+    """Hold a run on which nobody works, on this machine or on a cluster. Raises RunError where somebody does."""
+    # A new run says queued until it is submitted, and then has a job.
+    if run.job() and jobs.status(run) in (QUEUED, RUNNING):
+        raise RunError(f"The run “{run.name}” is {jobs.status(run)}. Stop it first.")
+    with run_lock.hold(run):
+        yield

@@ -7,12 +7,13 @@ reused number or a zombie holds no lock. `fcntl.flock` survives exec and is inhe
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kidney_core import launch
 from kidney_core.errors import RunError
-from kidney_core.runs import CRASHED, QUEUED, RUNNING, Run
+from kidney_core.runs import CANCEL_FILE, CRASHED, QUEUED, RUNNING, STOPPED, Run
 
 LOCK_FILE = "lock"
 
@@ -36,18 +37,30 @@ def try_lock(path: Path, *, patience_s: float = _SECONDS_A_LOOK_MAY_LAST) -> int
                 os.close(descriptor)
                 return None
             time.sleep(0.005)
+        except OSError as error:
+            os.close(descriptor)
+            raise RunError(
+                f"The file system of “{path.parent}” cannot lock files ({error.strerror}). Keep runs on one that can: a "
+                "local disk, NFS 4, or Lustre mounted with -o flock."
+            ) from error
         else:
             os.set_inheritable(descriptor, True)
             return descriptor
 
 
 @contextmanager
-def hold(run: Run) -> Iterator[None]:
-    """Hold a run for as long as the block lasts.
+def hold(run: Run, *, patience_s: float = _SECONDS_A_LOOK_MAY_LAST) -> Iterator[None]:
+    """Hold a run for as long as the block lasts; a launcher that holds it does so for its workers.
 
-    Raises: RunError when another process works on it.
+    Args:
+        patience_s: how long to wait for a process that may be about to leave.
+
+    Raises: RunError when another process works on it, or its file system has no locks.
     """
-    descriptor = try_lock(run.folder / LOCK_FILE)
+    if launch.is_held_by_launcher(run):
+        yield
+        return
+    descriptor = try_lock(run.folder / LOCK_FILE, patience_s=patience_s)
     if descriptor is None:
         raise RunError(f"Another process is working on the run “{run.name}”. Wait for it, or stop it first.")
     try:
@@ -73,11 +86,18 @@ def is_alive(run: Run) -> bool:
         os.close(descriptor)
 
 
-def status(run: Run) -> str:
-    """The run's state; "crashed" when its folder says queued or running and nobody works on it."""
+def status(run: Run, *, is_alive_elsewhere: Callable[[], bool] = lambda: False) -> str:
+    """The run's state; "crashed" when its folder says queued or running and nobody works on it.
+
+    One that was asked to stop and died of it, before it could say so, is stopped.
+
+    Args:
+        is_alive_elsewhere: asked where no process of this machine holds the run.
+    """
     state = run.state()["state"]
-    if state in (QUEUED, RUNNING) and not is_alive(run):
+    if state in (QUEUED, RUNNING) and not is_alive(run) and not is_alive_elsewhere():
         # It may have ended between the two looks: its last word counts.
         state = run.state()["state"]
-        return CRASHED if state in (QUEUED, RUNNING) else state
+        if state in (QUEUED, RUNNING):
+            return STOPPED if (run.folder / CANCEL_FILE).exists() else CRASHED
     return state

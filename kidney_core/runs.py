@@ -4,6 +4,7 @@ runs/<name>/
     config.json         what was asked for (TrainingConfig)
     data.json           what was found in the dataset: counts, series, parts, unreadable files
     state.json          where it stands: state, step, message; replaced whole
+    job.json            which engine's job works on it
     trained-on.txt      short SHA-256 of every file that was trained or validated on
     split.csv           every slice with its label, series and part
     metrics.jsonl       one line a measurement, appended; readers ignore a torn last line
@@ -23,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from kidney_core.errors import RunError
-from kidney_core.files import write_json, write_whole
+from kidney_core.files import remove_left_over, write_json, write_whole
 from kidney_core.recipes import TrainingConfig
 
 QUEUED, RUNNING, STOPPED, FINISHED, FAILED = "queued", "running", "stopped", "finished", "failed"
 CANCEL_FILE = "cancel"  # its presence asks the process that works on the run to stop
 TRAINED_ON_FILE = "trained-on.txt"
+STATE_FILE, JOB_FILE = "state.json", "job.json"  # the two files that the app writes as well as the job
 CRASHED = "crashed"  # never written: a folder says running or queued and no process holds its lock
 
 
@@ -96,7 +98,7 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """The last written state; "queued" for a folder so young that it has none."""
-        return self._read_json("state.json") or {"state": QUEUED}
+        return self._read_json(STATE_FILE) or {"state": QUEUED}
 
     def standing(self) -> dict[str, Any]:
         """How far the run has come: what every later state keeps of the last one."""
@@ -105,7 +107,15 @@ class Run:
 
     def write_state(self, state: str, **more: Any) -> None:
         """Replace the state; `more` may give message, epoch, step, n_steps, seconds_left."""
-        write_json(self.folder / "state.json", {"state": state, "updated_at": time.time(), **more})
+        write_json(self.folder / STATE_FILE, {"state": state, "updated_at": time.time(), **more})
+
+    def job(self) -> dict[str, Any]:
+        """Who works on the run, as its engine wrote it: engine, job_id, submitted_at; empty for a run without a job."""
+        return self._read_json(JOB_FILE) or {}
+
+    def write_job(self, engine: str, job_id: str = "", **more: Any) -> None:
+        """Note which engine's job works on the run, so that an app that is started later finds it."""
+        write_json(self.folder / JOB_FILE, {"engine": engine, "job_id": job_id, **more})
 
     def append_metrics(self, measurement: dict[str, Any]) -> None:
         """Append one line; written at once, so that a kill loses nothing that was appended."""
@@ -142,6 +152,10 @@ class Run:
         text = "".join(json.dumps(row) + "\n" for row in kept)
         write_whole(self.folder / "metrics.jsonl", lambda partial: partial.write_text(text))
 
+    def remove_left_over(self) -> None:
+        """Delete the half-written files of killed processes; for the process that holds the run, at its start."""
+        remove_left_over(self.folder, nobody_writes=lambda name: name not in (STATE_FILE, JOB_FILE))
+
     def report(self) -> dict[str, Any] | None:
         """The figures of a finished run, or None."""
         return self._read_json("report.json")
@@ -167,6 +181,22 @@ class Run:
             return ""
         # A progress bar returns to the start of its line; only its last state is worth showing.
         return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines[-n_lines:])
+
+
+class WatchedRun(Run):
+    """A run as all processes but the first of its training see it: they read its folder and leave it as it is."""
+
+    def write_state(self, state: str, **more: Any) -> None:
+        pass
+
+    def append_metrics(self, measurement: dict[str, Any]) -> None:
+        pass
+
+    def drop_metrics_after(self, step: int) -> None:
+        pass
+
+    def remove_left_over(self) -> None:
+        pass
 
 
 def list_runs(folder: Path | None = None) -> list[Run]:

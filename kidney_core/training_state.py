@@ -30,7 +30,7 @@ class Position:
 def save_weights(path: Path, model: nn.Module) -> None:
     """Replace `path` by the weights alone."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    write_whole(path, lambda partial: save_file(state, partial))
+    write_whole(path, lambda partial: save_file(state, partial), survives_power_cut=True)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -46,7 +46,7 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, positio
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).contiguous()
     metadata = {"position": json.dumps(asdict(position))}
-    write_whole(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+    write_whole(path, lambda partial: save_file(tensors, partial, metadata=metadata), survives_power_cut=True)
 
 
 def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Position:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kidney_core import calibration
+from kidney_core import calibration, parallel
 from kidney_core.material import FromFeatures, FromPixels
 
 _BATCH = 64
@@ -38,17 +38,25 @@ def validate(
     y: torch.Tensor,
     *,
     class_weights: torch.Tensor | None,
+    group: parallel.Group | None = None,
 ) -> Validation:
-    """Measure `model`, whose batches `source` makes, on the slices at `positions`; `y` is (N,) of all slices."""
+    """Measure `model`, whose batches `source` makes, on the slices at `positions`; `y` is (N,) of all slices.
+
+    The processes of `group` share the batches, and all come to the same figures.
+    """
+    group = group or parallel.Group()
     model.eval()
-    logits = torch.cat(
-        [source.logits(source.batch(positions[i : i + _BATCH])).float() for i in range(0, len(positions), _BATCH)]
-    )
-    y_there = y[torch.from_numpy(positions)].to(logits.device)
-    probabilities, y_index = logits.cpu().double().softmax(dim=1).numpy(), y_there.cpu().numpy()
+    n_labels = source.network(source.batch(positions[:1])).shape[1]
+    logits = torch.zeros(len(positions), n_labels)
+    for start in range(group.rank * _BATCH, len(positions), group.size * _BATCH):
+        there = slice(start, start + _BATCH)
+        logits[there] = source.network(source.batch(positions[there])).float().cpu()
+    logits = group.sum_of(logits)
+    y_there = y[torch.from_numpy(positions)]
+    probabilities, y_index = logits.double().softmax(dim=1).numpy(), y_there.numpy()
     temperature = calibration.fit_temperature(probabilities, y_index)
     return Validation(
-        loss=F.cross_entropy(logits, y_there, class_weights).item(),
+        loss=F.cross_entropy(logits, y_there, None if class_weights is None else class_weights.cpu()).item(),
         accuracy=float((probabilities.argmax(axis=1) == y_index).mean()),
         calibrated_loss=calibration.negative_log_likelihood(calibration.calibrate(probabilities, temperature), y_index),
     )

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from kidney_core import jobs, run_lock, runs
+from kidney_core import jobs, local_engine, run_lock, runs
 from kidney_core.errors import RunError
 from tests.conftest import ROOT, tiny_run
 
@@ -29,7 +29,7 @@ def process_of(run):
     """The process that works on a run, found by its command line."""
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        if "kidney_core.jobs" in command and str(run.folder.resolve()) in command:
+        if "kidney_core.local_engine" in command and str(run.folder.resolve()) in command:
             return process
     return None
 
@@ -52,7 +52,7 @@ def test_jobs_run_one_after_the_other_and_finish(small_dataset):
     assert [run_lock.status(run) for run in made] == ["running", "queued", "queued"]
     assert [jobs.queue_place(run) for run in made] == [None, 1, 2]
     # A waiting job is a bare interpreter; torch would take ten times as much.
-    assert process_of(made[2]).memory_info().rss < 60 * 1024**2
+    assert process_of(made[2]).memory_info().rss < 30 * 1024**2
     wait_for(lambda: all(run_lock.status(run) == "finished" for run in made))
     ended = [run.state()["updated_at"] for run in made]
     assert ended == sorted(ended)
@@ -145,11 +145,13 @@ def test_lookers_do_not_keep_anybody_from_a_run(tmp_path):
 
 
 def test_jobs_share_the_gpus_that_the_user_left_visible(monkeypatch):
-    monkeypatch.setattr(jobs.Path, "glob", lambda self, pattern: [jobs.Path(f"/dev/nvidia{i}") for i in (0, 1)])
+    monkeypatch.setattr(
+        local_engine.Path, "glob", lambda self, pattern: [local_engine.Path(f"/dev/nvidia{i}") for i in (0, 1)]
+    )
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert jobs._usable_gpus() == ["0", "1"]
+    assert local_engine.usable_gpus() == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert jobs._usable_gpus() == ["1"]
+    assert local_engine.usable_gpus() == ["1"]
     assert jobs.n_slots() == 1
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert not jobs.has_gpu()

@@ -324,7 +324,8 @@ def test_training_page_says_what_a_bad_folder_lacks(monkeypatch):
 
 def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, small_dataset):
     submitted = []
-    monkeypatch.setattr("kidney_core.jobs.submit", submitted.append)
+    engines = []
+    monkeypatch.setattr("kidney_core.jobs.submit", lambda run, engine: (submitted.append(run), engines.append(engine)))
     app = opened("pages/3_Training.py", monkeypatch)
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
     app.button(key="training_check").click().run()
@@ -339,7 +340,22 @@ def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, sm
     assert [run.config().protocol for run in submitted] == ["grouped", "random", "grouped", "grouped", "grouped"]
     assert [(run.config().n_folds, run.config().fold) for run in submitted[2:]] == [(3, 0), (3, 1), (3, 2)]
     assert {run.config().architecture for run in submitted} == {"test_resnet"}
+    assert set(engines) == {"local"}
     assert {run.config().trainable for run in submitted} == {"all"}
+
+
+def test_training_page_asks_for_the_engine_where_there_are_several(monkeypatch, small_dataset):
+    monkeypatch.setenv("KIDNEY_RAY_ADDRESS", "http://127.0.0.1:9")
+    monkeypatch.setenv("KIDNEY_ENGINE", "ray")
+    app = opened("pages/3_Training.py", monkeypatch)
+    assert app.selectbox(key="training_engine").value == "ray"
+    app.text_input(key="training_folder").set_value(str(small_dataset)).run()
+    app.multiselect(key="training_architectures").set_value([]).run()
+    app.text_input(key="training_other").set_value("test_resnet").run()
+    app.selectbox(key="training_start").set_value("Random weights").run()
+    app.button(key="training_submit").click().run()
+    assert "The Ray cluster at http://127.0.0.1:9 cannot be reached" in texts(app.error)
+    assert [run.state()["state"] for run in runs.list_runs()] == ["failed"]
 
 
 def test_training_page_names_an_unknown_architecture(monkeypatch, small_dataset):

@@ -1,11 +1,8 @@
-"""The training loop: it learns, it resumes to the bit after a real kill, and it fails in words."""
+"""The training loop: it learns, it resumes to the bit, and it fails in words."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -74,48 +71,6 @@ def test_a_stopped_run_resumes_to_the_bit(small_dataset, changes):
         [{k: v for k, v in row.items() if k not in ignored} for row in run.read_metrics()[0]] for run in (whole, parts)
     ]
     assert plain[0] == plain[1]
-
-
-def test_kill_9_and_resume_is_bit_identical(small_dataset, tmp_path):
-    """A real process, killed at random instants, resumed from the command line."""
-    whole = tiny_run(small_dataset, "whole", n_epochs=6)
-    training.train(whole)
-    killed = tiny_run(small_dataset, "killed", n_epochs=6)
-    command = [sys.executable, "-c", _SLOW_TRAIN, "--resume", str(killed.folder)]
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        before = killed.state().get("step", 0)
-        deadline = time.monotonic() + 60
-        while killed.state().get("step", 0) <= before and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(float(rng.uniform(0, 0.3)))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        json.loads((killed.folder / "state.json").read_text())  # whole, whenever the kill came
-    done = subprocess.run(
-        [sys.executable, "train.py", "--resume", str(killed.folder)], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    difference = max_difference(final_weights(whole), final_weights(killed))
-    print(f"max_diff={difference}")
-    assert difference == 0.0
-    assert [row["epoch"] for row in killed.epochs()] == [1, 2, 3, 4, 5, 6]
-
-
-# The real command line, slowed down so that a kill falls into it, with a checkpoint at nearly every step.
-_SLOW_TRAIN = """
-import sys, time, train
-from kidney_core import training
-training.SECONDS_BETWEEN_CHECKPOINTS = 0.05
-training.STEPS_BETWEEN_MEASUREMENTS = 1
-step = training._Training.step
-def slow(self, *arguments):
-    time.sleep(0.03)
-    step(self, *arguments)
-training._Training.step = slow
-sys.exit(train.main(sys.argv[1:]))
-"""
 
 
 def test_a_cancel_file_stops_with_a_checkpoint(small_dataset):

@@ -1,0 +1,66 @@
+"""How the processes of one training are started, and what their launcher tells them in the environment.
+
+torchrun gives each of its workers a session of its own: whoever ends a training ends a tree, not a process group.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from kidney_core.runs import Run
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = ROOT / "train.py"
+HELD_RUN = "KIDNEY_HELD_RUN"  # the run whose lock the launcher holds for its workers
+LOGGED = "KIDNEY_LOGGED"  # set where standard output is the run's log already
+RAY_WORKER = "KIDNEY_RAY_WORKER"  # set in a worker of Ray Train, which makes and ends torch's process group itself
+_PR_SET_PDEATHSIG = 1  # Source: prctl(2), <linux/prctl.h>
+
+
+def rank() -> int:
+    """This process's number among those of its training, 0 for a process on its own."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def size() -> int:
+    """How many processes train together, 1 for a process on its own."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_launched() -> bool:
+    """True in a worker of torchrun or Ray Train, be it the only one."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def is_worker_of_torchrun() -> bool:
+    """True in a process whose parent is torchrun."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def torchrun(run: Run, n_processes: int) -> list[str]:
+    """The command that trains a run in processes of this machine."""
+    start = ["--standalone", f"--nproc-per-node={n_processes}"]
+    return [sys.executable, "-m", "torch.distributed.run", *start, str(COMMAND), "--resume", str(run.folder.resolve())]
+
+
+def environment(run: Run, n_processes: int, **more: str) -> dict[str, str]:
+    """The environment of `torchrun`, which is started by who holds the run's lock."""
+    threads = str(max(1, (os.cpu_count() or 1) // n_processes))
+    return {"OMP_NUM_THREADS": threads, **os.environ, HELD_RUN: str(run.folder.resolve()), **more}
+
+
+def is_held_by_launcher(run: Run) -> bool:
+    """True in a process whose launcher holds the run's lock for it."""
+    return os.environ.get(HELD_RUN) == str(run.folder.resolve())
+
+
+def die_with_parent() -> None:
+    """Let the system kill this process when its parent dies, however that ends (Linux; elsewhere nothing)."""
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died in between
+        os.kill(os.getpid(), signal.SIGKILL)
