@@ -14,6 +14,12 @@ PROTOCOL_COLORS = {RANDOM: "#999999", GROUPED: "#0072B2", CROSS_VALIDATED: "#009
 _PALE, _DEEP = (226, 236, 243), (0, 90, 145)  # a cell of no slice, and of all slices of its row
 _DARK_FROM = 0.5  # share of a row from which a cell is so dark that its text is white
 # Okabe & Ito again, then repeated with dashes: curves of any number of runs stay tellable.
+_QUANTITY_TITLES = {
+    "balanced_accuracy": "balanced accuracy",
+    "learning_rate": "learning rate",
+    "images_per_s": "images per second",
+    "duration_s": "seconds an epoch",
+}
 _CURVE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 
 
@@ -196,8 +202,16 @@ def plain(figure: go.Figure, *, height: int) -> go.Figure:
     return figure
 
 
+def curve_quantities(runs: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
+    """What may be drawn of these runs beside loss and accuracy: the quantity and its title."""
+    measured = {name for rows in runs.values() for row in rows if row["kind"] == "epoch" for name in row}
+    recalls = sorted(name.removeprefix("validation_") for name in measured if name.startswith("validation_recall_"))
+    found = {name: title for name, title in _QUANTITY_TITLES.items() if {name, f"validation_{name}"} & measured}
+    return found | {name: f"recall of {name.removeprefix('recall_')}" for name in recalls}
+
+
 def curve_options(runs: dict[str, list[dict[str, Any]]], quantity: str) -> dict[str, Any]:
-    """ECharts options of the curves of several runs: `quantity` is "loss" or "accuracy".
+    """ECharts options of the curves of several runs: `quantity` is one of `curve_quantities`.
 
     Args:
         runs: name -> the measurements of the run (`Run.read_metrics`). Training is dashed and thin,
@@ -210,12 +224,19 @@ def curve_options(runs: dict[str, list[dict[str, Any]]], quantity: str) -> dict[
         steps = _step_points(measurements) if quantity == "loss" else []
         if steps:
             series.append(_line(f"{name}, steps", steps, color, width=1, opacity=0.3, symbol="none"))
-        for part, dash in (("train", "dashed"), ("validation", "solid")):
-            points = [[row["epoch"], row[f"{part}_{quantity}"]] for row in epochs]
-            shown_name = name if part == "validation" else f"{name}, train"
-            series.append(_line(shown_name, points, color, width=2 if part == "validation" else 1, dash=dash))
-    y_axis = {"type": "value", "name": quantity, "scale": True, "nameTextStyle": {"align": "left"}}
-    if quantity == "accuracy":
+        for part, dash in (("train_", "dashed"), ("validation_", "solid"), ("", "solid")):
+            measure = f"{part}{quantity}"
+            points = [[row["epoch"], row[measure]] for row in epochs if measure in row]
+            if points or (part == "validation_" and not epochs):  # a young run has its place in the legend already
+                shown_name = f"{name}, train" if part == "train_" else name
+                series.append(_line(shown_name, points, color, width=1 if part == "train_" else 2, dash=dash))
+    y_axis = {
+        "type": "value",
+        "name": _QUANTITY_TITLES.get(quantity, quantity),
+        "scale": True,
+        "nameTextStyle": {"align": "left"},
+    }
+    if "accuracy" in quantity or "recall" in quantity:
         y_axis |= {"max": 1}
     return {
         "animation": False,

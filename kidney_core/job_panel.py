@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, jobs, runs, ui
+from kidney_core import figures, jobs, local_engine, run_keeping, runs, ui
 from kidney_core.errors import KidneyError
 from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run
 from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
@@ -39,11 +39,28 @@ def _job_row(run: Run) -> dict:
         "Progress": round(100 * state.get("step", 0) / state["n_steps"]) if state.get("n_steps") else 0,
         "Time left": ui.duration(state.get("seconds_left")) if status == RUNNING else "",
         "On": run.job().get("engine", ""),
+        "Images/s": state.get("images_per_s") if status == RUNNING else None,
+        "Memory": _memory(state) if status == RUNNING else "",
+        "Tags": " ".join(run_keeping.note_of(run).tags),
         "Protocol": PROTOCOL_NAMES[config.protocol],
         "Test accuracy": 100 * report["figures"]["accuracy"] if report else None,
         "Balanced": 100 * report["figures"]["balanced_accuracy"] if report else None,
         "Message": message,
     }
+
+
+def _memory(state: dict) -> str:
+    """Resident and GPU memory of a job, as it told them last."""
+    found = [f"{state['memory_mib'] / 1024:.1f} GiB"] if "memory_mib" in state else []
+    return ", ".join(found + ([f"GPU {state['gpu_memory_mib'] / 1024:.1f} GiB"] if "gpu_memory_mib" in state else []))
+
+
+def _shown() -> list[Run]:
+    """The runs, without archived ones unless they are wanted."""
+    found = runs.list_runs()
+    if st.session_state.get("training_archived"):
+        return found
+    return [run for run in found if not run_keeping.is_archived(run)]
 
 
 def _measurements(run: Run) -> list[dict]:
@@ -60,9 +77,14 @@ def _measurements(run: Run) -> list[dict]:
 
 def _draw(busy: bool) -> None:
     """Everything that changes while jobs work; runs again by itself as long as one is queued or running."""
-    found = runs.list_runs()
-    if not found:  # somebody deleted the last one
+    everything = runs.list_runs()
+    if not everything:  # somebody deleted the last one
         st.rerun()
+    if any(map(run_keeping.is_archived, everything)):
+        st.toggle("Show archived runs", key="training_archived")
+    found = _shown()
+    if not found:
+        return
     _draw_jobs(found, busy)
     _act_on_run(found)
 
@@ -98,6 +120,10 @@ def _draw_jobs(found: list[Run], busy: bool) -> None:
     for column, quantity in ((left, "loss"), (right, "accuracy")):
         with column:
             st.echarts_chart(figures.curve_options(curves, quantity), height=340, key=f"training_{quantity}")
+    more = figures.curve_quantities(curves)
+    wanted = st.multiselect("More curves", list(more), format_func=more.get, key="training_more") if more else []
+    for quantity in wanted:
+        st.echarts_chart(figures.curve_options(curves, quantity), height=280, key=f"training_{quantity}")
     st.caption(
         "Solid: validation. Dashed: training. Faint: single steps. Without a validation part, “validation” is the test "
         "part, as in the paper. Scroll inside a chart to zoom."
@@ -110,7 +136,7 @@ def _act_on_run(found: list[Run]) -> None:
     found = sorted(found, key=lambda run: jobs.status(run) not in (QUEUED, RUNNING))
     run = st.selectbox("Run", found, format_func=lambda item: item.name, key="training_run")
     status = jobs.status(run)
-    stop, resume, publish = st.columns([1, 1, 3])
+    stop, resume, first, publish = st.columns([1, 1, 1, 2])
     try:
         if stop.button("Stop", disabled=status not in (QUEUED, RUNNING), width="stretch", key="training_stop"):
             jobs.cancel(run)
@@ -120,15 +146,50 @@ def _act_on_run(found: list[Run]) -> None:
         ):
             jobs.submit(run)
             st.rerun()
+        if first.button(
+            "Start first", disabled=(jobs.queue_place(run) or 1) == 1, width="stretch", key="training_first"
+        ):
+            local_engine.move_to_front(run)
+            st.rerun()
         if status == FINISHED:
             with publish.popover("Publish as a checkpoint"):
                 _publish_form(run)
+        with st.expander("Note, name, archive, delete"):
+            _keep(run, status)
         with st.expander("Log and configuration"):
             st.code(run.log_tail(60) or "The log is empty.", language=None)
             st.json(asdict(run.config()), expanded=1)
     except KidneyError as error:
         st.error(str(error))
         st.toast(str(error))
+
+
+def _keep(run: Run, status: str) -> None:
+    """What a person does with a run beside training it."""
+    note = run_keeping.note_of(run)
+    with st.form(f"training_note_{run.name}", border=False):
+        text = st.text_area("Note", note.text, max_chars=run_keeping.MAX_NOTE)
+        tags = st.text_input("Tags, separated by commas", ", ".join(note.tags))
+        if st.form_submit_button("Keep the note"):
+            run_keeping.write_note(run, text, tags)
+            st.rerun()
+    if status in (QUEUED, RUNNING):
+        st.caption("While it is queued or running, it keeps its name and its place.")
+        return
+    name = st.text_input("Name", run.name, key=f"training_rename_{run.name}").strip()
+    rename, archive, delete = st.columns(3)
+    if rename.button("Rename", disabled=name == run.name, width="stretch", key="training_rename"):
+        run_keeping.rename(run, name)
+        st.rerun()
+    is_archived = run_keeping.is_archived(run)
+    if archive.button("Bring back" if is_archived else "Archive", width="stretch", key="training_archive"):
+        (run_keeping.bring_back if is_archived else run_keeping.archive)(run)
+        st.rerun()
+    with delete.popover("Delete", width="stretch"):
+        st.markdown(f"Delete “{run.name}” with its weights and curves? Published checkpoints stay.")
+        if st.button("Delete it for good", type="primary", key="training_delete"):
+            run_keeping.delete(run)
+            st.rerun()
 
 
 @st.cache_data(ttl=30, show_spinner=False)

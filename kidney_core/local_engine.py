@@ -90,6 +90,17 @@ class LocalEngine:
         return names.index(run.name) + 1 if run.name in names else None
 
 
+def move_to_front(run: Run) -> None:
+    """Let a queued run start before all others that wait.
+
+    Raises: RunError when it does not wait.
+    """
+    waiting = _waiting(run.folder.parent)
+    if run.name not in [other.name for _, other in waiting]:
+        raise RunError(f"The run “{run.name}” does not wait in the queue.")
+    run.write_job(**{**run.job(), "submitted_at": waiting[0][0] - 1})
+
+
 def process_of(run: Run) -> psutil.Process | None:
     """The living process of a run's job; a zombie, or another process under a reused number, is none."""
     job = run.job()

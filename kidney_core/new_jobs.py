@@ -1,16 +1,18 @@
 """The form that starts training jobs: folder, architectures, recipe with its options, protocols."""
 
-from dataclasses import fields
+import zlib
+from dataclasses import fields, replace
 
 import pandas as pd
 import streamlit as st
 
 from kidney_core import cross_validation, figures, jobs, recipes, ui
 from kidney_core.errors import KidneyError, RunError
+from kidney_core.labels import LABELS
 from kidney_core.paper import ARCHITECTURE_NAMES
 from kidney_core.recipes import RECIPE_DESCRIPTIONS, RECIPES, TrainingConfig
 from kidney_core.runs import Run
-from kidney_core.splits import GROUPED, RANDOM
+from kidney_core.splits import GROUPED, PROTOCOL_NAMES, RANDOM
 
 STARTS = {
     "ImageNet weights (downloaded by timm)": "imagenet",
@@ -81,7 +83,6 @@ def _recipe_fields(recipe: str) -> dict:
         chosen["trainable"] = _choice("trainable", base.trainable)
         chosen["augmentation"] = _choice("augmentation", base.augmentation)
         chosen["image_size_px"] = _number("image_size_px", base.image_size_px, step=32)
-        chosen["seed"] = _number("seed", base.seed)
         chosen["class_weights"] = _choice("class_weights", base.class_weights)
     with middle:
         chosen["n_epochs"] = _number("n_epochs", base.n_epochs)
@@ -96,6 +97,14 @@ def _recipe_fields(recipe: str) -> dict:
         chosen["weight_decay"] = _number("weight_decay", base.weight_decay, format="%.3f", step=0.01)
         chosen["precision"] = _choice("precision", base.precision)
         chosen["reported_epoch"] = _choice("reported_epoch", base.reported_epoch)
+        chosen["best_by"] = st.selectbox(
+            "Best by",
+            [*recipes.BEST_BY, *(f"{recipes.RECALL_OF}{label}" for label in LABELS)],
+            accept_new_options=True,
+            help=OPTIONS["best_by"].metadata["help"].capitalize(),
+            key=f"training_best_by_{_recipe_key()}",
+        )
+        chosen["patience"] = _number("patience", base.patience)
         chosen["n_processes"] = _number("n_processes", base.n_processes)
     chosen["extra_data"] = st.text_input(
         "Extra training data",
@@ -146,10 +155,91 @@ def draw() -> None:
         key="training_folds",
         help="0 for none; 5 adds five jobs an architecture, after which every scan was tested once by a network that never saw it",
     )
+    seeds = st.text_input(
+        "Seeds, separated by commas",
+        "0",
+        key="training_seeds",
+        help="One job for each; several show luck",
+    )
     engine = _engine()
-    count = len(names) * (len(protocols) + (n_folds if n_folds > 1 else 0))
-    if st.button(f"Start {ui.counted(count, 'job')}", type="primary", disabled=not count, key="training_submit"):
-        _submit(folder, names, protocols, recipe, {**options, "init": init}, n_folds=int(n_folds), engine=engine)
+    try:
+        configs = _configs(folder, names, protocols, recipe, {**options, "init": init}, int(n_folds), seeds)
+    except KidneyError as error:
+        st.error(str(error))
+        return
+    wanted = _sweep(configs)
+    if st.button(f"Start {ui.counted(len(wanted), 'job')}", type="primary", disabled=not wanted, key="training_submit"):
+        _submit(folder, wanted, engine)
+    _as_file(configs)
+
+
+def _configs(
+    folder: str, names: list[str], protocols: tuple[str, ...], recipe: str, options: dict, n_folds: int, seeds: str
+) -> list[TrainingConfig]:
+    """One configuration for each architecture, seed, protocol and fold. Raises RunError, ModelError."""
+    configs = []
+    for architecture in names:
+        for seed in _seeds(seeds):
+            base = {**options, "data": folder or "FOLDER", "architecture": architecture, "seed": seed}
+            base["init"] = base["init"] or "FILE"
+            configs += [recipes.config_from_recipe(recipe, **base, protocol=protocol) for protocol in protocols]
+            if n_folds > 1:
+                folds = recipes.config_from_recipe(recipe, **base, protocol=GROUPED, n_folds=n_folds)
+                configs += cross_validation.fold_configs(folds)
+    return configs
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return list(dict.fromkeys(int(each) for each in text.split(",") if each.strip())) or [0]
+    except ValueError as error:
+        raise RunError(f"“{text}” is no list of seeds. Write whole numbers, separated by commas.") from error
+
+
+def _sweep(configs: list[TrainingConfig]) -> list[TrainingConfig]:
+    """The table of the jobs to come, of which any may be dropped; those that stay."""
+    if len(configs) < 2:
+        return configs
+    table = pd.DataFrame(
+        {
+            "Start": True,
+            "Architecture": [config.architecture for config in configs],
+            "Protocol": [PROTOCOL_NAMES[config.protocol] for config in configs],
+            "Fold": [f"{config.fold + 1} of {config.n_folds}" if config.n_folds else "–" for config in configs],
+            "Seed": [config.seed for config in configs],
+        }
+    )
+    names = "-".join(f"{config.architecture}{config.protocol}{config.fold}{config.seed}" for config in configs)
+    with st.expander(f"{len(configs)} jobs, one after the other"):
+        kept = st.data_editor(
+            table,
+            hide_index=True,
+            disabled=[name for name in table.columns if name != "Start"],
+            key=f"training_sweep_{zlib.crc32(names.encode())}",
+        )
+    return [config for config, start in zip(configs, kept["Start"], strict=True) if start]
+
+
+def _as_file(configs: list[TrainingConfig]) -> None:
+    """The same as a command line, and as a file to keep and to share; such a file may be started too."""
+    with st.expander("As a command, as a file"):
+        for config in configs[:1]:
+            st.code(recipes.command_line(config), language="bash", wrap_lines=True)
+            st.download_button(
+                "Save the configuration", recipes.to_file(config), "kidney-ct-training.json", "application/json"
+            )
+        if len(configs) > 1:
+            st.caption(f"The first of {len(configs)}.")
+        given = st.file_uploader("Start from a saved configuration", type="json", key="training_config_file")
+        if given is None:
+            return
+        try:
+            config = recipes.from_file(given.getvalue())
+            st.code(recipes.command_line(config), language="bash", wrap_lines=True)
+            if st.button("Start this configuration", key="training_config_start"):
+                _submit(config.data, [config], jobs.default_engine())
+        except KidneyError as error:
+            st.error(str(error))
 
 
 def _engine() -> str:
@@ -173,34 +263,19 @@ def _engine() -> str:
     )
 
 
-def _submit(
-    folder: str,
-    names: list[str],
-    protocols: tuple[str, ...],
-    recipe: str,
-    options: dict,
-    *,
-    n_folds: int,
-    engine: str,
-) -> None:
+def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
     try:
         from kidney_core import dataset, models
 
         if not folder:
             raise RunError("Name the folder of images first.")
-        if not options["init"]:
+        if "FILE" in {config.init for config in configs}:
             raise RunError("Name the safetensors file to start from, or choose another start.")
         dataset.require_classes(dataset.read_dataset(folder, progress=ui.progress_bar("Reading images")))
-        if options["extra_data"]:
-            dataset.read_dataset(options["extra_data"], progress=ui.progress_bar("Reading extra images"))
-        configs = []
-        for architecture in [models.timm_name(name) for name in names]:
-            base = {**options, "data": folder, "architecture": architecture}
-            configs += [recipes.config_from_recipe(recipe, **base, protocol=protocol) for protocol in protocols]
-            if n_folds > 1:
-                folds = recipes.config_from_recipe(recipe, **base, protocol=GROUPED, n_folds=n_folds)
-                configs += cross_validation.fold_configs(folds)
-        for config in configs:
+        for extra in {config.extra_data for config in configs} - {""}:
+            dataset.read_dataset(extra, progress=ui.progress_bar("Reading extra images"))
+        ready = [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]
+        for config in ready:
             jobs.submit(Run.create(config), engine)
     except KidneyError as error:
         st.error(str(error))

@@ -6,14 +6,14 @@ python -m kidney_core.publish runs/GROUPED runs/RANDOM --folds runs/FOLD --name 
 import argparse
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kidney_core import __version__, calibration, evaluation, intervals
+from kidney_core import __version__, calibration, evaluation, intervals, recipes
 from kidney_core.checkpoint import INTENDED_USE, REFERENCE_FILE, Checkpoint, checkpoints_folder, save_checkpoint
 from kidney_core.cross_validation import find_folds, pooled_predictions, same_recipe, tested_predictions
 from kidney_core.errors import CheckpointError, RunError, command
@@ -118,9 +118,9 @@ def _card(
 ) -> dict[str, Any]:
     config, data, report = source.config(), source.data(), source.report()
     options = {key: value for key, value in asdict(config).items() if value not in ("", None)}
-    for key in ("data", "extra_data", "init"):  # folders of the training machine are nobody else's business
-        if key in options:
-            options[key] = Path(str(options[key])).name
+    # Folders of the training machine are nobody else's business.
+    named = {key: Path(getattr(config, key)).name for key in ("data", "extra_data", "init")}
+    options |= {key: value for key, value in named.items() if value}
     return {
         "name": name,
         "architecture": config.architecture,
@@ -132,7 +132,7 @@ def _card(
         },
         "temperature": report["temperature"],
         "training": options,
-        "command": _command(options),
+        "command": recipes.command_line(replace(config, device="auto", **named)),
         "data": {key: data[key] for key in data if key in _DESCRIBED},
         "split": {
             protocol: {key: item.data()[key] for key in ("parts", "test_series", "shared_series_fraction")}
@@ -185,11 +185,6 @@ def _describe_folds(fold: Run) -> dict[str, Any]:
         "test_series": data["n_series"],
         "shared_series_fraction": max(each.data()["shared_series_fraction"] for each in find_folds(fold).values()),
     }
-
-
-def _command(options: dict[str, Any]) -> str:
-    words = [f"--{key.replace('_', '-')} {value}" for key, value in options.items() if key != "device"]
-    return "python train.py " + " ".join(words)
 
 
 def _limits(config: TrainingConfig, data: dict[str, Any], runs: dict[str, Run], folds: Run | None) -> list[str]:

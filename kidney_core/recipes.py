@@ -1,6 +1,8 @@
 """What a training run can be asked to do, and the named sets of defaults."""
 
-from dataclasses import dataclass, field, fields, replace
+import json
+import shlex
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from kidney_core.errors import RunError
@@ -8,6 +10,9 @@ from kidney_core.errors import RunError
 
 def _option(default: Any, help: str, choices: tuple[str, ...] | None = None, limits: tuple | None = None) -> Any:
     return field(default=default, metadata={"help": help, "choices": choices, "limits": limits})
+
+
+BEST_BY, RECALL_OF = ("loss", "accuracy", "balanced_accuracy"), "recall:"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,12 @@ class TrainingConfig:
         "whose weights are reported: the last epoch's, or the best's by validation loss after calibration",
         ("last", "best"),
     )
+    best_by: str = _option(
+        "loss",
+        "figure of the validation part by which the best epoch is chosen: loss (after calibration), accuracy, "
+        "balanced_accuracy, or recall:LABEL",
+    )
+    patience: int = _option(0, "stop after so many epochs without a better one; 0 trains all epochs", limits=(0, 1000))
     n_folds: int = _option(0, "cross-validation: test a fold of this many; 0 for one split", limits=(0, 20))
     fold: int = _option(0, "which fold is tested, from 0", limits=(0, 19))
     extra_data: str = _option("", "second folder, used for training only (simulated slices, say)")
@@ -76,6 +87,13 @@ class TrainingConfig:
             raise RunError(
                 "reported_epoch “best” needs a validation part: choosing by the test part would make the test figure too "
                 "good. Give a validation_fraction, or report the last epoch."
+            )
+        if self.best_by not in BEST_BY and not self.best_by.startswith(RECALL_OF):
+            raise RunError(f"best_by must be one of {', '.join(BEST_BY)}, or {RECALL_OF}LABEL; it is “{self.best_by}”.")
+        if self.patience and self.reported_epoch != "best":
+            raise RunError(
+                "patience stops at the best epoch, and reported_epoch “last” asks for the last one. Report the best, or give "
+                "patience 0."
             )
         if self.batch_size < 2 * self.n_processes:
             raise RunError(
@@ -122,3 +140,39 @@ def config_from_recipe(recipe: str, **changes: Any) -> TrainingConfig:
     if recipe not in RECIPES:
         raise RunError(f"There is no recipe “{recipe}”. Choose one of {', '.join(RECIPES)}.")
     return replace(TrainingConfig(recipe=recipe, **RECIPES[recipe]), **changes).validated()
+
+
+def command_line(config: TrainingConfig) -> str:
+    """The command that asks for the same: its recipe, and what differs from it."""
+    words = ["python", "train.py", "--recipe", config.recipe]
+    plain = TrainingConfig(recipe=config.recipe, **RECIPES[config.recipe])
+    for option in fields(config):
+        value = getattr(config, option.name)
+        if value != getattr(plain, option.name):
+            words += [f"--{option.name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def to_file(config: TrainingConfig) -> bytes:
+    """A configuration as a file to keep and to share: JSON, all options by name."""
+    return (json.dumps(asdict(config), indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def from_file(content: bytes) -> TrainingConfig:
+    """The configuration of a file that `to_file` wrote; options that a newer version added take the recipe's default.
+
+    Raises: RunError when it is no such file, or an option is unknown, of the wrong type or out of range.
+    """
+    try:
+        stored = json.loads(content)
+        recipe = stored.pop("recipe")
+        known = {option.name: type(option.default) for option in fields(TrainingConfig)}
+        for name, value in stored.items():
+            if name not in known:
+                raise RunError(f"The configuration has the option “{name}”, which this version does not know.")
+            whole = known[name] is float and isinstance(value, int) and not isinstance(value, bool)
+            if type(value) is not known[name] and not whole:
+                raise RunError(f"{name} must be of type {known[name].__name__}; it is “{value}”.")
+        return config_from_recipe(recipe, **stored)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError("This is no configuration of a training run. Choose a file that was saved here.") from error

@@ -183,7 +183,7 @@ class _Training:
             total=self.n_steps, initial=position.step, unit="step", disable=not self.log.show_progress, file=sys.stderr
         ) as bar:
             epoch_drawn = -1
-            while position.step < self.n_steps:
+            while position.step < self.n_steps and not self.is_out_of_patience():
                 epoch, within = divmod(position.step, self.steps_per_epoch)
                 if epoch != epoch_drawn:
                     order = preprocessing.epoch_order(len(self.material.train), seed=config.seed, epoch=epoch)
@@ -197,6 +197,12 @@ class _Training:
                     self.end_epoch(epoch)
                     bar.set_description(self.last_line, refresh=False)
                 self.save_and_stop_when_due()
+
+    def is_out_of_patience(self) -> bool:
+        """Whether as many epochs as the configuration allows went by without a better one."""
+        n_epochs, within = divmod(self.position.step, self.steps_per_epoch)
+        patience = self.config.patience
+        return bool(patience) and not within and n_epochs - self.position.best_epoch >= patience
 
     def step(self, positions: np.ndarray, numbers: np.ndarray) -> None:
         """One update by the images at `positions`, of which this process computes its part."""
@@ -249,13 +255,15 @@ class _Training:
             self.source,
             self.material.validation,
             self.y,
+            labels=self.material.dataset.labels,
             class_weights=self.class_weights,
             group=self.group,
         )
         # Without a validation part it is the last epoch, as in the paper: choosing by the test part would make the
         # test figure too good.
-        if found.calibrated_loss < position.best_loss or self.config.reported_epoch == "last":
-            position.best_loss, position.best_epoch = found.calibrated_loss, epoch + 1
+        cost = found.cost(self.config.best_by)
+        if cost < position.best_loss or self.config.reported_epoch == "last":
+            position.best_loss, position.best_epoch = cost, epoch + 1
             if self.group.leads:
                 training_state.save_weights(self.run.folder / BEST_FILE, self.model)
         learning_rate = optimization.learning_rate_at(position.step - 1, self.n_steps, self.config)
@@ -280,7 +288,7 @@ class _Training:
         stop = self.stop_wanted
         if stop or time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self.save_last()
-        if stop and self.position.step < self.n_steps:
+        if stop and self.position.step < self.n_steps and not self.is_out_of_patience():
             self.stand()
             raise _Stopped
 
@@ -301,9 +309,8 @@ class _Training:
             best_epoch=self.position.best_epoch,
             progress=self.log.progress_of("Testing"),
         )
-        self.run.write_state(
-            FINISHED, epoch=self.config.n_epochs, n_epochs=self.config.n_epochs, step=self.n_steps, n_steps=self.n_steps
-        )
+        n_epochs, step = self.position.step // self.steps_per_epoch, self.position.step  # fewer when patience ended
+        self.run.write_state(FINISHED, epoch=n_epochs, n_epochs=n_epochs, step=step, n_steps=step)
         tqdm.write(
             f"test, {splits.PROTOCOL_TITLES[self.config.protocol]}: accuracy {100 * figures['accuracy']:.2f} %, "
             f"balanced accuracy {100 * figures['balanced_accuracy']:.2f} %",

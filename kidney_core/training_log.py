@@ -5,6 +5,9 @@ import sys
 import time
 from collections.abc import Callable
 
+import psutil
+import torch
+
 from kidney_core.runs import RUNNING, Run
 from kidney_core.training_state import Position
 from kidney_core.validation import Validation
@@ -76,6 +79,8 @@ class TrainingLog:
                 "validation_loss": round(found.loss, 6),
                 "validation_accuracy": round(found.accuracy, 6),
                 "calibrated_validation_loss": round(found.calibrated_loss, 6),
+                "validation_balanced_accuracy": round(found.balanced_accuracy, 6),
+                **{f"validation_recall_{label}": round(value, 6) for label, value in found.recall.items()},
                 "learning_rate": learning_rate,
                 "images_per_s": round(position.n_seen / trained_s, 1),
                 "duration_s": round(lasted_s, 2),
@@ -103,4 +108,13 @@ class TrainingLog:
             n_epochs=self.n_epochs,
             seconds_left=round(seconds / steps_done * (n_steps - position.step)),
             images_per_s=round(position.n_seen / max(seconds, 1e-9), 1),
+            **_memory(),
         )
+
+
+def _memory() -> dict[str, int]:
+    """What this process takes: resident memory, and memory of its GPU where it uses one, in MiB."""
+    found = {"memory_mib": round(psutil.Process().memory_info().rss / 2**20)}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["gpu_memory_mib"] = round(torch.cuda.memory_reserved() / 2**20)
+    return found

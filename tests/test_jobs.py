@@ -51,10 +51,14 @@ def test_jobs_run_one_after_the_other_and_finish(small_dataset):
     wait_for(lambda: any(run_lock.status(run) == "running" for run in made))
     assert [run_lock.status(run) for run in made] == ["running", "queued", "queued"]
     assert [jobs.queue_place(run) for run in made] == [None, 1, 2]
+    local_engine.move_to_front(made[2])
+    assert [jobs.queue_place(run) for run in made] == [None, 2, 1]
+    with pytest.raises(RunError, match="does not wait in the queue"):
+        local_engine.move_to_front(made[0])
     # A waiting job is a bare interpreter; torch would take ten times as much.
     assert process_of(made[2]).memory_info().rss < 30 * 1024**2
     wait_for(lambda: all(run_lock.status(run) == "finished" for run in made))
-    ended = [run.state()["updated_at"] for run in made]
+    ended = [made[i].state()["updated_at"] for i in (0, 2, 1)]
     assert ended == sorted(ended)
 
 

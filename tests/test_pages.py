@@ -10,7 +10,7 @@ from PIL import Image
 from streamlit.runtime.scriptrunner_utils.exceptions import StopException
 from streamlit.testing.v1 import AppTest
 
-from kidney_core import phantom_dicom, pointing, publish, run_lock, runs, training, ui
+from kidney_core import phantom_dicom, pointing, publish, recipes, run_keeping, run_lock, runs, training, ui
 from tests.conftest import ROOT, tiny_run, write_series_dataset
 from tests.test_diagnosis import made_checkpoint
 
@@ -344,6 +344,50 @@ def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, sm
     assert {run.config().trainable for run in submitted} == {"all"}
 
 
+def test_training_page_sweeps_seeds_and_starts_a_saved_configuration(monkeypatch, small_dataset):
+    submitted = []
+    monkeypatch.setattr("kidney_core.jobs.submit", lambda run, engine: submitted.append(run.config()))
+    app = opened("pages/3_Training.py", monkeypatch)
+    app.text_input(key="training_folder").set_value(str(small_dataset)).run()
+    app.multiselect(key="training_architectures").set_value([]).run()
+    app.text_input(key="training_other").set_value("test_resnet").run()
+    app.selectbox(key="training_start").set_value("Random weights").run()
+    app.text_input(key="training_seeds").set_value("1, 2, x").run()
+    assert "is no list of seeds" in texts(app.error)
+    app.text_input(key="training_seeds").set_value("1, 2").run()
+    assert app.button(key="training_submit").label == "Start 4 jobs"
+    app.button(key="training_submit").click().run()
+    assert [(config.seed, config.protocol) for config in submitted] == [
+        (1, "grouped"), (1, "random"), (2, "grouped"), (2, "random"),
+    ]  # fmt: skip
+    saved = recipes.to_file(submitted[2])
+    app.file_uploader(key="training_config_file").set_value([("mine.json", saved, "application/json")]).run()
+    app.button(key="training_config_start").click().run()
+    assert not app.exception
+    assert submitted[4] == submitted[2]
+
+
+def test_training_page_notes_renames_archives_and_deletes_a_run(monkeypatch, small_dataset):
+    run = tiny_run(small_dataset, "one", n_epochs=1)
+    training.train(run)
+    app = opened("pages/3_Training.py", monkeypatch)
+    app.multiselect(key="training_more").set_value(["learning_rate", "recall_Stone"]).run()
+    assert not app.exception
+    app.text_area[0].set_value("a first try")
+    next(each for each in app.text_input if each.label.startswith("Tags")).set_value("phantoms")
+    next(each for each in app.button if each.label == "Keep the note").click().run()
+    assert run_keeping.note_of(run).tags == ("phantoms",)
+    app.text_input(key="training_rename_one").set_value("better").run()
+    app.button(key="training_rename").click().run()
+    assert [each.name for each in runs.list_runs()] == ["better"]
+    app.button(key="training_archive").click().run()
+    assert "better" not in [option for each in app.selectbox for option in each.options]
+    app.toggle(key="training_archived").set_value(True).run()
+    app.button(key="training_delete").click().run()
+    assert not app.exception
+    assert runs.list_runs() == []
+
+
 def test_training_page_asks_for_the_engine_where_there_are_several(monkeypatch, small_dataset):
     monkeypatch.setenv("KIDNEY_RAY_ADDRESS", "http://127.0.0.1:9")
     monkeypatch.setenv("KIDNEY_ENGINE", "ray")
@@ -372,7 +416,7 @@ def test_training_page_finds_runs_again_and_shows_a_crashed_one(monkeypatch, sma
     run.write_state("running", step=5, n_steps=10, epoch=1, n_epochs=2)
     assert run_lock.status(run) == "crashed"
     app = opened("pages/3_Training.py", monkeypatch)
-    table = app.dataframe[0].value
+    table = next(each.value for each in app.dataframe if "State" in each.value)
     assert table["State"].tolist() == ["crashed"]
     assert "resume goes on from the last checkpoint" in table["Message"][0]
     assert not app.button(key="training_resume").disabled

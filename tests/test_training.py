@@ -79,6 +79,28 @@ def test_a_cancel_file_stops_with_a_checkpoint(small_dataset):
     assert training.train(run) == "stopped"
 
 
+def test_patience_ends_a_training_at_its_best_epoch_also_when_it_is_resumed(small_dataset):
+    """With a learning rate of nothing no epoch is better than the first."""
+    options = {
+        "protocol": "grouped",
+        "validation_fraction": 0.25,
+        "reported_epoch": "best",
+        "learning_rate": 1e-7,
+        "optimizer": "sgd",
+        "best_by": "recall:Stone",
+        "n_epochs": 30,
+        "patience": 2,
+    }
+    run = tiny_run(small_dataset, "patient", **options)
+    assert training.train(run) == "finished"
+    epochs, best = run.epochs(), run.report()["best_epoch"]
+    assert len(epochs) == best + 2 < 30
+    assert run.state()["n_epochs"] == len(epochs)
+    assert {"validation_recall_Cyst", "validation_balanced_accuracy"} <= set(epochs[0])
+    assert training.train(run) == "finished"  # killed before it was tested: it does not train on
+    assert len(run.epochs()) == len(epochs)
+
+
 def test_grouped_training_with_validation_chooses_its_best_epoch_and_a_temperature(small_dataset):
     run = tiny_run(
         small_dataset,

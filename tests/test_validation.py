@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from kidney_core import validation
+from kidney_core.errors import RunError
 
 
 class Remembered:
@@ -27,7 +28,9 @@ class Remembered:
 def validate(logits, y, class_weights=None):
     weights = None if class_weights is None else torch.tensor(class_weights)
     positions = np.arange(len(y))
-    return validation.validate(nn.Identity(), Remembered(logits), positions, torch.tensor(y), class_weights=weights)
+    return validation.validate(
+        nn.Identity(), Remembered(logits), positions, torch.tensor(y), labels=("A", "B"), class_weights=weights
+    )
 
 
 def test_loss_and_accuracy_by_hand():
@@ -56,3 +59,16 @@ def test_overconfidence_costs_the_plain_loss_only():
 def test_more_slices_than_a_batch_are_all_measured():
     logits = [[2.0, 0.0]] * 130
     assert validate(logits, [0] * 129 + [1]).accuracy == pytest.approx(129 / 130)
+
+
+def test_recall_of_each_label_and_what_the_best_epoch_is_chosen_by():
+    # Predicted A, A, B, A; true A, B, B, B.
+    found = validate([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [0, 1, 1, 1])
+    assert found.recall == {"A": 1.0, "B": pytest.approx(1 / 3)}
+    assert found.balanced_accuracy == pytest.approx(2 / 3)
+    assert found.cost("loss") == found.calibrated_loss
+    assert found.cost("accuracy") == pytest.approx(0.5, abs=1e-4)
+    assert found.cost("balanced_accuracy") == pytest.approx(1 / 3, abs=1e-4)
+    assert found.cost("recall:B") == pytest.approx(2 / 3, abs=1e-4)
+    with pytest.raises(RunError, match="the recall of “C”, of which the validation part has no slice"):
+        found.cost("recall:C")

@@ -1,0 +1,51 @@
+"""Configurations as commands and as files, and what they refuse."""
+
+import json
+
+import pytest
+
+from kidney_core import recipes
+from kidney_core.errors import RunError
+from train import parse_arguments
+
+
+def test_a_command_asks_for_the_very_configuration():
+    config = recipes.config_from_recipe(
+        "augmented", data="/a folder/x", best_by="recall:Stone", patience=3, n_epochs=20, seed=4
+    )
+    command = recipes.command_line(config)
+    assert command == (
+        "python train.py --recipe augmented --data '/a folder/x' --n-epochs 20 --best-by recall:Stone --patience 3 --seed 4"
+    )
+    import shlex
+
+    given = vars(parse_arguments(shlex.split(command)[2:]))
+    assert recipes.config_from_recipe(given.pop("recipe"), **given) == config
+
+
+def test_a_file_gives_the_configuration_back():
+    config = recipes.config_from_recipe("paper", data="x", learning_rate=0.5)
+    assert recipes.from_file(recipes.to_file(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no json", "This is no configuration"),
+        (b"[]", "This is no configuration"),
+        (json.dumps({"recipe": "paper", "data": "x", "shell": "rm"}).encode(), "option “shell”, which this version"),
+        (json.dumps({"recipe": "paper", "data": "x", "n_epochs": "ten"}).encode(), "n_epochs must be of type int"),
+        (json.dumps({"recipe": "paper", "data": "x", "n_epochs": 0}).encode(), "n_epochs must be between"),
+        (json.dumps({"recipe": "none", "data": "x"}).encode(), "There is no recipe “none”"),
+    ],
+)
+def test_from_file__errors(content, message):
+    with pytest.raises(RunError, match=message):
+        recipes.from_file(content)
+
+
+def test_best_by_and_patience_are_checked():
+    with pytest.raises(RunError, match="best_by must be one of loss, accuracy, balanced_accuracy, or recall:LABEL"):
+        recipes.config_from_recipe("augmented", data="x", best_by="luck")
+    with pytest.raises(RunError, match="patience stops at the best epoch"):
+        recipes.config_from_recipe("paper", data="x", patience=2)
