@@ -133,6 +133,18 @@ def training(page: Page) -> None:
     page.wait_for_timeout(2000)
 
 
+def training_kept(page: Page) -> None:
+    """Curves of choice, the options of a sweep, and what can be done with a run."""
+    page.get_by_role("textbox", name="Seeds, separated by commas").fill("0, 1, 2")
+    page.keyboard.press("Enter")
+    settled(page)
+    for name in ("As a command, as a file", "Note, name, archive, delete"):
+        page.get_by_text(name, exact=True).click()
+    page.get_by_text("jobs, one after the other").click()
+    settled(page)
+    page.wait_for_timeout(1500)
+
+
 def dataset(page: Page) -> None:
     """Audits the folder named by $KIDNEY_SCREENSHOT_DATA, or the simulated one."""
     page.get_by_role("textbox", name="Folder of images").fill(os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data"))
@@ -216,6 +228,7 @@ SCENES = {
     "evaluation-folder": ("Evaluation", evaluation_folder),
     "evaluation-paper": ("Evaluation", evaluation_paper),
     "training": ("Training", training),
+    "training-kept": ("Training", training_kept),
     "dataset": ("Dataset", dataset),
     "teaching": ("Teaching", teaching),
     "teaching-answer": ("Teaching", teaching_answer),

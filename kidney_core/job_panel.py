@@ -35,17 +35,17 @@ def _job_row(run: Run) -> dict:
     return {
         "Run": run.name,
         "State": status,
+        "Message": message,
         "Epoch": f"{state.get('epoch', 0)} / {state.get('n_epochs', config.n_epochs)}",
         "Progress": round(100 * state.get("step", 0) / state["n_steps"]) if state.get("n_steps") else 0,
         "Time left": ui.duration(state.get("seconds_left")) if status == RUNNING else "",
-        "On": run.job().get("engine", ""),
-        "Images/s": state.get("images_per_s") if status == RUNNING else None,
-        "Memory": _memory(state) if status == RUNNING else "",
-        "Tags": " ".join(run_keeping.note_of(run).tags),
-        "Protocol": PROTOCOL_NAMES[config.protocol],
         "Test accuracy": 100 * report["figures"]["accuracy"] if report else None,
         "Balanced": 100 * report["figures"]["balanced_accuracy"] if report else None,
-        "Message": message,
+        "Protocol": PROTOCOL_NAMES[config.protocol],
+        "Images/s": state.get("images_per_s") if status == RUNNING else None,
+        "Memory": _memory(state) if status == RUNNING else "",
+        "On": run.job().get("engine", ""),
+        "Tags": " ".join(run_keeping.note_of(run).tags),
     }
 
 
