@@ -2,7 +2,7 @@
 # make test      lint, the whole test suite with coverage, the browser tests
 # make demo-data write a simulated dataset to demo-data/
 # make test-engines
-#                real Ray and Slurm clusters on this machine: the same curve, cancel, crash, resume
+#                real Ray and Slurm clusters on this machine: the same curve, cancel, crash, resume; an MLflow server
 # make results   rewrite the README's table and screenshots from the checkpoints at hand
 
 PYTHON ?= python3
@@ -18,10 +18,11 @@ test: .venv/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -m "not engines" --cov=kidney_core --cov-report=term:skip-covered
 
-test-engines: .venv/.installed-test .venv-ray/.installed
+test-engines: .venv/.installed-test .venv-ray/.installed .venv-mlflow/.installed
 	@command -v sbatch >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || (apt-get update -qq; \
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends munge slurmctld slurmd slurm-client >/dev/null)
 	$(BIN)/python -m pytest tests/engines -s
+	.venv-mlflow/bin/python -m pytest tests/test_mlflow_mirror.py
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
@@ -48,11 +49,14 @@ benchmarks: .venv/.installed-test
 	touch $@
 
 # Ray has an environment of its own, which sees the workbench's packages: the app must work without it.
-.venv-ray/.installed: .venv/.installed
-	$(BIN)/python -m venv .venv-ray
-	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
-	> "$$(.venv-ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/workbench.pth"
-	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check "ray[default,train]>=2.52,<3"
+# Environments of their own that see the workbench's packages: of a Ray cluster, and of an MLflow server.
+PURELIB := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+.venv-ray/.installed: PACKAGES = "ray[default,train]>=2.52,<3"
+.venv-mlflow/.installed: PACKAGES = "mlflow>=3,<4"
+.venv-ray/.installed .venv-mlflow/.installed: .venv/.installed-test
+	$(BIN)/python -m venv $(@D)
+	$(BIN)/python $(PURELIB) > "$$($(@D)/bin/python $(PURELIB))/workbench.pth"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGES)
 	touch $@
 
 # After a change of requirements*.txt; needs uv.
@@ -61,4 +65,4 @@ lock:
 	uv pip compile --universal --python-version 3.11 --no-header --no-annotate -c requirements.lock requirements-test.txt -o requirements-test.lock
 
 clean:
-	rm -rf .venv .venv-ray .pytest_cache .ruff_cache .coverage
+	rm -rf .venv .venv-ray .venv-mlflow .pytest_cache .ruff_cache .coverage
