@@ -20,7 +20,8 @@ test: .venv/.installed-test
 
 test-engines: .venv/.installed-test .venv-ray/.installed .venv-mlflow/.installed
 	@command -v sbatch >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || (apt-get update -qq; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends munge slurmctld slurmd slurm-client >/dev/null)
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends munge slurmctld slurmd slurm-client >/dev/null) \
+	|| echo "Slurm's packages cannot be installed here: its tests are skipped"
 	$(BIN)/python -m pytest tests/engines -s
 	.venv-mlflow/bin/python -m pytest tests/test_mlflow_mirror.py
 

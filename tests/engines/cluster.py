@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.conftest import ROOT
 
@@ -30,6 +31,19 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+@contextmanager
+def up_or_skip(cluster, name: str) -> Iterator[object]:
+    """What a cluster yields; a machine on which it does not even start (no host name, no root) skips its tests."""
+    try:
+        given = cluster.__enter__()
+    except (AssertionError, OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"a {name} cluster does not start on this machine: {error}")
+    try:
+        yield given
+    finally:
+        cluster.__exit__(None, None, None)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from kidney_core import jobs
 from kidney_core.errors import RunError
 from tests.conftest import ROOT
-from tests.engines.cluster import RAY_VENV, ray_cluster, wait_for
+from tests.engines.cluster import RAY_VENV, ray_cluster, up_or_skip, wait_for
 from tests.engines.conftest import compare, ended_as, two_process_run
 
 pytestmark = [
@@ -24,7 +24,7 @@ TOKEN = "a-token-of-thirty-two-letters-xx"
 
 @pytest.fixture(scope="module")
 def cluster():
-    with ray_cluster(token=TOKEN) as address:
+    with up_or_skip(ray_cluster(token=TOKEN), "Ray") as address:
         yield address
 
 

@@ -11,7 +11,7 @@ import pytest
 from kidney_core import jobs
 from kidney_core.errors import RunError
 from tests.conftest import ROOT
-from tests.engines.cluster import slurm_cluster, wait_for
+from tests.engines.cluster import slurm_cluster, up_or_skip, wait_for
 from tests.engines.conftest import compare, ended_as, two_process_run
 
 _MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]  # fmt: skip
@@ -24,7 +24,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster():
-    with slurm_cluster() as configuration:
+    with up_or_skip(slurm_cluster(), "Slurm") as configuration:
         yield configuration
 
 
@@ -110,7 +110,7 @@ def test_a_job_that_gets_sigterm_saves_goes_back_into_the_queue_and_goes_on(slur
     saved_at = run.state()["step"]
     # Slurm keeps a requeued job back for two minutes.
     wait_for(lambda: not _command("scontrol", "update", f"JobId={job_id}", "StartTime=now").returncode, 30, "a start")
-    wait_for(lambda: run.state().get("step", 0) > saved_at, 60, "a step after the requeue")
+    wait_for(lambda: run.state().get("step", 0) > saved_at, 240, "a step after the requeue")
     assert jobs.status(run) == "running"
     steps = [row["step"] for row in run.read_metrics()[0] if row["kind"] == "step"]
     assert steps == sorted(set(steps))
