@@ -1,6 +1,7 @@
 """DICOM -> Slice: modality rescale to HU, VOI window, frames, and only tags without the patient."""
 
 import io
+import threading
 import warnings
 
 import numpy as np
@@ -31,8 +32,9 @@ _MODALITIES = {
 }
 # Coded values that may be shown as they stand; any other value of the tag is left out, since free
 # text typed into a coded tag may name the patient.
-_OBLIQUE = 0.3  # a smaller part of a direction gets no letter
 _BODY_PARTS = {"ABDOMEN", "ABDOMENPELVIS", "CHESTABDPELVIS", "KIDNEY", "PELVIS", "CHEST", "HEAD", "NECK", "SPINE"}
+_OBLIQUE = 0.3  # a smaller part of a direction gets no letter
+_last = threading.local()
 
 
 def read_dicom(content: bytes, *, name: str, frame: int = 0) -> Slice:
@@ -40,7 +42,7 @@ def read_dicom(content: bytes, *, name: str, frame: int = 0) -> Slice:
 
     Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice (see `slices.read_slice`).
     """
-    dataset = parse(content, name)
+    dataset = _parsed(content, name)
     try:
         return _slice_of(dataset, name, frame)
     except KidneyError:
@@ -50,6 +52,16 @@ def read_dicom(content: bytes, *, name: str, frame: int = 0) -> Slice:
         raise UnreadableSlice(
             f"“{name}” has damaged DICOM tags and cannot be decoded ({type(error).__name__}). Export it again."
         ) from error
+
+
+def _parsed(content: bytes, name: str) -> pydicom.Dataset:
+    """`parse`, which a thread that reads one frame of a file after the other does once."""
+    kept = getattr(_last, "parsed", None)
+    if kept is not None and kept[0] is content:
+        return kept[1]
+    dataset = parse(content, name)
+    _last.parsed = (content, dataset) if "NumberOfFrames" in dataset else None
+    return dataset
 
 
 def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
