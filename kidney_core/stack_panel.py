@@ -134,7 +134,7 @@ def choose_row(reading: "StackReading", checkpoint) -> int:
 def download(reading: "StackReading", checkpoint) -> None:
     """The results of all slices as a table; files are numbered, and named only when that is ticked."""
     table = results(reading, checkpoint)
-    if st.checkbox("Name the files in the table", key="diagnosis_csv_named"):
+    if st.checkbox("Name the files in the download", key="diagnosis_csv_named"):
         # A spreadsheet would run a cell that begins like a formula.
         for column in ("File", "Problem"):
             table[column] = table[column].map(lambda text: f"'{text}" if text[:1] in ("=", "+", "-", "@") else text)
