@@ -183,14 +183,11 @@ class Curve:
 
 def curve(reader: Reader, image: Slice, disturb: Disturb, amounts: tuple[float, ...]) -> Curve:
     """Ask a network about a slice disturbed by each amount, in one batch."""
-    squares = np.stack([network_picture(reader, disturb(image, amount)) for amount in amounts])
+    squares = np.stack(
+        [preprocessing.square_of(disturb(image, amount), reader.checkpoint.size_px) for amount in amounts]
+    )
     probabilities, refused, _ = stack_reading.ask(reader, squares)
     return Curve(np.array(amounts, dtype=float), reader.checkpoint.labels, probabilities, refused)
-
-
-def network_picture(reader: Reader, image: Slice) -> np.ndarray:
-    """A slice as a network sees it: (S, S) uint8."""
-    return preprocessing.square(image.network_grey8(), reader.checkpoint.size_px)
 
 
 def _through(image: Slice, window: Window) -> Slice:

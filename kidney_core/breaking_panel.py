@@ -68,7 +68,7 @@ def _sample(label: str, number: int) -> Slice:
 
 @st.fragment
 def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
-    from kidney_core import breaking, diagnosis, teaching_figures, verdict
+    from kidney_core import breaking, diagnosis, preprocessing, teaching_figures, verdict
 
     reader = ui.reader(checkpoint)
     name = st.segmented_control(
@@ -99,7 +99,7 @@ def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
     before, now = diagnosis.diagnose(reader, image), diagnosis.diagnose(reader, spoiled)
     judged = verdict.judge(reader, spoiled, now)
     with picture:
-        seen = breaking.network_picture(reader, spoiled)
+        seen = preprocessing.square_of(spoiled, checkpoint.size_px)
         heat = None if now.heatmap is None else breaking.square_map(now.heatmap, checkpoint.size_px)
         one, other = st.columns(2)
         one.image(seen, caption="as the network sees it", width="stretch")

@@ -76,9 +76,7 @@ def open_reader(checkpoint: Checkpoint, *, device: str = "cpu") -> Reader:
 
 def network_input(reader: Reader, image: Slice) -> torch.Tensor:
     """A slice as the network of a reader takes it: (1, 3, S, S) on its device."""
-    square = preprocessing.square(image.network_grey8(), reader.checkpoint.size_px)
-    device = next(reader.model.parameters()).device
-    return preprocessing.to_input(torch.from_numpy(np.array(square)).unsqueeze(0).to(device))
+    return preprocessing.input_of(image, reader.checkpoint.size_px).to(next(reader.model.parameters()).device)
 
 
 def draw_map(

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from kidney_core import figures, pictures, ui
-from kidney_core.checkpoint import Checkpoint
 from kidney_core.slices import Slice
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def show_worth(reader: "Reader", image: Slice, answer: "Diagnosis", *, key: str)
     from kidney_core import grading
 
     with st.expander("What is this map worth?"):
-        pointed(reader.checkpoint, answer.method)
+        pointed(reader, answer.method)
         wanted = (
             f"{key}|{ui.version(reader.checkpoint)}|{answer.explained_label}|{answer.against_label}|{answer.method}"
         )
@@ -74,11 +73,11 @@ def show_worth(reader: "Reader", image: Slice, answer: "Diagnosis", *, key: str)
         return known.get(wanted, ())
 
 
-def pointed(checkpoint: Checkpoint, method: str) -> None:
+def pointed(reader: "Reader", method: str) -> None:
     """One sentence a set: how often maps of this model and method point at the lesion, and how often chance does."""
     from kidney_core import pointing
 
-    found = checkpoint.explanations()
+    found = reader.explanations
     if found is None:
         st.caption(
             "Whether the maps of this model point at lesions was not measured: `python -m kidney_core.pointing`."
@@ -88,7 +87,7 @@ def pointed(checkpoint: Checkpoint, method: str) -> None:
         rate, low, _ = pointing.hit_rate(measured["methods"][method]["hits"], measured["n"])
         verdict = "better than chance" if low > measured["chance_hit"] else "no better than chance"
         st.markdown(
-            f"On **{name}**, {method} of {checkpoint.name} points at the lesion in **{figures.percent(rate, 0)}** of "
+            f"On **{name}**, {method} of {reader.checkpoint.name} points at the lesion in **{figures.percent(rate, 0)}** of "
             f"{ui.counted(measured['n'], 'slice')}; a random place does in {figures.percent(measured['chance_hit'], 0)}: {verdict}."
         )
 

@@ -55,7 +55,7 @@ def measure(
             near, body = _near(known.lesion), map_grades.body_mask(known.image.network_grey8())
             chances.append(float((near & body).sum() / body.sum()))
             areas.append(float((known.lesion & body).sum() / body.sum()))
-            batch = _input(known, checkpoint.size_px)
+            batch = preprocessing.input_of(known.image, checkpoint.size_px)
             target = checkpoint.labels.index(known.label)
             for method in explanation.METHODS:
                 drawn = explanation.explain(model, batch, target, method=method)
@@ -82,7 +82,7 @@ def measure_shuffled(checkpoint: Checkpoint, slices: list[KnownLesion]) -> dict[
     Source: Adebayo et al. 2018, arXiv:1810.03292.
     """
     chosen = slices[:: max(1, len(slices) // N_SHUFFLED)][:N_SHUFFLED]
-    batches = [_input(known, checkpoint.size_px) for known in chosen]
+    batches = [preprocessing.input_of(known.image, checkpoint.size_px) for known in chosen]
     model = load_model(checkpoint).requires_grad_(False)
     shuffled = shuffled_weights(load_model(checkpoint, fold=False), torch.cat(batches)).requires_grad_(False)
     found: dict[str, dict[str, float | int]] = {}
@@ -129,11 +129,6 @@ def hit_rate(hits: int, n: int) -> tuple[float, float, float]:
 def _near(lesion: np.ndarray) -> np.ndarray:
     """The lesion and what lies within the tolerance of it, (H, W) bool."""
     return ndimage.distance_transform_edt(~lesion) <= TOLERANCE * max(lesion.shape)
-
-
-def _input(known: KnownLesion, size_px: int) -> Tensor:
-    square = preprocessing.square(known.image.network_grey8(), size_px)
-    return preprocessing.to_input(torch.from_numpy(np.array(square))[None])
 
 
 @command

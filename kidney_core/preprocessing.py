@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from kidney_core.slices import Slice
+
 # ImageNet statistics, Source: Krizhevsky et al. preprocessing as in torchvision's pretrained models.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -28,6 +30,16 @@ def square(grey: np.ndarray, size_px: int) -> np.ndarray:
     padded = np.zeros((size_px, size_px), np.uint8)
     padded[top : top + height, left : left + width] = grey
     return padded
+
+
+def square_of(image: Slice, size_px: int) -> np.ndarray:
+    """A slice as a network sees it: (size_px, size_px) uint8."""
+    return square(image.network_grey8(), size_px)
+
+
+def input_of(image: Slice, size_px: int) -> torch.Tensor:
+    """A slice as a network takes it: (1, 3, size_px, size_px) float32."""
+    return to_input(torch.from_numpy(np.array(square_of(image, size_px)))[None])
 
 
 def placement(height_px: int, width_px: int, size_px: int) -> tuple[int, int, int, int]:

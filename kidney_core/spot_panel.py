@@ -89,7 +89,7 @@ def _show_all(checkpoint: Checkpoint, material, lessons) -> None:
     chance = float(material.table.drop_duplicates("series")["label"].value_counts(normalize=True).max())
     reach = 2 * np.sqrt(chance * (1 - chance) / n_scans)
     st.plotly_chart(
-        teaching_figures.lessons_figure(lessons), config={"displayModeBar": False}, key="teaching_lessons_chart"
+        teaching_figures.lessons_figure(lessons, chance), config={"displayModeBar": False}, key="teaching_lessons_chart"
     )
     st.markdown(
         f"**The middle group is the lesson.** Its labels mean nothing, yet the random split says "

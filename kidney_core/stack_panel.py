@@ -105,7 +105,7 @@ def choose_slice(reading: "StackReading", stack: Stack, checkpoint) -> int:
             for quiet, row in zip(silent, probabilities, strict=True)
         ],
         "previews": [pictures.jpeg_data_url(each) if each is not None else "" for each in reading.previews],
-        "places": [_place(position) for position in table["position_mm"]],
+        "places": [place_of(reading, row) for row in range(reading.n_read)],
     }
     stack_view = st.components.v2.component("scan_stack", **browser_part("stack"))
     told = stack_view(data=data, key=f"diagnosis_stack_{data['id']}", on_index_change=lambda: None)
@@ -188,5 +188,7 @@ def _honest_per_scan(checkpoint) -> None:
     )
 
 
-def _place(position_mm: float) -> str:
-    return "" if pd.isna(position_mm) else f"{position_mm:.1f} mm"
+def place_of(reading: "StackReading", row: int) -> str:
+    """Where a slice lies, as navigator and viewer say it; by this text the viewer knows its own slice again."""
+    position_mm = reading.table["position_mm"].iat[row]
+    return f"{row + 1} of {reading.n_slices}" + ("" if pd.isna(position_mm) else f"\n{position_mm:.1f} mm")

@@ -57,8 +57,12 @@ def refused_stretches(curve: Curve) -> list[tuple[float, float]]:
     return [(float(edges[start]), float(edges[end])) for start, end in zip(starts, ends, strict=True)]
 
 
-def lessons_figure(lessons: dict[tuple[str, str], Lesson]) -> go.Figure:
-    """Three bars a labelling: the slices trained on, those of a random split, those of scans never seen; and chance."""
+def lessons_figure(lessons: dict[tuple[str, str], Lesson], chance: float) -> go.Figure:
+    """Three bars a labelling: the slices trained on, those of a random split, those of scans never seen; and chance.
+
+    Args:
+        chance: the share that guessing is right in, 0 to 1.
+    """
     figure = go.Figure()
     shown = {
         "slices it trained on": (_TRAINING_COLOR, GROUPED, "train_accuracy"),
@@ -79,7 +83,6 @@ def lessons_figure(lessons: dict[tuple[str, str], Lesson]) -> go.Figure:
             marker_color=color,
             hovertemplate="%{x}, " + name + ": %{y:.1%}<extra></extra>",
         )
-    chance = 1 / len(next(iter(lessons.values())).labels)
     guessing = {"dash": "dot", "color": _GUESSING, "width": 2.5}
     figure.add_hline(y=chance, line=guessing)
     figure.add_scatter(x=[None], y=[None], mode="lines", line=guessing, name="guessing")  # for the legend

@@ -118,10 +118,8 @@ def show_stack(reader, stack: Stack, *, is_scan: bool) -> None:
     stack_panel.download(reading, reader.checkpoint)
     item = stack.items[chosen]
     st.markdown(f"#### Slice {chosen + 1} of {len(stack.items)}: {item.name}")
-    place = f"{chosen + 1} of {len(stack.items)}"
-    if item.position_mm is not None:
-        place += f"\n{item.position_mm:.1f} mm"
-    show_item(reader, item, scene=stack.fingerprint if is_scan else "", place=place if is_scan else "", stacked=is_scan)
+    place = stack_panel.place_of(reading, chosen) if is_scan else ""
+    show_item(reader, item, scene=stack.fingerprint if is_scan else "", place=place, stacked=is_scan)
 
 
 def show_item(reader, item: StackItem, **view) -> None:

@@ -164,6 +164,11 @@ def test_a_radiologist_scrolls_through_a_series_by_keys_and_wheel(page, publishe
         shown = int(re.match(r"\d+", place.inner_text()).group())
         by, key = (1, "ArrowDown") if shown < 38 else (-1, "ArrowUp")
         stage.focus()
+        sharp = picture(page)
+        page.keyboard.press(key)
+        page.keyboard.press("ArrowUp" if by == 1 else "ArrowDown")
+        page.wait_for_timeout(600)
+        assert picture(page) == sharp  # there and back: the slice itself, not its thumbnail
         page.keyboard.press(key)
         page.keyboard.press(key)
         expect(place).to_have_text(re.compile(f"^{shown + 2 * by} of 40"))

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -181,6 +182,14 @@ def test_reading_that_a_click_interrupts_keeps_what_was_read(monkeypatch, publis
     app.button(key="diagnosis_read_on").click().run()
     assert told == [8, 16, 24, 32, 40]
     assert "40 of 40 slices were read" in texts(app.markdown)
+
+
+@pytest.mark.parametrize(("position", "place"), [(12.5, "3 of 40\n12.5 mm"), (float("nan"), "3 of 40")])
+def test_the_place_of_a_slice_is_one_text_with_and_without_a_position(position, place):
+    from kidney_core import stack_panel
+
+    reading = SimpleNamespace(table=pd.DataFrame({"position_mm": [0.0, 0.0, position]}), n_slices=40)
+    assert stack_panel.place_of(reading, 2) == place
 
 
 def test_the_table_of_results_names_files_only_when_ticked(monkeypatch, tiny_checkpoint):

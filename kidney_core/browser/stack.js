@@ -82,7 +82,7 @@ class Stack {
     this.rest = setTimeout(() => this.tell('index', index), REST_MS);
   }
 
-  place() { return `${this.index + 1} of ${this.data.rows.length}\n${this.data.places[this.index]}`; }
+  place() { return this.data.places[this.index]; }
 
   mark() {
     const n = this.data.rows.length;
