@@ -1,5 +1,6 @@
 """What a run trains on: the squares of its dataset, their parts, and batches of them."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,10 +59,12 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
         unknown = sorted(set(extra.labels) - set(dataset.labels))
         if unknown:
             raise RunError(f"The extra data have the class “{unknown[0]}”, which “{config.data}” does not have.")
-        kept = ~_alike(extra, dataset, table["part"] != splits.TRAIN)
+        kept = _usable(extra, dataset, table["part"].to_numpy(object), config.protocol)
         left_out = int((~kept).sum())
         if left_out:
-            report(f"{left_out} extra images left out, since they look like test or validation slices")(1, 1)
+            report(
+                f"{left_out} extra images left out, since their scans, or scans beside them, are tested or validated on"
+            )(1, 1)
         n_extra = int(kept.sum())
         pixels = np.concatenate([pixels, dataset_pixels(extra, config.image_size_px)[kept]])
         y = np.concatenate([y, extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)[kept]])
@@ -80,12 +83,32 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
     return Material(dataset, pixels, y, train_positions, validation, position[splits.TEST], n_extra)
 
 
-def _alike(extra: Dataset, dataset: Dataset, held_out: pd.Series) -> np.ndarray:
-    """(N,) True for each extra slice that is a copy or a near-twin of a held-out slice of the dataset."""
-    ours = unit_thumbnails(dataset.thumbnails[held_out.to_numpy()])
-    likeness = (unit_thumbnails(extra.thumbnails) @ ours.T).max(axis=1, initial=-1.0)
-    copies = extra.table["sha256"].isin(dataset.table.loc[held_out.to_numpy(), "sha256"]).to_numpy()
-    return copies | (likeness > LINK_CORRELATION)
+def _usable(extra: Dataset, dataset: Dataset, part: np.ndarray, protocol: str) -> np.ndarray:
+    """(N,) True for each extra slice that may be trained on beside the training part.
+
+    Copies and near-twins of held-out slices are left out, which another contrast or size does not hide. Under "grouped"
+    so are their whole scans, and the scans beside those in file order, often the same patient's, unless they are in
+    training anyway.
+    """
+    ours, theirs = unit_thumbnails(dataset.thumbnails), unit_thumbnails(extra.thumbnails)
+
+    def like(rows: np.ndarray) -> np.ndarray:
+        copies = extra.table["sha256"].isin(dataset.table.loc[rows, "sha256"]).to_numpy()
+        return copies | ((theirs @ ours[rows].T).max(axis=1, initial=-1.0) > LINK_CORRELATION)
+
+    like_held_out = like(part != splits.TRAIN)
+    if protocol == splits.RANDOM:
+        return ~like_held_out
+    scans = scan_table(extra)
+    held_out = set(scans.loc[like_held_out, "series"])
+    trained = set(scans.loc[like(part == splits.TRAIN), "series"]) - held_out
+    beside = set()
+    for _, series in scans.groupby("label")["series"]:
+        in_file_order = series.drop_duplicates().tolist()
+        for one, other in itertools.pairwise(in_file_order):
+            beside |= {other} if one in held_out else set()
+            beside |= {one} if other in held_out else set()
+    return ~scans["series"].isin(held_out | (beside - trained)).to_numpy()
 
 
 def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame, *, writes: bool) -> np.ndarray:
@@ -148,17 +171,20 @@ class FromPixels:
 
 
 class FromFeatures:
-    """Batches of what the frozen trunk computed; `network`, which runs at every step, is the tail."""
+    """Batches of what the frozen trunk computed; `network`, which runs at every step, is what is left."""
 
-    def __init__(self, model: nn.Module, tail: nn.Module, features: torch.Tensor, device: torch.device) -> None:
-        self.network, self.features, self.device = _Tail(model, tail), features, device
+    def __init__(
+        self, network: nn.Module, features: torch.Tensor, mirrored: np.ndarray, n_images: int, device: torch.device
+    ) -> None:
+        self.network, self.features, self.device = network, features, device
+        self.row_of_mirror = np.arange(n_images)  # where a training image is never mirrored, its own
+        self.row_of_mirror[mirrored] = n_images + np.arange(len(mirrored))
 
     def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
-        mirrored = torch.zeros(len(positions), dtype=torch.long)
-        if numbers is not None and len(self.features) == 2:
-            mirrored = (torch.from_numpy(numbers[:, 0]) < 0.5).long()  # as preprocessing.augment decides
-        chosen = self.features[mirrored, torch.from_numpy(positions)]
-        return chosen.to(self.device, torch.float32)  # (B, C, h, w)
+        rows = positions
+        if numbers is not None:
+            rows = np.where(numbers[:, 0] < 0.5, self.row_of_mirror[positions], positions)  # as preprocessing.augment
+        return self.features[torch.from_numpy(rows)].to(self.device, torch.float32)  # (B, C, h, w) or (B, D)
 
 
 class _Tail(nn.Module):
@@ -194,9 +220,13 @@ def open_source(
         divided = frozen_features.frozen_prefix(model, probe)
         if divided:
             trunk, tail = divided
-            flips = config.augmentation == "flip"
+            network: nn.Module = _Tail(model, tail)
+            classifier = frozen_features.pooled_head(model, trunk, tail, probe)
+            if classifier is not None:
+                trunk, network = nn.Sequential(trunk, frozen_features.Pool(model)), classifier
+            mirrored = material.train if config.augmentation == "flip" else np.array([], np.int64)
             kept = run.data().get(_KEPT_AS) or frozen_features.fitting_dtype(
-                trunk, material.pixels, flips=flips, device=device, n_copies=group.local_size
+                trunk, material.pixels, n_mirrored=len(mirrored), device=device, n_copies=group.local_size
             )
             kept = _WAYS_TO_KEEP[group.from_leader(_WAYS_TO_KEEP.index(kept))]
             if group.leads:
@@ -206,7 +236,7 @@ def open_source(
             features = frozen_features.compute(
                 trunk,
                 material.pixels,
-                flips=flips,
+                mirrored=mirrored,
                 dtype=getattr(torch, kept),
                 device=device,
                 progress=progress,
@@ -214,5 +244,5 @@ def open_source(
                 group=group,
             )
             if features is not None:
-                return FromFeatures(model, tail, features, device)
+                return FromFeatures(network, features, mirrored, len(material.pixels), device)
     return FromPixels(model, material, config, device)

@@ -1,9 +1,11 @@
 """The training loop: it learns, it resumes to the bit, and it fails in words."""
 
+import hashlib
 import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -149,8 +151,43 @@ def test_extra_data_that_look_like_test_slices_are_left_out(small_dataset, tmp_p
     assert run.data()["extra_training_slices"] == 60 - held_out
 
 
-def test_training_on_frozen_features_equals_training_through_the_whole_network(small_dataset, monkeypatch):
-    changes = {"trainable": "last-block", "init": str(_weights(small_dataset.parent)), "n_epochs": 2}
+def number_of(path):
+    """17 of `Stone- (17).png`."""
+    return int(path.stem.split("(")[1].rstrip(")"))
+
+
+def test_of_extra_data_whole_scans_are_left_out_and_their_neighbours(tmp_path):
+    """One slice of a scan is tested on: none of its other slices, which only the extra folder has, may be trained on."""
+    extra = write_series_dataset(tmp_path / "extra", n_series=6)
+    data = tmp_path / "data"
+    numbers = (
+        1,
+        6,
+        21,
+    )  # slices of the scans 1, 2 and 5 of each class; the scans 3, 4 and 6 are in the extra folder only
+    for path in sorted(extra.rglob("*.png")):
+        copy = data / path.relative_to(extra).with_suffix(".bmp")
+        if number_of(path) in numbers:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            equalised = np.sqrt(np.asarray(Image.open(path), float) / 255) * 255  # another contrast
+            Image.fromarray(equalised.astype(np.uint8)).resize((64, 64)).save(copy)
+    run = tiny_run(data, n_epochs=1, batch_size=4, protocol="grouped", test_fraction=0.3, extra_data=str(extra))
+    training.train(run)
+    split = pd.read_csv(run.folder / "split.csv")
+    seen = set((run.folder / "trained-on.txt").read_text().split())
+    trained = [
+        path for path in sorted(extra.rglob("*.png")) if hashlib.sha256(path.read_bytes()).hexdigest()[:12] in seen
+    ]
+    for label, rows in split.groupby("label"):
+        (tested,) = rows.loc[rows["part"] == "test", "path"]
+        expected = {1: {2, 3, 4, 5, 6}, 6: {1, 4, 5, 6}, 21: {1, 2, 3}}[number_of(Path(tested))]
+        scans = {(number_of(path) - 1) // 5 + 1 for path in trained if path.parent.name == label}
+        assert scans == expected
+
+
+@pytest.mark.parametrize("trainable", ["head", "last-block"])
+def test_training_on_frozen_features_equals_training_through_the_whole_network(small_dataset, monkeypatch, trainable):
+    changes = {"trainable": trainable, "init": str(_weights(small_dataset.parent)), "n_epochs": 2}
     cached = tiny_run(small_dataset, "cached", **changes)
     training.train(cached)
     monkeypatch.setattr(frozen_features, "frozen_prefix", lambda *_: None)
@@ -176,12 +213,35 @@ def test_frozen_features_hold_the_trunk_of_each_image_and_its_mirror_image():
     pixels = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
     images = preprocessing.to_input(torch.from_numpy(pixels))
     trunk, tail = frozen_features.frozen_prefix(model, images)
-    features = frozen_features.compute(trunk, pixels, flips=True, device=torch.device("cpu"))
+    features = frozen_features.compute(trunk, pixels, mirrored=np.array([2, 0]), device=torch.device("cpu"))
+    assert len(features) == 5
     with torch.no_grad():
-        for mirrored, shown in enumerate((images, images.flip(3))):
+        for there, shown in ((slice(0, 3), images), (slice(3, 5), images[[2, 0]].flip(3))):
             expected = model(shown)
-            found = model.forward_head(tail(features[mirrored].float()))
+            found = model.forward_head(tail(features[there]))
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "mobilenetv2_100", "efficientnet_b0", "convnext_atto"])
+def test_where_only_the_head_learns_one_vector_an_image_is_kept(architecture):
+    model = models.build_model(architecture, 4).eval()
+    models.set_trainable(model, "head")
+    probe = torch.randn(2, 3, 64, 64)
+    trunk, tail = frozen_features.frozen_prefix(model, probe)
+    classifier = frozen_features.pooled_head(model, trunk, tail, probe)
+    with torch.no_grad():
+        pooled = frozen_features.Pool(model)(trunk(probe))
+        assert pooled.ndim == 2
+        torch.testing.assert_close(classifier(pooled), model(probe))
+
+
+def test_dropout_in_the_head_is_drawn_anew_at_each_step():
+    """It lies before the classifier: kept vectors would be the same at each step."""
+    model = models.build_model("resnet18", 4)
+    model.drop_rate = 0.2
+    probe = torch.randn(2, 3, 64, 64)
+    trunk, tail = frozen_features.frozen_prefix(model.requires_grad_(False), probe)
+    assert frozen_features.pooled_head(model, trunk, tail, probe) is None
 
 
 def test_balanced_class_weights_are_inverse_to_the_slices_of_a_class():
