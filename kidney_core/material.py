@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kidney_core import frozen_features, models, parallel, preprocessing, splits
+from kidney_core import frozen_features, models, parallel, preprocessing, sampling, splits
 from kidney_core.dataset import Dataset, read_dataset, require_classes, short_hash
 from kidney_core.errors import RunError
 from kidney_core.files import read_table, write_json, write_whole
@@ -33,6 +33,8 @@ class Material:
     train: np.ndarray = field(repr=False)  # positions
     validation: np.ndarray = field(repr=False)  # the test part where the split has no validation part
     test: np.ndarray = field(repr=False)
+    n_draws: int  # images that an epoch visits
+    weights: np.ndarray | None = None  # (len(train),) how probable each is to be drawn; None: an epoch visits each once
     n_extra: int = 0
 
 
@@ -53,13 +55,15 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
     y = np.array(table["label"].map(dataset.labels.index), np.int64)
     position = {part: np.flatnonzero(table["part"] == part) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
     train_positions, n_extra, left_out = position[splits.TRAIN], 0, 0
+    n_draws, scan = len(train_positions), table["series"].to_numpy()[train_positions]
     seen = table.loc[table["part"] != splits.TEST, "sha256"].tolist()
     if config.extra_data:
         extra = read_dataset(config.extra_data, progress=report("Reading extra images"))
+        extra_scans = scan_table(extra)
         unknown = sorted(set(extra.labels) - set(dataset.labels))
         if unknown:
             raise RunError(f"The extra data have the class “{unknown[0]}”, which “{config.data}” does not have.")
-        kept = _usable(extra, dataset, table["part"].to_numpy(object), config.protocol)
+        kept = _usable(extra, extra_scans, dataset, table["part"].to_numpy(object), config.protocol)
         left_out = int((~kept).sum())
         if left_out:
             report(
@@ -70,6 +74,7 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
         y = np.concatenate([y, extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)[kept]])
         train_positions = np.concatenate([train_positions, len(dataset) + np.arange(n_extra)])
         seen = [*seen, *extra.table.loc[kept, "sha256"]]
+        scan = np.concatenate([scan, len(table) + extra_scans.loc[kept, "series"].to_numpy()])
     if writes:
         earlier = {_KEPT_AS: run.data()[_KEPT_AS]} if _KEPT_AS in run.data() else {}
         described = {**_describe(dataset, table, config, n_extra), "extra_left_out": left_out, **earlier}
@@ -80,11 +85,16 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
         )
     # Without a validation part the test part is watched, as in the paper; nothing is chosen by it.
     validation = position[splits.VALIDATION] if config.validation_fraction else position[splits.TEST]
-    return Material(dataset, pixels, y, train_positions, validation, position[splits.TEST], n_extra)
+    weights = None
+    if config.sampling == sampling.BALANCED:
+        weights = sampling.balanced_weights(y[train_positions], scan)
+    else:
+        n_draws = len(train_positions)
+    return Material(dataset, pixels, y, train_positions, validation, position[splits.TEST], n_draws, weights, n_extra)
 
 
-def _usable(extra: Dataset, dataset: Dataset, part: np.ndarray, protocol: str) -> np.ndarray:
-    """(N,) True for each extra slice that may be trained on beside the training part.
+def _usable(extra: Dataset, scans: pd.DataFrame, dataset: Dataset, part: np.ndarray, protocol: str) -> np.ndarray:
+    """(N,) True for each extra slice that may be trained on beside the training part; `scans` is their `scan_table`.
 
     Copies and near-twins of held-out slices are left out, which another contrast or size does not hide. Under "grouped"
     so are their whole scans, and the scans beside those in file order, often the same patient's, unless they are in
@@ -99,7 +109,6 @@ def _usable(extra: Dataset, dataset: Dataset, part: np.ndarray, protocol: str) -
     like_held_out = like(part != splits.TRAIN)
     if protocol == splits.RANDOM:
         return ~like_held_out
-    scans = scan_table(extra)
     held_out = set(scans.loc[like_held_out, "series"])
     trained = set(scans.loc[like(part == splits.TRAIN), "series"]) - held_out
     beside = set()

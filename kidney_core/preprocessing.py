@@ -62,11 +62,6 @@ def random_numbers(n_images: int, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch, 1]).random((n_images, N_RANDOM_NUMBERS), dtype=np.float32)
 
 
-def epoch_order(n_images: int, *, seed: int, epoch: int) -> np.ndarray:
-    """The order in which an epoch visits the images, a function of (seed, epoch)."""
-    return np.random.default_rng([seed, epoch, 0]).permutation(n_images)
-
-
 def augment(grey: torch.Tensor, numbers: torch.Tensor, kind: str) -> torch.Tensor:
     """Augment each image by its own row of numbers.
 

@@ -40,6 +40,17 @@ class TrainingConfig:
     class_weights: str = _option(
         "none", "weight of each class in the loss; balanced: inverse to its slices", ("none", "balanced")
     )
+    sampling: str = _option(
+        "each-once",
+        "each-once: an epoch visits every training slice; balanced: as many draws as the dataset has training slices, "
+        "rare classes and short scans more often",
+        ("each-once", "balanced"),
+    )
+    weight_averaging: float = _option(
+        0.0,
+        "decay a step of a running mean of the weights, which is what is validated and reported; 0 for none",
+        limits=(0.0, 0.99999),
+    )
     augmentation: str = _option("flip", "random changes of the training images", ("none", "flip", "strong"))
     protocol: str = _option("random", "random (the paper) or grouped (no scan on both sides)", ("random", "grouped"))
     test_fraction: float = _option(0.2, "share of the slices that is tested on", limits=(0.05, 0.5))

@@ -10,7 +10,7 @@ FLOORS = [
     {"slices", "recipes", "models", "canvas", "class_activation", "outlines"},
     {"archive", "runs", "anatomy", "optimization", "planes", "perturbation"},
     {"dicom", "patient_tags", "launch", "dataset", "training_state", "calibration"},
-    {"series", "splits", "preprocessing", "dicom_place", "run_lock", "parallel"},
+    {"series", "splits", "preprocessing", "sampling", "dicom_place", "run_lock", "parallel"},
     {"checkpoint", "cross_validation", "stack"},
     {"pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
     {"familiarity", "lesions", "map_grades", "phantom_dicom"},

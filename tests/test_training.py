@@ -57,7 +57,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(small_data
     assert max_difference(weights[0], weights[2]) > 0.0
 
 
-@pytest.mark.parametrize("changes", [{}, {"augmentation": "strong", "schedule": "one-cycle", "optimizer": "adamw"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"augmentation": "strong", "schedule": "one-cycle", "optimizer": "adamw"},
+        {"sampling": "balanced", "weight_averaging": 0.9},
+    ],
+)
 def test_a_stopped_run_resumes_to_the_bit(small_dataset, changes):
     whole = tiny_run(small_dataset, "whole", **changes)
     training.train(whole)
@@ -73,6 +80,25 @@ def test_a_stopped_run_resumes_to_the_bit(small_dataset, changes):
         [{k: v for k, v in row.items() if k not in ignored} for row in run.read_metrics()[0]] for run in (whole, parts)
     ]
     assert plain[0] == plain[1]
+
+
+def test_with_a_running_mean_it_is_the_mean_of_the_weights_that_is_reported(small_dataset):
+    run = tiny_run(small_dataset, n_epochs=3, weight_averaging=0.99, learning_rate=1e-2)
+    training.train(run)
+    last, best = final_weights(run), load_file(run.folder / "best.safetensors")
+    own, mean = (
+        {name.split(".", 1)[1]: last[name] for name in last if name.startswith(kind)} for kind in ("model.", "mean.")
+    )
+    assert max_difference(mean, best) == 0.0
+    assert max_difference(own, best) > 1e-3
+
+
+def test_balanced_sampling_draws_as_many_images_as_the_dataset_trains_on(small_dataset, tmp_path):
+    extra = write_series_dataset(tmp_path / "extra", n_series=4, seed=9)
+    run = tiny_run(small_dataset, n_epochs=1, extra_data=str(extra), sampling="balanced")
+    training.train(run)
+    assert run.data()["extra_training_slices"] == 80
+    assert run.epochs()[0]["step"] == 48 // 8
 
 
 def test_a_cancel_file_stops_with_a_checkpoint(small_dataset):
