@@ -47,37 +47,46 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
     Raises: DatasetError; RunError when the data changed since the run began.
     """
     config = run.config()
+    view = preprocessing.View(config.image_size_px, config.framing)
     dataset = read_dataset(config.data, progress=report("Reading images"))
     require_classes(dataset)
     table = scan_table(dataset)
     table["part"] = _parts(run, config, table, writes=writes)
-    pixels = dataset_pixels(dataset, config.image_size_px, progress=report("Decoding images"))
+    pixels = dataset_pixels(dataset, view, progress=report("Decoding images"))
     y = np.array(table["label"].map(dataset.labels.index), np.int64)
     position = {part: np.flatnonzero(table["part"] == part) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
-    train_positions, n_extra, left_out = position[splits.TRAIN], 0, 0
-    n_draws, scan = len(train_positions), table["series"].to_numpy()[train_positions]
+    pixels_of, y_of, scan_of = [pixels], [y], [table["series"].to_numpy()]
     seen = table.loc[table["part"] != splits.TEST, "sha256"].tolist()
-    if config.extra_data:
-        extra = read_dataset(config.extra_data, progress=report("Reading extra images"))
-        extra_scans = scan_table(extra)
+    n_left_out = 0
+    for folder in config.extra_folders:
+        extra = read_dataset(folder, progress=report("Reading extra images"))
         unknown = sorted(set(extra.labels) - set(dataset.labels))
         if unknown:
-            raise RunError(f"The extra data have the class “{unknown[0]}”, which “{config.data}” does not have.")
-        kept = _usable(extra, extra_scans, dataset, table["part"].to_numpy(object), config.protocol)
-        left_out = int((~kept).sum())
-        if left_out:
-            report(
-                f"{left_out} extra images left out, since their scans, or scans beside them, are tested or validated on"
-            )(1, 1)
-        n_extra = int(kept.sum())
-        pixels = np.concatenate([pixels, dataset_pixels(extra, config.image_size_px)[kept]])
-        y = np.concatenate([y, extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)[kept]])
-        train_positions = np.concatenate([train_positions, len(dataset) + np.arange(n_extra)])
-        seen = [*seen, *extra.table.loc[kept, "sha256"]]
-        scan = np.concatenate([scan, len(table) + extra_scans.loc[kept, "series"].to_numpy()])
+            raise RunError(
+                f"The extra data “{folder}” have the class “{unknown[0]}”, which “{config.data}” does not have."
+            )
+        scans = scan_table(extra)
+        kept = _usable(extra, scans, dataset, table["part"].to_numpy(object), config.protocol)
+        n_left_out += int((~kept).sum())
+        pixels_of.append(dataset_pixels(extra, view, progress=report("Decoding extra images"))[kept])
+        y_of.append(extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)[kept])
+        scan_of.append(scans.loc[kept, "series"].to_numpy())
+        seen += scans.loc[kept, "sha256"].tolist()
+    n_extra = sum(len(each) for each in y_of[1:])
+    if n_left_out:
+        report(
+            f"{n_left_out} extra images left out, since their scans, or scans beside them, are tested or validated on"
+        )(1, 1)
+    if n_extra:
+        pixels, y = np.concatenate(pixels_of), np.concatenate(y_of)
+    train, weights = np.concatenate([position[splits.TRAIN], len(dataset) + np.arange(n_extra)]), None
+    if config.sampling == sampling.BALANCED:
+        folder_of, scan = np.repeat(np.arange(len(y_of)), [len(each) for each in y_of]), np.concatenate(scan_of)
+        weights = sampling.balanced_weights(folder_of[train], y[train], scan[train])
+    n_draws = len(train) if weights is None else len(position[splits.TRAIN])
     if writes:
         earlier = {_KEPT_AS: run.data()[_KEPT_AS]} if _KEPT_AS in run.data() else {}
-        described = {**_describe(dataset, table, config, n_extra), "extra_left_out": left_out, **earlier}
+        described = {**_describe(dataset, table, config, n_extra), "extra_left_out": n_left_out, **earlier}
         write_json(run.folder / "data.json", described)
         write_whole(
             run.folder / TRAINED_ON_FILE,
@@ -85,12 +94,7 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
         )
     # Without a validation part the test part is watched, as in the paper; nothing is chosen by it.
     validation = position[splits.VALIDATION] if config.validation_fraction else position[splits.TEST]
-    weights = None
-    if config.sampling == sampling.BALANCED:
-        weights = sampling.balanced_weights(y[train_positions], scan)
-    else:
-        n_draws = len(train_positions)
-    return Material(dataset, pixels, y, train_positions, validation, position[splits.TEST], n_draws, weights, n_extra)
+    return Material(dataset, pixels, y, train, validation, position[splits.TEST], n_draws, weights, n_extra)
 
 
 def _usable(extra: Dataset, scans: pd.DataFrame, dataset: Dataset, part: np.ndarray, protocol: str) -> np.ndarray:
@@ -158,7 +162,7 @@ def _describe(dataset: Dataset, table: pd.DataFrame, config: TrainingConfig, n_e
         "test_series": int(table.loc[parts == splits.TEST, "series"].nunique()),
         "shared_series_fraction": splits.shared_series_fraction(table, parts),
         "extra_training_slices": n_extra,
-        "extra_data": Path(config.extra_data).name if config.extra_data else "",
+        "extra_data": ", ".join(Path(folder).name for folder in config.extra_folders),
         "unreadable": [list(item) for item in dataset.unreadable],
     }
 

@@ -272,7 +272,7 @@ def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
         if "FILE" in {config.init for config in configs}:
             raise RunError("Name the safetensors file to start from, or choose another start.")
         dataset.require_classes(dataset.read_dataset(folder, progress=ui.progress_bar("Reading images")))
-        for extra in {config.extra_data for config in configs} - {""}:
+        for extra in sorted({folder for config in configs for folder in config.extra_folders}):
             dataset.read_dataset(extra, progress=ui.progress_bar("Reading extra images"))
         ready = [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]
         for config in ready:

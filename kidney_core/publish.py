@@ -4,6 +4,7 @@ python -m kidney_core.publish runs/GROUPED runs/RANDOM --folds runs/FOLD --name 
 """
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import asdict, replace
@@ -119,7 +120,8 @@ def _card(
     config, data, report = source.config(), source.data(), source.report()
     options = {key: value for key, value in asdict(config).items() if value not in ("", None)}
     # Folders of the training machine are nobody else's business.
-    named = {key: Path(getattr(config, key)).name for key in ("data", "extra_data", "init")}
+    named = {key: Path(getattr(config, key)).name for key in ("data", "init")}
+    named["extra_data"] = os.pathsep.join(Path(folder).name for folder in config.extra_folders)
     options |= {key: value for key, value in named.items() if value}
     return {
         "name": name,
@@ -127,6 +129,7 @@ def _card(
         "labels": data["labels"],
         "preprocessing": {
             "size_px": config.image_size_px,
+            "framing": config.framing,
             "fit": "padded to a square, bilinear",
             "normalise": "ImageNet",
         },

@@ -1,5 +1,7 @@
 """Which images an epoch visits, in which order."""
 
+import itertools
+
 import numpy as np
 
 EACH_ONCE, BALANCED = "each-once", "balanced"
@@ -16,20 +18,26 @@ def epoch_draws(weights: np.ndarray, n_draws: int, *, seed: int, epoch: int) -> 
     return np.random.default_rng([seed, epoch, 2]).choice(len(weights), size=n_draws, p=weights)
 
 
-def balanced_weights(y: np.ndarray, scan: np.ndarray) -> np.ndarray:
-    """How probable each image is to be drawn next: half way between every slice alike and every class and scan alike.
+def balanced_weights(folder: np.ndarray, y: np.ndarray, scan: np.ndarray) -> np.ndarray:
+    """How probable each image is to be drawn next: half way between every slice alike and every folder, class, scan alike.
 
-    A class is drawn in proportion to the square root of its slices, and within it a scan to the square root of its.
+    A folder is drawn in proportion to the square root of its slices, within it a class to the square root of its slices
+    there, and within that a scan to the square root of its.
 
     Args:
+        folder: (N,) the folder of each image.
         y: (N,) labels as integers.
-        scan: (N,) the scan of each image.
+        scan: (N,) the scan of each image, numbered within its folder.
 
     Returns: (N,) float64 of sum 1.
     """
-    _, class_of, class_sizes = np.unique(y, return_inverse=True, return_counts=True)
-    _, scan_of, scan_sizes = np.unique(scan, return_inverse=True, return_counts=True)
-    within_class = 1 / np.sqrt(scan_sizes[scan_of])
-    of_class = np.bincount(class_of, weights=within_class)[class_of]
-    weights = within_class / of_class * np.sqrt(class_sizes[class_of])
-    return weights / weights.sum()
+    weights = np.ones(len(y))
+    levels = [np.zeros(len(y), np.int64)]
+    for finer in (folder, y, scan):
+        levels.append(np.unique(np.stack([levels[-1], finer]), axis=1, return_inverse=True)[1].ravel())
+    for coarse, fine in itertools.pairwise(levels):
+        roots = np.sqrt(np.bincount(fine))
+        members = np.unique(np.stack([coarse, fine]), axis=1)  # each finer group once, with the group that holds it
+        whole = np.bincount(members[0], weights=roots[members[1]])
+        weights *= roots[fine] / whole[coarse]
+    return weights / np.bincount(levels[-1])[levels[-1]]

@@ -6,8 +6,8 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 FLOORS = [
-    {"errors", "labels", "paper", "files", "allocator", "fonts"},
-    {"slices", "recipes", "models", "canvas", "class_activation", "outlines"},
+    {"errors", "labels", "paper", "files", "allocator", "fonts", "body"},
+    {"slices", "framing", "recipes", "models", "canvas", "class_activation", "outlines"},
     {"archive", "runs", "anatomy", "optimization", "planes", "perturbation"},
     {"dicom", "patient_tags", "launch", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing", "sampling", "dicom_place", "run_lock", "parallel"},

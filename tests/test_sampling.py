@@ -17,11 +17,21 @@ def test_balanced_weights_of_classes_and_scans():
     """Class 0: scans of 1 and 4 slices; class 1: one scan of 20 slices."""
     y = np.array([0] * 5 + [1] * 20)
     scan = np.array([7] + [8] * 4 + [9] * 20)
-    weights = sampling.balanced_weights(y, scan)
+    weights = sampling.balanced_weights(np.zeros(25, int), y, scan)
     assert weights.sum() == pytest.approx(1)
     assert weights[y == 1].sum() / weights[y == 0].sum() == pytest.approx(2)  # sqrt(20 / 5)
     assert weights[scan == 8].sum() / weights[scan == 7].sum() == pytest.approx(2)  # sqrt(4 / 1)
     assert np.ptp(weights[y == 1]) == 0
+
+
+def test_balanced_weights_of_folders():
+    """Two folders of 100 and 25 slices, whose scans have the same numbers."""
+    folder = np.array([0] * 100 + [1] * 25)
+    y = np.array([0] * 64 + [1] * 36 + [1] * 25)
+    weights = sampling.balanced_weights(folder, y, np.zeros(125, int))
+    assert weights.sum() == pytest.approx(1)
+    assert weights[folder == 0].sum() == pytest.approx(10 / 15)
+    assert weights[(folder == 0) & (y == 0)].sum() == pytest.approx(10 / 15 * 8 / 14)
 
 
 def test_draws_follow_their_weights_and_are_a_function_of_seed_and_epoch():

@@ -101,6 +101,14 @@ def test_balanced_sampling_draws_as_many_images_as_the_dataset_trains_on(small_d
     assert run.epochs()[0]["step"] == 48 // 8
 
 
+def test_several_folders_of_extra_data_are_trained_on(small_dataset, tmp_path):
+    extra = [write_series_dataset(tmp_path / f"extra-{seed}", n_series=2, seed=seed) for seed in (8, 9)]
+    run = tiny_run(small_dataset, n_epochs=1, extra_data=os.pathsep.join(map(str, extra)))
+    training.train(run)
+    assert run.data()["extra_training_slices"] == 80
+    assert run.data()["extra_data"] == "extra-8, extra-9"
+
+
 def test_a_cancel_file_stops_with_a_checkpoint(small_dataset):
     run = tiny_run(small_dataset)
     (run.folder / "cancel").touch()
