@@ -20,6 +20,7 @@ STARTS = {
     "Random weights": "scratch",
 }
 BOTH = "both, one after the other"
+DEFAULT_RECIPE = "robust"
 OPTIONS = {option.name: option for option in fields(TrainingConfig)}
 
 
@@ -71,7 +72,7 @@ def _choice(name: str, value: str) -> str:
 
 
 def _recipe_key() -> str:
-    return st.session_state.get("training_recipe", "paper")
+    return st.session_state.get("training_recipe", DEFAULT_RECIPE)
 
 
 def _recipe_fields(recipe: str) -> dict:
@@ -83,10 +84,12 @@ def _recipe_fields(recipe: str) -> dict:
         chosen["trainable"] = _choice("trainable", base.trainable)
         chosen["augmentation"] = _choice("augmentation", base.augmentation)
         chosen["image_size_px"] = _number("image_size_px", base.image_size_px, step=32)
+        chosen["framing"] = _choice("framing", base.framing)
         chosen["class_weights"] = _choice("class_weights", base.class_weights)
     with middle:
         chosen["n_epochs"] = _number("n_epochs", base.n_epochs)
         chosen["batch_size"] = _number("batch_size", base.batch_size)
+        chosen["sampling"] = _choice("sampling", base.sampling)
         chosen["test_fraction"] = _number("test_fraction", base.test_fraction, step=0.05)
         chosen["validation_fraction"] = _number("validation_fraction", float(base.validation_fraction), step=0.05)
         chosen["label_smoothing"] = _number("label_smoothing", base.label_smoothing, step=0.05)
@@ -95,6 +98,7 @@ def _recipe_fields(recipe: str) -> dict:
         chosen["schedule"] = _choice("schedule", base.schedule)
         chosen["learning_rate"] = _number("learning_rate", base.learning_rate, format="%.5f", step=1e-4)
         chosen["weight_decay"] = _number("weight_decay", base.weight_decay, format="%.3f", step=0.01)
+        chosen["weight_averaging"] = _number("weight_averaging", base.weight_averaging, format="%.4f", step=0.001)
         chosen["precision"] = _choice("precision", base.precision)
         chosen["reported_epoch"] = _choice("reported_epoch", base.reported_epoch)
         chosen["best_by"] = st.selectbox(
@@ -132,7 +136,13 @@ def draw() -> None:
     )
     names += [name.strip() for name in other.split(",") if name.strip()]
     left, middle, right = st.columns(3)
-    recipe = left.selectbox("Recipe", list(RECIPES), key="training_recipe", help="A named set of defaults")
+    recipe = left.selectbox(
+        "Recipe",
+        list(RECIPES),
+        list(RECIPES).index(DEFAULT_RECIPE),
+        key="training_recipe",
+        help="A named set of defaults: robust is the best on scans never seen, paper is the published one",
+    )
     protocol = middle.selectbox(
         "Protocol", [BOTH, GROUPED, RANDOM], key="training_protocol", help="Both gives the honest pair of figures"
     )

@@ -61,7 +61,11 @@ class TrainingConfig:
     )
     augmentation: str = _option("flip", "random changes of the training images", ("none", "flip", "strong"))
     protocol: str = _option("random", "random (the paper) or grouped (no scan on both sides)", ("random", "grouped"))
-    test_fraction: float = _option(0.2, "share of the slices that is tested on", limits=(0.05, 0.5))
+    test_fraction: float = _option(
+        0.2,
+        "share of the slices that is tested on; 0 tests nothing: for the weights one uses, once folds told their worth",
+        limits=(0.0, 0.5),
+    )
     validation_fraction: float = _option(
         0.0,
         "share kept to calibrate and to choose the best epoch; 0 watches the test part, as the paper",
@@ -110,6 +114,10 @@ class TrainingConfig:
         if self.n_folds == 1 or self.fold >= max(self.n_folds, 1):
             raise RunError(
                 f"fold {self.fold} of {self.n_folds} folds is impossible: give 2 folds or more, numbered from 0."
+            )
+        if not self.test_fraction and not self.validation_fraction:
+            raise RunError(
+                "Without a test part the run needs a validation part to be watched and calibrated by. Give a validation_fraction."
             )
         if self.reported_epoch == "best" and not self.validation_fraction:
             raise RunError(

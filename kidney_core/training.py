@@ -339,6 +339,11 @@ class _Training:
         )
         n_epochs, step = self.position.step // self.steps_per_epoch, self.position.step  # fewer when patience ended
         self.run.write_state(FINISHED, epoch=n_epochs, n_epochs=n_epochs, step=step, n_steps=step)
+        if not figures:
+            tqdm.write(
+                "no slice was tested: a cross-validation of the same recipe says what it is worth", file=sys.stdout
+            )
+            return
         tqdm.write(
             f"test, {splits.PROTOCOL_TITLES[self.config.protocol]}: accuracy {100 * figures['accuracy']:.2f} %, "
             f"balanced accuracy {100 * figures['balanced_accuracy']:.2f} %",

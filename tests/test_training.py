@@ -137,6 +137,21 @@ def test_patience_ends_a_training_at_its_best_epoch_also_when_it_is_resumed(smal
     assert len(run.epochs()) == len(epochs)
 
 
+def test_without_a_test_part_nothing_is_reported_but_a_temperature(small_dataset):
+    run = tiny_run(small_dataset, n_epochs=2, protocol="grouped", test_fraction=0.0, validation_fraction=0.25)
+    assert training.train(run) == "finished"
+    report = run.report()
+    assert report["figures"] == {}
+    assert report["temperature"] > 0
+    assert not (run.folder / "predictions.csv").exists()
+    assert set(pd.read_csv(run.folder / "split.csv")["part"]) == {"train", "validation"}
+
+
+def test_without_a_test_part__error_no_validation_part(small_dataset):
+    with pytest.raises(RunError, match="needs a validation part"):
+        tiny_run(small_dataset, test_fraction=0.0)
+
+
 def test_grouped_training_with_validation_chooses_its_best_epoch_and_a_temperature(small_dataset):
     run = tiny_run(
         small_dataset,
