@@ -22,7 +22,7 @@ from kidney_core.planes import plane_of
 from kidney_core.slices import read_content, read_slice
 
 THUMBNAIL_PX = 32
-DECODING = 4  # raised when the same file gives other pixels or another verdict: what is cached was read by the old way
+DECODING = 5  # raised when the same file gives other pixels or another verdict: what is cached was read by the old way
 NOT_CLASSES = ("masks", "labels")  # lesion masks of kidney_core.phantom, boxes of other datasets
 Progress = Callable[[int, int], None]
 
@@ -200,14 +200,14 @@ def _read_one(path: Path) -> tuple[np.ndarray, str, str] | SliceError:
 
 
 def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | None) -> tuple[Dataset, bool]:
-    """The dataset, and whether it will be the same tomorrow: a file without permission may get it."""
+    """The dataset, and whether it will be the same tomorrow: a file may get permission, or a decoder more time."""
     rows, thumbnails, unreadable, lasting = [], [], [], True
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and hashlib release the interpreter lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a decoder of its own
         results = pool.map(_read_one, (root / path for path, _ in files))
         for done, ((path, label), result) in enumerate(zip(files, results, strict=True), start=1):
             if isinstance(result, SliceError):
                 unreadable.append((path, str(result)))
-                lasting = lasting and not isinstance(result.__cause__, PermissionError)
+                lasting = lasting and not isinstance(result.__cause__, PermissionError | TimeoutError)
             else:
                 thumbnails.append(result[0])
                 rows.append((path, label, *result[1:]))
