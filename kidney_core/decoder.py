@@ -166,6 +166,8 @@ def _talk(worker: _Worker, question: _Question) -> Answer:
     """Raises: TimeoutError, _ChildDied."""
     started = time.monotonic()
     content = b"" if worker.content is question.content else question.content  # no content: the one that is held
+    if content:
+        worker.content = None
     worker.n_served += 1
     try:
         _send(worker, REQUEST.pack(len(question.request), len(content)) + question.request, started)
@@ -178,7 +180,7 @@ def _talk(worker: _Worker, question: _Question) -> Answer:
     except TimeoutError:
         raise
     except (OSError, ValueError, RecursionError, _ChildDied) as error:
-        if time.monotonic() - started > TIMEOUT_S - 1:  # the system ended it at its limit of processor time
+        if time.monotonic() - started > TIMEOUT_S - 2.5:  # the system ended it at its limit of processor time
             raise TimeoutError from error
         raise _ChildDied from error
     if not isinstance(fields, dict):
@@ -259,6 +261,8 @@ class _Pool:
         with self._lock:
             if self._server is not None:
                 self._idle.append(worker)
+                return
+        worker.connection.close()
 
     def end(self, worker: _Worker) -> None:
         """End a worker for good, also one that hangs."""

@@ -107,9 +107,9 @@ def _work(connection: socket.socket) -> None:
                 request = json.loads(_exactly(connection, n_request))
                 if n_content:
                     content = b""  # freed before the next one comes
-                    limits.allow(memory_bytes=_WORKING_BYTES + 2 * n_content, cpu_s=TIMEOUT_S - 1)
+                    limits.allow(memory_bytes=_WORKING_BYTES + 2 * n_content, cpu_s=TIMEOUT_S - 2)
                     content = _exactly(connection, n_content)
-                limits.allow(memory_bytes=_WORKING_BYTES + 2 * len(content), cpu_s=TIMEOUT_S - 1)
+                limits.allow(memory_bytes=_WORKING_BYTES + 2 * len(content), cpu_s=TIMEOUT_S - 2)
                 fields, payload = _answer(request, content)
                 head = json.dumps(fields).encode()
                 connection.sendall(ANSWER.pack(len(head), len(payload)) + head)

@@ -8,13 +8,20 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pydicom
 from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_partial
 from pydicom.pixels import apply_modality_lut, get_decoder
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+)
 
 from kidney_core.errors import KidneyError, OversizedSlice, UnreadableSlice, UnsupportedSlice
 from kidney_core.slices import SOFT_TISSUE, Slice, Window, check_pixels
@@ -59,7 +66,7 @@ _TAKEN_MODALITIES = ("CT", "OT", "")  # other, and unknown: exports of CT slices
 # it is asked for what no other decoder without GPL parts knows. PS3.6 A: the UIDs.
 _DECODERS = {
     "1.2.840.10008.1.2.4.50": ("pillow", "gdcm"),  # JPEG baseline
-    "1.2.840.10008.1.2.4.51": ("gdcm",),  # JPEG extended, 12 bits
+    "1.2.840.10008.1.2.4.51": ("pillow", "gdcm"),  # JPEG extended, of 8 bits
     "1.2.840.10008.1.2.4.57": ("gdcm",),  # JPEG lossless
     "1.2.840.10008.1.2.4.70": ("gdcm",),  # JPEG lossless, first-order prediction
     "1.2.840.10008.1.2.4.80": ("pyjpegls", "gdcm"),  # JPEG-LS lossless
@@ -71,8 +78,17 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.203": ("pylibjpeg",),  # HTJ2K
     "1.2.840.10008.1.2.5": ("pylibjpeg", "pydicom"),  # RLE
 }
+# What pydicom 3.0 does not name.
+_NEWER = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL of a JPEG",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
 # The item tag (FFFE,E000) of PS3.5 7.5 in both byte orders: pydicom builds an object of 2 KB for each of 8 bytes.
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+_DELIMITER = b"\xfe\xff\xdd\xe0"  # (FFFE,E0DD)
+_MAX_ELEMENTS = 20_000  # a CT image has some 200
+_PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _MAX_ITEMS = 200_000  # an enhanced CT of 3,000 frames has some 30 a frame
 _MAX_INFLATED_BYTES = 100 * 1024**2
 _MAX_PIXEL_BYTES = 256 * 1024**2  # stored and rescaled values together
@@ -202,19 +218,25 @@ def _rescale(stored: np.ndarray, tags: FrameTags) -> tuple[np.ndarray, bool]:
     return values, is_hu
 
 
-def parse(content: bytes, name: str, **options: object) -> pydicom.Dataset:
-    """The data set of a file. Raises UnreadableSlice.
-
-    Args:
-        options: of `pydicom.dcmread`, such as `stop_before_pixels`.
-    """
+def parse(
+    content: bytes, name: str, *, stop_before_pixels: bool = False, specific_tags: list[str] | None = None
+) -> pydicom.Dataset:
+    """The data set of a file; arguments as of `pydicom.dcmread`. Raises UnreadableSlice, OversizedSlice."""
     try:
         with warnings.catch_warnings():
             # pydicom repeats a damaged tag's value in its warnings, and that value may be the patient's.
             warnings.simplefilter("ignore")
             _check_growth(content, name)
-            dataset = pydicom.dcmread(io.BytesIO(content), force=True, **options)
+            dataset = read_partial(
+                io.BytesIO(content),
+                _stop(at_pixels=stop_before_pixels, name=name),
+                force=True,
+                specific_tags=[Tag(each) for each in specific_tags] if specific_tags else None,
+            )
             _name_transfer_syntax(dataset)
+            syntax = dataset.file_meta.TransferSyntaxUID
+            if syntax.is_transfer_syntax and not syntax.is_private and syntax.is_encapsulated:
+                _check_end(content)
             return dataset
     except (KidneyError, MemoryError):
         raise
@@ -222,6 +244,22 @@ def parse(content: bytes, name: str, **options: object) -> pydicom.Dataset:
         raise UnreadableSlice(
             f"“{name}” starts like a DICOM file but cannot be parsed ({type(error).__name__}). Export it again."
         ) from error
+
+
+def _stop(*, at_pixels: bool, name: str) -> Callable[[BaseTag, str | None, int], bool]:
+    """What pydicom asks before each element: whether to stop there. Of millions it would make objects for minutes."""
+    n_elements = 0
+
+    def stop(tag: BaseTag, _kind: str | None, _length: int) -> bool:
+        nonlocal n_elements
+        n_elements += 1
+        if n_elements > _MAX_ELEMENTS:
+            raise OversizedSlice(
+                f"“{name}” lists more than {_MAX_ELEMENTS:,} tags. Export the image files of the CT series."
+            )
+        return at_pixels and tag in _PIXEL_TAGS
+
+    return stop
 
 
 def _name_transfer_syntax(dataset: pydicom.Dataset) -> None:
@@ -252,6 +290,12 @@ def _check_growth(content: bytes, name: str) -> None:
             raise OversizedSlice(
                 f"“{name}” inflates to more than {_MAX_INFLATED_BYTES // 1024**2} MB. Export it uncompressed."
             )
+
+
+def _check_end(content: bytes) -> None:
+    """Raise EOFError where the last delimiter (PS3.5 A.4: tag and a length of 0) is cut short, which pydicom takes."""
+    if content.rfind(_DELIMITER) > len(content) - 8:
+        raise EOFError("the file ends within its last delimiter")
 
 
 def _data_set(content: bytes) -> tuple[int, str]:
@@ -327,8 +371,9 @@ def _check_depth(dataset: pydicom.Dataset, name: str) -> None:
         )
 
 
-def _decoders(syntax: UID, name: str) -> list[str]:
+def _decoders(dataset: pydicom.Dataset, name: str) -> list[str]:
     """The decoders that may be asked for a transfer syntax, or [""] where it needs none. Raises UnsupportedSlice."""
+    syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_transfer_syntax and not syntax.is_private and not syntax.is_encapsulated:
         return [""]
     try:
@@ -336,8 +381,11 @@ def _decoders(syntax: UID, name: str) -> list[str]:
     except NotImplementedError:
         installed = ()
     found = [each for each in _DECODERS.get(syntax, ()) if each in installed]
+    if syntax == JPEGExtended12Bit and int(dataset.get("BitsStored") or 8) > 8:
+        found = []  # 12 bits: only decoders under the GPL know them
     if not found:
-        known = f"as {syntax.name}" if syntax.is_transfer_syntax else "in a way that the standard does not know"
+        known = _NEWER.get(syntax, syntax.name if syntax.is_transfer_syntax else "")
+        known = f"as {known}" if known else "in a way that the standard does not know"
         raise UnsupportedSlice(
             f"“{name}” is compressed {known}, for which there is no decoder here. Export it uncompressed (Explicit VR "
             "Little Endian), or as JPEG lossless, JPEG-LS, JPEG 2000, HTJ2K, RLE or deflated."
@@ -349,7 +397,7 @@ def _decode(dataset: pydicom.Dataset, name: str, frame: int) -> np.ndarray:
     """The frame's stored values, (H, W) integers."""
     syntax = dataset.file_meta.TransferSyntaxUID
     failed: BaseException | None = None
-    for decoder in _decoders(syntax, name):
+    for decoder in _decoders(dataset, name):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -1,6 +1,5 @@
 """Who was scanned, as the source DICOM names it: read only when the user asks for it in a report, and never kept."""
 
-import io
 import re
 import warnings
 from dataclasses import asdict, dataclass, fields
@@ -66,13 +65,12 @@ def _tags_of(answer: decoder.Answer) -> PatientTags:
 
 def told(content: bytes) -> dict[str, str]:
     """What a child tells `read_patient_tags`."""
-    import pydicom
+    from kidney_core import dicom  # here, since pydicom costs 0.2 s and only a child needs it
 
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # as in `dicom`: no value in a warning
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(io.BytesIO(content), force=True, stop_before_pixels=True)
+            dataset = dicom.parse(content, "the DICOM file", stop_before_pixels=True)
             found = PatientTags(
                 name=_name(dataset),
                 patient_id=_text(dataset, "PatientID", 64),

@@ -8,6 +8,7 @@ import contextlib
 import io
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 
@@ -68,8 +69,11 @@ def count_images(content: bytes, *, name: str) -> int:
 def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
     """The image, not decoded; whatever Pillow raises on it is a sentence."""
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            yield image
+        with warnings.catch_warnings():
+            # Pillow warns of a directory that ends too soon, and goes on with what it has.
+            warnings.filterwarnings("error", message="Corrupt EXIF data|Truncated File Read")
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                yield image
     except Image.UnidentifiedImageError as error:
         raise no_image(name) from error
     except (KidneyError, MemoryError):
