@@ -8,6 +8,7 @@ import contextlib
 import gc
 import importlib
 import io
+import itertools
 import json
 import os
 import signal
@@ -110,10 +111,11 @@ def _work(connection: socket.socket) -> None:
                     limits.allow(memory_bytes=_WORKING_BYTES + 2 * n_content, cpu_s=TIMEOUT_S - 2)
                     content = _exactly(connection, n_content)
                 limits.allow(memory_bytes=_WORKING_BYTES + 2 * len(content), cpu_s=TIMEOUT_S - 2)
-                fields, payload = _answer(request, content)
-                head = json.dumps(fields).encode()
-                connection.sendall(ANSWER.pack(len(head), len(payload)) + head)
-                connection.sendall(payload)
+                answers = _answers(request, content)
+                head = json.dumps([(fields, len(payload)) for fields, payload in answers]).encode()
+                connection.sendall(ANSWER.pack(len(head), sum(len(payload) for _, payload in answers)) + head)
+                for _, payload in answers:
+                    connection.sendall(payload)
         status = 0
     finally:
         os._exit(status)
@@ -129,9 +131,19 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
     return buffer.getvalue()
 
 
-def _answer(request: dict[str, Any], content: bytes) -> _Told:
+def _answers(request: dict[str, Any], whole: bytes) -> list[_Told]:
+    """What a task says of each file; the one whole file stays the same object, which tells that it is known."""
+    if len(request["names"]) == 1:
+        return [_answer(request, request["names"][0], whole)]
+    ends = itertools.accumulate(request["sizes"])
+    return [
+        _answer(request, name, whole[end - size : end])
+        for name, size, end in zip(request["names"], request["sizes"], ends, strict=True)
+    ]
+
+
+def _answer(request: dict[str, Any], name: str, content: bytes) -> _Told:
     """What a task says of a file; every way to fail is a sentence, also those outside `Exception`."""
-    name = request["name"]
     try:
         return TASKS[request["task"]](content, name=name, **request["options"])
     except SliceError as error:

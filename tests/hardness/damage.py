@@ -10,13 +10,14 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from kidney_core import archive, decoder, dicom_place, patient_tags, slices, stack
+from kidney_core import archive, decoder, dicom, dicom_place, patient_tags, slices, stack
 from kidney_core.errors import KidneyError
 from tests.conftest import ROOT
 from tests.hardness import files
@@ -48,6 +49,21 @@ def measure(options: Options) -> Figures:
     figures |= {"files": total, "decoder_crashes": counted["crashed"], "decoder_timeouts": counted["slow"]}
     figures |= {"read": counted["read"], "refused": counted["refused"]}
     return figures | ({"first_uncaught": odd} if odd else {})
+
+
+def measure_speed(_options: Options) -> Figures:
+    """What the child adds to a slice of 512 × 512: the fastest of many, since a busy machine only ever adds to it."""
+    stored = np.random.default_rng(0).integers(0, 4096, (512, 512), dtype=np.uint16)
+    content = files.ct(stored)
+    apart = min(_seconds(lambda: slices.read_slice(content)) for _ in range(100))
+    here = min(_seconds(lambda: dicom.decode(content, name="a")) for _ in range(100))
+    return {"extra_ms": 1000 * (apart - here), "ms": 1000 * apart}
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    do()
+    return time.perf_counter() - started
 
 
 def _run(first: int, n_variants: int, folders: tuple[Path, ...]) -> Iterator[tuple[int, str, str]]:

@@ -12,6 +12,7 @@ LINES = (
         damage.measure,
         {"uncaught": ("=", 0), "parent_deaths": ("=", 0), "hangs": ("=", 0)},
     ),
+    Line(1, "a slice of 512 × 512 through a warm child", damage.measure_speed, {"extra_ms": ("<=", 20)}),
     *(
         Line(2, f"bomb: {name}", functools.partial(bombs.measure, make), bombs.TARGETS)
         for name, make in bombs.BOMBS.items()
