@@ -7,6 +7,7 @@ The files are read by a process of its own, so that its death and its hanging ar
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -87,16 +88,18 @@ def _run(first: int, n_variants: int, folders: tuple[Path, ...]) -> Iterator[tup
 
 
 def cases(n_variants: int, folders: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:
-    """Every file as it is, then variants of those that are small."""
-    seeds = list(files.sound().items())
-    yield from seeds
+    """Every file as it is, variants of those that are small, and every file of the folders."""
+    made = list(files.sound().items())
+    yield from made
+    found = []
     for path in files.bundled():
         content = path.read_bytes()
         yield path.name, content
-        if len(content) <= _MAX_SEED_BYTES:
-            seeds.append((path.name, content))
+        if 0 < len(content) <= _MAX_SEED_BYTES:
+            found.append((path.name, _as_ct(content)))
     for number in range(n_variants):
-        name, content = seeds[number % len(seeds)]
+        seeds = (made, found)[number % 2]
+        name, content = seeds[number // 2 % len(seeds)]
         yield f"variant {number} of {name}", variant(content, number)
     for folder in folders:
         for path in sorted(folder.rglob("*")):
@@ -104,12 +107,15 @@ def cases(n_variants: int, folders: tuple[Path, ...]) -> Iterator[tuple[str, byt
                 yield path.name, path.read_bytes()
 
 
+def _as_ct(content: bytes) -> bytes:
+    """A DICOM file that says it is CT, so that its variants come as far as a decoder."""
+    return re.sub(rb"(\x08\x00\x60\x00(?:CS)?\x02\x00(?:\x00\x00)?)[A-Z]{2}", rb"\1CT", content)
+
+
 def variant(content: bytes, seed: int) -> bytes:
     """The file with some bytes changed: anywhere, in its first thousand, or in one run; one in eight also cut."""
     rng = np.random.default_rng(seed)
     changed = bytearray(content)
-    if not changed:
-        return content
     reach = min(len(changed), 1000) if rng.random() < 0.4 else len(changed)
     if rng.random() < 0.2:
         start = int(rng.integers(reach))
