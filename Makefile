@@ -3,12 +3,13 @@
 # make demo-data write a simulated dataset to demo-data/
 # make test-engines
 #                real Ray and Slurm clusters on this machine: the same curve, cancel, crash, resume; an MLflow server
+# make hardness  hostile files in full: the table of figures and targets; FOLDERS="a b" reads the files of those too
 # make results   rewrite the README's table and screenshots from the checkpoints at hand
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: app test test-engines lint lock demo-data results benchmarks clean
+.PHONY: app test test-engines hardness lint lock demo-data results benchmarks clean
 
 app: .venv/.installed
 	@$(BIN)/python -m kidney_core.serve
@@ -16,7 +17,7 @@ app: .venv/.installed
 test: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -m "not engines" --cov=kidney_core --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not engines and not hardness" --cov=kidney_core --cov-report=term:skip-covered
 
 test-engines: .venv/.installed-test .venv-ray/.installed .venv-mlflow/.installed
 	@command -v sbatch >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || (apt-get update -qq; \
@@ -24,6 +25,13 @@ test-engines: .venv/.installed-test .venv-ray/.installed .venv-mlflow/.installed
 	|| echo "Slurm's packages cannot be installed here: its tests are skipped"
 	$(BIN)/python -m pytest tests/engines -s
 	.venv-mlflow/bin/python -m pytest tests/test_mlflow_mirror.py
+
+# Pillow's test images are in its source only; without a network the table is made without them.
+hardness: .venv/.installed-test
+	@ls .hardness/*illow-*/Tests >/dev/null 2>&1 || (mkdir -p .hardness && cd .hardness && \
+	../$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: pillow && tar -xf *illow-*.tar.gz) \
+	|| echo "Pillow's test images cannot be had: the table is made without them"
+	$(BIN)/python -m tests.hardness $(FOLDERS)
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
@@ -66,4 +74,4 @@ lock:
 	uv pip compile --universal --python-version 3.11 --no-header --no-annotate -c requirements.lock requirements-test.txt -o requirements-test.lock
 
 clean:
-	rm -rf .venv .venv-ray .venv-mlflow .pytest_cache .ruff_cache .coverage
+	rm -rf .venv .hardness .venv-ray .venv-mlflow .pytest_cache .ruff_cache .coverage

@@ -9,6 +9,7 @@ KidneyError
 │   ├── UnreadableArchive   truncated or damaged
 │   ├── EncryptedArchive    locked with a password
 │   └── OversizedArchive    beyond the limits of 3,000 files and 2 GiB
+├── DecoderError            the process that decodes images does not start
 ├── DatasetError            a folder that is not a usable dataset, or cannot be split
 ├── ModelError              an architecture, its weights, or its explanation
 ├── CheckpointError         a checkpoint folder that is incomplete or inconsistent
@@ -71,6 +72,10 @@ class EncryptedArchive(ArchiveError):
 
 class OversizedArchive(ArchiveError):
     """The zip holds more files or bytes than is safe to unpack."""
+
+
+class DecoderError(KidneyError):
+    """The process that decodes images cannot be started or kept alive."""
 
 
 class DatasetError(KidneyError):

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from kidney_core.dataset import DECODING, Dataset, cache_folder
+from kidney_core.errors import SliceError
 from kidney_core.files import write_whole
 from kidney_core.framing import FRAMES, WHOLE, View
 from kidney_core.preprocessing import square_of
-from kidney_core.slices import read_slice
+from kidney_core.slices import TOGETHER, read_slices
 
 _decoding = threading.Lock()
 
@@ -35,12 +36,20 @@ def _decode(dataset: Dataset, view: View, path: Path, progress: Callable[[int, i
     shape = (len(dataset), view.size_px, view.size_px)
     pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
-    def decode(position: int) -> None:
-        file = dataset.root / dataset.table["path"].iat[position]
-        pixels[position] = square_of(read_slice(file), view)
+    paths = [dataset.root / path for path in dataset.table["path"]]
+
+    def decode(start: int) -> int:
+        some = paths[start : start + TOGETHER]
+        for position, found in enumerate(read_slices(some), start=start):
+            if isinstance(found, SliceError):
+                raise found
+            pixels[position] = square_of(found[0], view)
+        return start + len(some)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(decode, range(len(dataset))), start=1):
-            if progress and (done % 100 == 0 or done == len(dataset)):
+        told = 0
+        for done in pool.map(decode, range(0, len(dataset), TOGETHER)):
+            if progress and (done - told >= 100 or done == len(dataset)):
                 progress(done, len(dataset))
+                told = done
     pixels.flush()

@@ -8,6 +8,8 @@ import plotly.io
 import pyarrow  # noqa: F401 - Streamlit imports it at the first table
 from streamlit.web import cli
 
+from kidney_core import decoder
+
 APP = Path(__file__).resolve().parent.parent / "streamlit_app.py"
 
 
@@ -23,6 +25,7 @@ def import_pages() -> None:
 
 def main() -> None:
     """Run Streamlit with the settings of .streamlit/config.toml; more options are passed on."""
+    decoder.start()  # it imports its decoders while this process imports the pages
     import_pages()
     given = dict(zip(sys.argv[1:], sys.argv[2:], strict=False))
     port = given.get("--server.port", "8501")
