@@ -2,7 +2,8 @@
 # make test      lint, the whole test suite with coverage, the browser tests
 # make demo-data write a simulated dataset to demo-data/
 # make test-engines
-#                real Ray and Slurm clusters on this machine: the same curve, cancel, crash, resume; an MLflow server
+#                real Ray and Slurm clusters on this machine: the same curve, cancel, crash, resume; an MLflow server;
+#                ONNX files answer as their checkpoints
 # make hardness  hostile files in full: the table of figures and targets; FOLDERS="a b" reads the files of those too
 # make results   rewrite the README's table and screenshots from the checkpoints at hand
 
@@ -24,7 +25,7 @@ test-engines: .venv/.installed-test .venv-ray/.installed .venv-mlflow/.installed
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends munge slurmctld slurmd slurm-client >/dev/null) \
 	|| echo "Slurm's packages cannot be installed here: its tests are skipped"
 	$(BIN)/python -m pytest tests/engines -s
-	.venv-mlflow/bin/python -m pytest tests/test_mlflow_mirror.py
+	.venv-mlflow/bin/python -m pytest tests/test_mlflow_mirror.py tests/test_onnx_export.py
 
 # Pillow's test images are in its source only; without a network the table is made without them.
 hardness: .venv/.installed-test
@@ -58,10 +59,10 @@ benchmarks: .venv/.installed-test
 	touch $@
 
 # Ray has an environment of its own, which sees the workbench's packages: the app must work without it.
-# Environments of their own that see the workbench's packages: of a Ray cluster, and of an MLflow server.
+# Environments of their own that see the workbench's packages: of a Ray cluster, and of an MLflow server and ONNX Runtime.
 PURELIB := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
 .venv-ray/.installed: PACKAGES = "ray[default,train]>=2.52,<3"
-.venv-mlflow/.installed: PACKAGES = "mlflow>=3,<4"
+.venv-mlflow/.installed: PACKAGES = "mlflow>=3,<4" onnx onnxruntime onnxscript
 .venv-ray/.installed .venv-mlflow/.installed: .venv/.installed-test
 	$(BIN)/python -m venv $(@D)
 	$(BIN)/python $(PURELIB) > "$$($(@D)/bin/python $(PURELIB))/workbench.pth"

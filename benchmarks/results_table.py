@@ -141,7 +141,8 @@ def main() -> int:
     """Rewrite the tables in README.md."""
     text = replaced(README.read_text(), START, END, table(list_checkpoints()[0]))
     text = replaced(text, PAPER_START, PAPER_END, paper_table(json.loads(PAPER_RECIPE.read_text())))
-    text = replaced(text, SPEED_START, SPEED_END, speed())
+    if TRAINING_SPEED.is_file() or INFERENCE_SPEED.is_file():
+        text = replaced(text, SPEED_START, SPEED_END, speed())
     README.write_text(text)
     return 0
 
