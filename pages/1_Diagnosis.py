@@ -102,6 +102,8 @@ def show_slice(
         with st.expander("About this image and this model"):
             facts = {"Size": f"{image.width_px} × {image.height_px} px", **image.facts}
             st.table(pd.DataFrame(facts.items(), columns=["Image", ""]).set_index("Image"))
+            if checkpoint.unsealed:
+                st.warning(checkpoint.unsealed)
             st.markdown("\n".join(f"- {limit}" for limit in checkpoint.card.get("limits", [])))
 
 
@@ -143,10 +145,12 @@ def main() -> None:
     if chosen is None:
         return
     try:
-        reader = ui.reader(checkpoint)
+        read(ui.reader(checkpoint), chosen)
     except KidneyError as error:
         st.error(str(error))
-        return
+
+
+def read(reader, chosen) -> None:
     if isinstance(chosen, Sample):
         show_slice(reader, chosen.draw(), key=chosen.key, sample=chosen)
         return

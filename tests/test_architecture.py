@@ -7,12 +7,12 @@ from tests.conftest import ROOT
 
 FLOORS = [
     {"errors", "labels", "paper", "files", "allocator", "fonts"},
-    {"slices", "recipes", "models", "canvas", "class_activation", "outlines"},
-    {"archive", "runs", "anatomy", "optimization", "planes", "perturbation"},
+    {"slices", "recipes", "models", "canvas", "class_activation", "outlines", "digests"},
+    {"archive", "runs", "anatomy", "optimization", "planes", "perturbation", "card"},
     {"dicom", "patient_tags", "launch", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing", "dicom_place", "run_lock", "parallel"},
     {"checkpoint", "cross_validation", "stack"},
-    {"pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
+    {"seal", "pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
     {"familiarity", "lesions", "map_grades", "phantom_dicom"},
     {"prediction", "spot_training", "diagnosis", "figures", "material", "intervals"},
     {
