@@ -10,6 +10,7 @@ KidneyError
 │   ├── EncryptedArchive    locked with a password
 │   └── OversizedArchive    beyond the limits of 3,000 files and 2 GiB
 ├── DatasetError            a folder that is not a usable dataset, or cannot be split
+├── PathError               a folder or file that may not be named here
 ├── ModelError              an architecture, its weights, or its explanation
 ├── CheckpointError         a checkpoint folder that is incomplete or inconsistent
 └── RunError                a training run: its configuration, its folder, its process
@@ -75,6 +76,10 @@ class OversizedArchive(ArchiveError):
 
 class DatasetError(KidneyError):
     """A folder is not a usable dataset, or cannot be split as asked."""
+
+
+class PathError(KidneyError):
+    """A folder or file may not be named here."""
 
 
 class ModelError(KidneyError):

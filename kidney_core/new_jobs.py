@@ -14,10 +14,11 @@ from kidney_core.recipes import RECIPE_DESCRIPTIONS, RECIPES, TrainingConfig
 from kidney_core.runs import Run
 from kidney_core.splits import GROUPED, PROTOCOL_NAMES, RANDOM
 
+DOWNLOADED, RANDOM_WEIGHTS = "imagenet", "scratch"  # every other start is a file
 STARTS = {
-    "ImageNet weights (downloaded by timm)": "imagenet",
+    "ImageNet weights (downloaded by timm)": DOWNLOADED,
     "A safetensors file": "file",
-    "Random weights": "scratch",
+    "Random weights": RANDOM_WEIGHTS,
 }
 BOTH = "both, one after the other"
 OPTIONS = {option.name: option for option in fields(TrainingConfig)}
@@ -106,12 +107,12 @@ def _recipe_fields(recipe: str) -> dict:
         )
         chosen["patience"] = _number("patience", base.patience)
         chosen["n_processes"] = _number("n_processes", base.n_processes)
-    chosen["extra_data"] = st.text_input(
+    chosen["extra_data"] = ui.path_input(
         "Extra training data",
         key="training_extra_data",
         placeholder="demo-data",
         help=OPTIONS["extra_data"].metadata["help"].capitalize(),
-    ).strip()
+    )
     return chosen
 
 
@@ -140,7 +141,7 @@ def draw() -> None:
     st.caption(f"The recipe's own settings, where nothing else is chosen here: {RECIPE_DESCRIPTIONS[recipe]}")
     init = STARTS[start]
     if init == "file":
-        init = st.text_input("Safetensors file of timm's weights", key="training_weights").strip()
+        init = ui.path_input("Safetensors file of timm's weights", key="training_weights")
     with st.expander("Recipe options"):
         options = _recipe_fields(recipe)
     if init == "scratch" and options["trainable"] != "all":
@@ -263,6 +264,13 @@ def _engine() -> str:
     )
 
 
+def _with_allowed_paths(config: TrainingConfig) -> TrainingConfig:
+    """A configuration whose paths may be named here, also one that came as a file. Raises PathError."""
+    init = config.init if config.init in (DOWNLOADED, RANDOM_WEIGHTS) else ui.allowed_path(config.init)
+    data, extra = ui.allowed_path(config.data), ui.allowed_path(config.extra_data)
+    return replace(config, data=data, extra_data=extra, init=init)
+
+
 def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
     try:
         from kidney_core import dataset, models
@@ -271,7 +279,10 @@ def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
             raise RunError("Name the folder of images first.")
         if "FILE" in {config.init for config in configs}:
             raise RunError("Name the safetensors file to start from, or choose another start.")
-        dataset.require_classes(dataset.read_dataset(folder, progress=ui.progress_bar("Reading images")))
+        configs = [_with_allowed_paths(config) for config in configs]
+        dataset.require_classes(
+            dataset.read_dataset(ui.allowed_path(folder), progress=ui.progress_bar("Reading images"))
+        )
         for extra in {config.extra_data for config in configs} - {""}:
             dataset.read_dataset(extra, progress=ui.progress_bar("Reading extra images"))
         ready = [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]

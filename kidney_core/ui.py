@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from kidney_core import __version__
+from kidney_core import __version__, roots
 from kidney_core.checkpoint import EXPLANATIONS_FILE, Checkpoint, checkpoints_folder, list_checkpoints
 from kidney_core.errors import KidneyError
 from kidney_core.figures import percent
@@ -209,7 +209,7 @@ def describe(checkpoint: Checkpoint) -> str:
     honest = (
         f"right on {percent(found['accuracy'], 0)} of slices of unseen scans" if found else "unmeasured on unseen scans"
     )
-    return f"{checkpoint.name} · {honest}"
+    return f"{checkpoint.name} · {honest}" + (" · not sealed" if checkpoint.unsealed else "")
 
 
 def honest_pair(checkpoint: Checkpoint) -> None:
@@ -289,15 +289,33 @@ def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:
     return table.to_csv(index=index, float_format="%.6g").encode()
 
 
+def path_input(label: str, value: str = "", *, key: str, **options: Any) -> str:
+    """A path that the user names; the only door for typed paths, so that none leads out of the roots.
+
+    One that may not be used is answered by a sentence below the field, and is empty then.
+    """
+    typed = st.text_input(label, value, key=key, **options).strip()
+    try:
+        return allowed_path(typed)
+    except KidneyError as error:
+        st.error(str(error))
+        return ""
+
+
+def allowed_path(typed: str) -> str:
+    """A path that may be named here; empty for none. Raises PathError."""
+    return str(roots.inside(typed, roots.configured())) if typed else ""
+
+
 def folder_input(key: str) -> str:
     """The folder of images that the user names; the simulated one is offered where it is there."""
-    return st.text_input(
+    return path_input(
         "Folder of images",
         "demo-data" if Path("demo-data").is_dir() else "",
         key=key,
         placeholder="demo-data, or the path of the public dataset",
         help="On this machine. One folder per class, for example Cyst, Normal, Stone, Tumor.",
-    ).strip()
+    )
 
 
 def choose_measured(checkpoints: list[Checkpoint], key: str) -> str | None:

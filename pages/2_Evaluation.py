@@ -59,7 +59,7 @@ def on_folder(chosen: list[Checkpoint]) -> None:
         "or one class alone."
     )
     with st.form("evaluation_folder_form"):
-        folder = st.text_input("Folder", placeholder="/data/ct-kidney", key="evaluation_folder")
+        folder = ui.path_input("Folder", placeholder="/data/ct-kidney", key="evaluation_folder")
         checkpoint = st.selectbox("Checkpoint", chosen, format_func=ui.describe, key="evaluation_folder_model")
         label = st.selectbox(
             "Labels",
@@ -69,14 +69,14 @@ def on_folder(chosen: list[Checkpoint]) -> None:
         )
         asked = st.form_submit_button("Evaluate", type="primary")
     if asked:
-        if not folder.strip():
+        if not folder:
             st.error("Name a folder first.")
             return
         from kidney_core import dataset, prediction
 
         label = None if label == _BY_FOLDER else label
         try:
-            found = dataset.read_dataset(Path(folder.strip()), label=label, progress=ui.progress_bar("Reading images"))
+            found = dataset.read_dataset(Path(folder), label=label, progress=ui.progress_bar("Reading images"))
             table = prediction.predict_dataset(checkpoint, found, progress=ui.progress_bar("Predicting"))
         except KidneyError as error:
             st.error(
@@ -142,7 +142,10 @@ def main() -> None:
     picked = st.segmented_control(
         "View", list(panels), default="Comparison", required=True, key="evaluation_view", label_visibility="collapsed"
     )
-    panels[picked](chosen)
+    try:
+        panels[picked](chosen)
+    except KidneyError as error:
+        st.error(str(error))
 
 
 main()
