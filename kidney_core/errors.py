@@ -10,6 +10,7 @@ KidneyError
 │   ├── EncryptedArchive    locked with a password
 │   └── OversizedArchive    beyond the limits of 3,000 files and 2 GiB
 ├── DatasetError            a folder that is not a usable dataset, or cannot be split
+├── AuditError              the audit log cannot be written, or was changed
 ├── PathError               a folder or file that may not be named here
 ├── ModelError              an architecture, its weights, or its explanation
 ├── CheckpointError         a checkpoint folder that is incomplete or inconsistent
@@ -76,6 +77,10 @@ class OversizedArchive(ArchiveError):
 
 class DatasetError(KidneyError):
     """A folder is not a usable dataset, or cannot be split as asked."""
+
+
+class AuditError(KidneyError):
+    """The audit log cannot be written, or is not as it was written."""
 
 
 class PathError(KidneyError):

@@ -7,7 +7,7 @@ from tests.conftest import ROOT
 
 FLOORS = [
     {"errors", "labels", "paper", "files", "allocator", "fonts"},
-    {"slices", "recipes", "models", "canvas", "class_activation", "outlines", "digests", "roots"},
+    {"slices", "recipes", "models", "canvas", "class_activation", "outlines", "digests", "roots", "audit_log"},
     {"archive", "runs", "anatomy", "optimization", "planes", "perturbation", "card"},
     {"dicom", "patient_tags", "launch", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing", "dicom_place", "run_lock", "parallel"},
