@@ -10,6 +10,7 @@ KidneyError
 │   ├── EncryptedArchive    locked with a password
 │   └── OversizedArchive    beyond the limits of 3,000 files and 2 GiB
 ├── DatasetError            a folder that is not a usable dataset, or cannot be split
+├── AccessError             nobody is logged in, a role is missing, or the app would be open to everybody
 ├── AuditError              the audit log cannot be written, or was changed
 ├── PathError               a folder or file that may not be named here
 ├── ModelError              an architecture, its weights, or its explanation
@@ -77,6 +78,10 @@ class OversizedArchive(ArchiveError):
 
 class DatasetError(KidneyError):
     """A folder is not a usable dataset, or cannot be split as asked."""
+
+
+class AccessError(KidneyError):
+    """Somebody may not do this, or the app may not be reached like this."""
 
 
 class AuditError(KidneyError):

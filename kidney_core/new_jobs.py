@@ -1,12 +1,12 @@
 """The form that starts training jobs: folder, architectures, recipe with its options, protocols."""
 
 import zlib
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pandas as pd
 import streamlit as st
 
-from kidney_core import cross_validation, figures, jobs, recipes, ui
+from kidney_core import access, cross_validation, figures, jobs, recipes, recording, ui
 from kidney_core.errors import KidneyError, RunError
 from kidney_core.labels import LABELS
 from kidney_core.paper import ARCHITECTURE_NAMES
@@ -273,6 +273,7 @@ def _with_allowed_paths(config: TrainingConfig) -> TrainingConfig:
 
 def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
     try:
+        access.require(access.RESEARCHER)
         from kidney_core import dataset, models
 
         if not folder:
@@ -287,6 +288,7 @@ def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
             dataset.read_dataset(extra, progress=ui.progress_bar("Reading extra images"))
         ready = [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]
         for config in ready:
+            recording.job(asdict(config), engine=engine)
             jobs.submit(Run.create(config), engine)
     except KidneyError as error:
         st.error(str(error))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from kidney_core import __version__, roots
+from kidney_core import __version__, access, roots
 from kidney_core.checkpoint import EXPLANATIONS_FILE, Checkpoint, checkpoints_folder, list_checkpoints
 from kidney_core.errors import KidneyError
 from kidney_core.figures import percent
@@ -50,13 +50,17 @@ _STYLE = """
 """
 
 
-def start_page(title: str, icon: str, lead: str) -> None:
-    """Set up a page: browser title, style, headline, the notice, and the warm-up of the networks.
+def start_page(title: str, icon: str, lead: str, *, needs: str = access.VIEWER) -> None:
+    """Let those pass who may, then set up a page: browser title, style, headline, the notice, and the networks' warm-up.
 
-    Every page begins with this call.
+    Every page begins with this call, so that no deep link leads past the gate.
+
+    Args:
+        needs: the role that the page takes; whoever has none sees why, and nothing else.
     """
     st.set_page_config(page_title=f"{title} · Kidney CT workbench", page_icon=icon, layout="wide")
     _hide_values_in_logs()
+    person = access.enter(needs)
     _keep_uploads_in_memory()
     _warm_up()
     st.html(_STYLE)
@@ -64,6 +68,10 @@ def start_page(title: str, icon: str, lead: str) -> None:
         for path, label, symbol in PAGES:
             st.page_link(path, label=label, icon=symbol)
         st.divider()
+        if person.name != access.LOCAL:
+            st.caption(f"{person.name}, {person.role}")
+            if access.has_login() and st.button("Log out", key="access_logout"):
+                st.logout()
         st.caption(NOTICE)
         st.caption(f"Kidney CT workbench {__version__}. Nothing you upload is stored or leaves this machine.")
     st.title(title, anchor=False)
@@ -303,8 +311,11 @@ def path_input(label: str, value: str = "", *, key: str, **options: Any) -> str:
 
 
 def allowed_path(typed: str) -> str:
-    """A path that may be named here; empty for none. Raises PathError."""
-    return str(roots.inside(typed, roots.configured())) if typed else ""
+    """A path that may be named here; empty for none. Raises PathError, AccessError."""
+    if not typed:
+        return ""
+    access.require(access.DIAGNOSER)
+    return str(roots.inside(typed, access.allowed_roots()))
 
 
 def folder_input(key: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import roots, ui
+from kidney_core import recording, roots, ui
 from kidney_core.errors import KidneyError
 from kidney_core.slices import Slice, read_slice
 
@@ -74,6 +74,12 @@ def ask_all(image: Slice, *, sha256: str) -> None:
             image,
             answer,
             trained_on_file=bool(sha256) and dataset.short_hash(sha256) in checkpoint.trained_on(),
+        )
+        recording.diagnosis(
+            checkpoint,
+            input_sha256=sha256 or recording.digest_of_pixels(image),
+            probabilities=answer.probabilities,
+            verdict=judged.in_a_word,
         )
         rows.append(
             {

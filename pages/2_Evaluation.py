@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import comparison_panel, figures, matrix_panel, model_panel, paper, ui
+from kidney_core import comparison_panel, figures, matrix_panel, model_panel, paper, recording, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import KidneyError
 from kidney_core.labels import LABELS
@@ -78,6 +78,7 @@ def on_folder(chosen: list[Checkpoint]) -> None:
         try:
             found = dataset.read_dataset(Path(folder), label=label, progress=ui.progress_bar("Reading images"))
             table = prediction.predict_dataset(checkpoint, found, progress=ui.progress_bar("Predicting"))
+            recording.diagnosis(checkpoint, input_sha256=found.fingerprint, probabilities={}, verdict="folder")
         except KidneyError as error:
             st.error(
                 f"{error} Or choose, under Labels, of which class every image is." if label is None else str(error)

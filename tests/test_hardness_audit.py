@@ -10,6 +10,8 @@ import pytest
 from kidney_core import audit_log
 from kidney_core.errors import AuditError
 from tests.hardness import audit
+from tests.test_diagnosis import made_checkpoint
+from tests.test_pages import opened, texts
 
 
 def test_tampering_is_detected(tmp_path):
@@ -79,3 +81,20 @@ def test_nothing_is_written_unless_a_setting_names_the_file(monkeypatch, tmp_pat
     assert audit_log.configured() is None
     monkeypatch.setenv(audit_log.VARIABLE, str(tmp_path / "log"))
     assert audit_log.configured() == tmp_path / "log"
+
+
+def test_a_diagnosis_on_the_page_is_one_line_and_none_is_shown_where_it_cannot_be_written(monkeypatch, tmp_path):
+    made_checkpoint(tmp_path / "checkpoints")
+    log = tmp_path / "audit.jsonl"
+    monkeypatch.setenv(audit_log.VARIABLE, str(log))
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    app.button(key="diagnosis_sample_Cyst").click().run()
+    app.toggle(key="diagnosis_ask_all").set_value(True).run()  # the same question once more is no second line
+    assert not app.exception, app.exception
+    assert audit_log.verify(log)[0] == 1
+    assert json.loads(log.read_text())["user"] == "local"
+    monkeypatch.setenv(audit_log.VARIABLE, str(tmp_path / "nowhere" / "audit.jsonl"))
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    app.button(key="diagnosis_sample_Stone").click().run()
+    assert "cannot be written" in texts(app.error)
+    assert not app.subheader
