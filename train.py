@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from kidney_core import allocator, cross_validation, launch
+from kidney_core import allocator, cross_validation, launch, limits
 from kidney_core.errors import RunError, command
 from kidney_core.recipes import TrainingConfig, config_from_recipe
 from kidney_core.run_lock import hold
@@ -116,7 +116,7 @@ def train_alone(run: Run) -> int:
 def train_in_a_group(run: Run) -> int:
     """Train a run as one of the processes that torchrun or Ray started; the first of them holds it and logs."""
     if launch.is_worker_of_torchrun():
-        launch.die_with_parent()
+        limits.die_with_parent()
     if launch.rank() > 0:
         return work(run)
     with hold(run, patience_s=_SECONDS_FOR_A_LAST_LIFE), logged(run):

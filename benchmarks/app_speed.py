@@ -65,8 +65,7 @@ def measure_diagnosis() -> dict[str, dict[str, float]]:
     found = {}
     for checkpoint in list_checkpoints()[0]:
         reader = diagnosis.open_reader(checkpoint)
-        square = torch.from_numpy(preprocessing.square(image.network_grey8(), checkpoint.size_px).copy()).unsqueeze(0)
-        batch = preprocessing.to_input(square)
+        batch = preprocessing.input_of(image, checkpoint.view)
         with torch.inference_mode():
             forward = median_ms(lambda reader=reader, batch=batch: reader.model(batch), 20)
         found[checkpoint.name] = {"bare forward": forward}

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.browser import ROOT
 from kidney_core import checkpoint as checkpoints
-from kidney_core import diagnosis, familiarity, phantom, preprocessing, slices
+from kidney_core import diagnosis, familiarity, phantom, slices
 from kidney_core.diagnosis import Reader
 from kidney_core.errors import SliceError
 from kidney_core.labels import LABELS
@@ -65,7 +65,7 @@ def turned(greys: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
 
 def ask(reader: Reader, greys: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(N,) scores, above 1 where the gate refuses; (N,) refused; (N,) taken for a scan of the training."""
-    squares = np.stack([preprocessing.square(np.ascontiguousarray(grey), reader.checkpoint.size_px) for grey in greys])
+    squares = np.stack([reader.checkpoint.view.square(np.ascontiguousarray(grey)) for grey in greys])
     found = reader.reference.look_up(familiarity.pooled_features(reader.model, squares))
     scores = [max(each.distance / reader.reference.far, each.residual / reader.reference.odd) for each in found]
     return np.array(scores), np.array([each.is_foreign for each in found]), np.array([each.is_seen for each in found])

@@ -1,11 +1,15 @@
 """The README's tables of results: `python -m benchmarks.results_table`.
 
-The shipped checkpoints come from their cards, the paper's recipe from docs/paper-recipe.json.
+The shipped checkpoints come from their cards, the paper's recipe from docs/paper-recipe.json, speeds from
+docs/training-speed.json and docs/inference-speed.json, where the benchmarks of those names keep them.
 """
 
 import json
+import statistics
 import sys
 from pathlib import Path
+
+import numpy as np
 
 from kidney_core import paper
 from kidney_core.checkpoint import Checkpoint, list_checkpoints
@@ -16,6 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAPER_RECIPE = ROOT / "docs" / "paper-recipe.json"
 START, END = "<!-- results: make results -->", "<!-- end of results -->"
+TRAINING_SPEED = ROOT / "docs" / "training-speed.json"
+INFERENCE_SPEED = ROOT / "docs" / "inference-speed.json"
+SPEED_START, SPEED_END = "<!-- speed: make results -->", "<!-- end of speed -->"
 PAPER_START, PAPER_END = "<!-- paper's recipe: make results -->", "<!-- end of paper's recipe -->"
 
 
@@ -58,6 +65,72 @@ def paper_table(runs: list[dict]) -> str:
     return "\n".join(lines)
 
 
+TASKS = {"paper": "the paper's recipe (last block)", "head": "head only", "full": "all layers, strong augmentation"}
+
+
+def training_speed_table(rows: list[dict]) -> str:
+    """One row a task and architecture: both loops, the medians over their seeds."""
+    lines = [
+        "| what learns | network | slices, px, epochs, seeds | loop one would write | workbench | times as fast | memory | test accuracy |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    compared = [row for row in rows if "baseline_s" in row]
+    for task, title in TASKS.items():
+        for architecture in paper.ARCHITECTURE_NAMES:
+            seeds = [row for row in compared if (row["task"], row["architecture"]) == (task, architecture)]
+            if not seeds:
+                continue
+            one = seeds[0]
+            middle = {
+                name: statistics.median(row[name] for row in seeds) for name in one if name.startswith(("ours", "base"))
+            }
+            mean = {whose: statistics.mean(row[f"{whose}_accuracy"] for row in seeds) for whose in ("baseline", "ours")}
+            ratio = statistics.median(row["baseline_s"] / row["ours_s"] for row in seeds)
+            lines.append(
+                f"| {title} | {model_name(architecture)} | {one['n_slices']:,}, {one['image_size_px']}, {one['n_epochs']}, "
+                f"{len(seeds)} | {middle['baseline_s']:.0f} s | {middle['ours_s']:.0f} s | **{ratio:.1f}** | "
+                f"{middle['baseline_mb'] / 1000:.1f} → {middle['ours_mb'] / 1000:.1f} GB | "
+                f"{percent(mean['baseline'], 2)} → {percent(mean['ours'], 2)} |"
+            )
+    return "\n".join(lines)
+
+
+def growth(rows: list[dict]) -> str:
+    """Seconds against the number of slices, and the straight line through them."""
+    sizes = sorted((row for row in rows if row["task"].startswith("size-")), key=lambda row: row["n_slices"])
+    if len(sizes) < 3:
+        return ""
+    n, seconds = (np.array([row[name] for row in sizes], float) for name in ("n_slices", "ours_s"))
+    slope, start = np.polyfit(n, seconds, 1)
+    explained = 1 - ((seconds - start - slope * n) ** 2).sum() / ((seconds - seconds.mean()) ** 2).sum()
+    listed = ", ".join(f"{row['n_slices']:,} slices {row['ours_s']:.0f} s" for row in sizes)
+    return (
+        f"{model_name(sizes[0]['architecture'])}, {TASKS[sizes[0]['task'].removeprefix('size-')]}, {sizes[0]['n_epochs']} epochs: "
+        f"{listed}; a straight line of {start:.0f} s and {1000 * slope:.0f} s for every 1,000 slices (R² {explained:.4f})."
+    )
+
+
+def inference_speed_table(rows: list[dict]) -> str:
+    """Slices a second, one row a checkpoint."""
+    ways = list(dict.fromkeys(way for row in rows for way in row["slices_per_s"]))
+    lines = [f"| slices a second | {' | '.join(ways)} |", "|---" * (len(ways) + 1) + "|"]
+    for row in rows:
+        rates = row["slices_per_s"]
+        cells = [f"{rates[way]:.0f} ({rates[way] / rates['baseline']:.1f} x)" if way in rates else "–" for way in ways]
+        lines.append(f"| {model_name(row['architecture'])}, {row['image_size_px']} px | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """All that was measured of speed, with the machine."""
+    training, inference = (
+        json.loads(path.read_text()) if path.is_file() else [] for path in (TRAINING_SPEED, INFERENCE_SPEED)
+    )
+    machines = sorted({row["machine"] for row in training + inference})
+    parts = [training_speed_table(training), growth(training), inference_speed_table(inference)]
+    return "\n\n".join([*(part for part in parts if part), f"Measured on: {'; '.join(machines)}."])
+
+
 def replaced(text: str, start: str, end: str, content: str) -> str:
     """`text` with `content` between two markers."""
     before, rest = text.split(start)
@@ -68,6 +141,8 @@ def main() -> int:
     """Rewrite the tables in README.md."""
     text = replaced(README.read_text(), START, END, table(list_checkpoints()[0]))
     text = replaced(text, PAPER_START, PAPER_END, paper_table(json.loads(PAPER_RECIPE.read_text())))
+    if TRAINING_SPEED.is_file() or INFERENCE_SPEED.is_file():
+        text = replaced(text, SPEED_START, SPEED_END, speed())
     README.write_text(text)
     return 0
 

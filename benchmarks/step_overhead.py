@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kidney_core import material, models, parallel, preprocessing, recipes, training
+from kidney_core import material, models, parallel, recipes, training
 from kidney_core.runs import Run
 
 _TURN = 200
@@ -46,7 +46,7 @@ def open_training(folder: Path, n_steps: int) -> training._Training:
     pixels = rng.integers(0, 255, (_N_IMAGES, 32, 32), np.uint8)
     everyone = np.arange(_N_IMAGES)
     at_work.material = material.Material(
-        None, pixels, rng.integers(0, 4, _N_IMAGES), everyone, everyone[:64], everyone[:64]
+        None, pixels, rng.integers(0, 4, _N_IMAGES), everyone, everyone[:64], everyone[:64], _N_IMAGES
     )
     at_work.model = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 4))
     at_work.y, at_work.class_weights = torch.from_numpy(at_work.material.y), None
@@ -59,17 +59,16 @@ def open_training(folder: Path, n_steps: int) -> training._Training:
 
 def product_turn(at_work: training._Training) -> float:
     """Microseconds of processor time a step of the product's loop, as `_Training.loop` calls it."""
-    config, drawn_epoch = at_work.config, -1
+    drawn_epoch = -1
     began = time.process_time()
     for _ in range(_TURN):
         epoch, within = divmod(at_work.position.step, at_work.steps_per_epoch)
         if epoch != drawn_epoch:
-            order = preprocessing.epoch_order(_N_IMAGES, seed=config.seed, epoch=epoch)
-            numbers = preprocessing.random_numbers(_N_IMAGES, seed=config.seed, epoch=epoch)
+            order, numbers = at_work.visits(epoch)
             drawn_epoch = epoch
             models.train_mode(at_work.model)
-        drawn = order[within * _BATCH : (within + 1) * _BATCH]
-        at_work.step(at_work.material.train[drawn], numbers[drawn])
+        there = slice(within * _BATCH, (within + 1) * _BATCH)
+        at_work.step(order[there], numbers[there])
         at_work.save_and_stop_when_due()
     return 1e6 * (time.process_time() - began) / _TURN
 

@@ -18,6 +18,10 @@ MAX_FILES = 3_000
 MAX_TOTAL_BYTES = 2 * 1024**3
 _MAX_ENTRIES = 4 * MAX_FILES  # with folders and what a Mac adds; a directory of millions would fill the memory itself
 _MAX_NAME = 200  # characters; the end of a path tells most
+_MAX_GROWTH, _MIN_BOMB_BYTES = (
+    100,
+    64 * 1024**2,
+)  # Deflate shrinks empty images a thousandfold, real ones two- to tenfold
 _PIECE_BYTES = 1024**2
 # Only these are unpacked piece by piece: zipfile gives what bzip2 and LZMA make of a piece whole, up to gigabytes.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -65,22 +69,31 @@ def read_files(content: bytes, *, name: str, already: int = 0) -> Iterator[tuple
             if entry.compress_type not in _METHODS:
                 yield shown, None, f"“{shown}” is compressed with method {entry.compress_type}. Zip it with Deflate."
                 continue
-            pieces: list[bytes] = []
+            unpacked = io.BytesIO()  # gives its bytes without a copy
             try:
                 for piece in _pieces(archive, entry):
                     total += len(piece)
-                    if total > MAX_TOTAL_BYTES:
-                        raise OversizedArchive(
-                            f"“{name}” unpacks to more than {MAX_TOTAL_BYTES / 1024**3:g} GiB. Zip the one series you need."
-                        )
-                    pieces.append(piece)
+                    _check_total(total - already, total, len(content), name)
+                    unpacked.write(piece)
             except _DAMAGE as error:
                 yield shown, None, f"“{shown}” is damaged in the zip ({type(error).__name__}). Zip it again."
                 continue
-            if sum(map(len, pieces)) > MAX_BYTES:
+            if unpacked.tell() > MAX_BYTES:
                 yield shown, None, f"“{shown}” has more than {MAX_BYTES // 1024**2} MB. Leave it out of the zip."
             else:
-                yield shown, b"".join(pieces), ""
+                yield shown, unpacked.getvalue(), ""
+
+
+def _check_total(unpacked: int, total: int, zipped: int, name: str) -> None:
+    """Raise OversizedArchive where a zip gives more than any series holds, or than any picture is compressed."""
+    if total > MAX_TOTAL_BYTES:
+        raise OversizedArchive(
+            f"“{name}” unpacks to more than {MAX_TOTAL_BYTES / 1024**3:g} GiB. Zip the one series you need."
+        )
+    if unpacked > _MIN_BOMB_BYTES and unpacked > _MAX_GROWTH * zipped:
+        raise OversizedArchive(
+            f"“{name}” unpacks to more than {_MAX_GROWTH} times its size, as no CT series does. Zip the images anew."
+        )
 
 
 def _opened(content: bytes, name: str) -> zipfile.ZipFile:

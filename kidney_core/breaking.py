@@ -183,9 +183,7 @@ class Curve:
 
 def curve(reader: Reader, image: Slice, disturb: Disturb, amounts: tuple[float, ...]) -> Curve:
     """Ask a network about a slice disturbed by each amount, in one batch."""
-    squares = np.stack(
-        [preprocessing.square_of(disturb(image, amount), reader.checkpoint.size_px) for amount in amounts]
-    )
+    squares = np.stack([preprocessing.square_of(disturb(image, amount), reader.checkpoint.view) for amount in amounts])
     probabilities, refused, _ = stack_reading.ask(reader, squares)
     return Curve(np.array(amounts, dtype=float), reader.checkpoint.labels, probabilities, refused)
 
@@ -208,8 +206,3 @@ def _as_before(pixels: np.ndarray, image: Slice) -> np.ndarray:
 
 def _bytes(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def square_map(heatmap: np.ndarray, size_px: int) -> np.ndarray:
-    """A map over a slice, (H, W) in 0..1, as the network sees it: (size_px, size_px) in 0..1."""
-    return preprocessing.square(_bytes(heatmap * 255), size_px).astype(np.float32) / 255

@@ -99,8 +99,8 @@ def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
     before, now = diagnosis.diagnose(reader, image), diagnosis.diagnose(reader, spoiled)
     judged = verdict.judge(reader, spoiled, now)
     with picture:
-        seen = preprocessing.square_of(spoiled, checkpoint.size_px)
-        heat = None if now.heatmap is None else breaking.square_map(now.heatmap, checkpoint.size_px)
+        seen = preprocessing.square_of(spoiled, checkpoint.view)
+        heat = None if now.heatmap is None else checkpoint.view.mask(now.heatmap, spoiled.network_grey8())
         one, other = st.columns(2)
         one.image(seen, caption="as the network sees it", width="stretch")
         other.image(pictures.blend(seen, heat), caption=f"its map of {now.explained_label}", width="stretch")

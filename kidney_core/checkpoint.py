@@ -28,6 +28,7 @@ from kidney_core import digests
 from kidney_core.card import CARD_FORMAT, check_card
 from kidney_core.errors import CheckpointError, ModelError
 from kidney_core.files import read_table, write_json, write_whole
+from kidney_core.framing import WHOLE, View
 from kidney_core.runs import TRAINED_ON_FILE
 from kidney_core.splits import honest_of
 
@@ -63,7 +64,13 @@ class Checkpoint:
 
     @property
     def size_px(self) -> int:
-        return int(self.card["preprocessing"]["size_px"])
+        return self.view.size_px
+
+    @property
+    def view(self) -> View:
+        """How the network sees an image."""
+        asked = self.card["preprocessing"]
+        return View(int(asked["size_px"]), asked.get("framing", WHOLE))
 
     @property
     def temperature(self) -> float:

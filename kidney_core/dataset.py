@@ -1,6 +1,7 @@
 """A folder of class folders -> a table of readable slices, with what could not be read beside it."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -19,10 +20,10 @@ from kidney_core.errors import DatasetError, SliceError
 from kidney_core.files import remove_left_over, write_whole
 from kidney_core.labels import LABELS, canonical_label, ordered_labels
 from kidney_core.planes import plane_of
-from kidney_core.slices import read_content, read_slice
+from kidney_core.slices import TOGETHER, Slice, read_slices
 
 THUMBNAIL_PX = 32
-DECODING = 4  # raised when the same file gives other pixels or another verdict: what is cached was read by the old way
+DECODING = 5  # raised when the same file gives other pixels or another verdict: what is cached was read by the old way
 NOT_CLASSES = ("masks", "labels")  # lesion masks of kidney_core.phantom, boxes of other datasets
 Progress = Callable[[int, int], None]
 
@@ -186,28 +187,31 @@ def _listing_key(root: Path, files: list[tuple[str, str]]) -> str:
     return digest.hexdigest()[:24]
 
 
-def _read_one(path: Path) -> tuple[np.ndarray, str, str] | SliceError:
-    """The thumbnail, digest and plane of a file, or why it is unreadable."""
-    try:
-        content = read_content(path, name=path.name)
-        image = read_slice(content, name=path.name)
-        grey = image.network_grey8()
-    except SliceError as error:
-        return error
+_Sketch = tuple[np.ndarray, str, str]  # thumbnail, SHA-256, plane
+
+
+def _read_some(paths: list[Path]) -> list[_Sketch | SliceError]:
+    """The thumbnail, digest and plane of each file, or why it is unreadable."""
+    return [each if isinstance(each, SliceError) else _sketch(*each) for each in read_slices(paths)]
+
+
+def _sketch(image: Slice, content: bytes) -> _Sketch:
+    grey = image.network_grey8()
     small = Image.fromarray(grey).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR)
     thumbnail = np.asarray(small)
     return thumbnail, hashlib.sha256(content).hexdigest(), plane_of(image, thumbnail)
 
 
 def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | None) -> tuple[Dataset, bool]:
-    """The dataset, and whether it will be the same tomorrow: a file without permission may get it."""
+    """The dataset, and whether it will be the same tomorrow: a file may get permission, or a decoder more time."""
     rows, thumbnails, unreadable, lasting = [], [], [], True
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and hashlib release the interpreter lock
-        results = pool.map(_read_one, (root / path for path, _ in files))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a decoder of its own
+        parts = [[root / path for path, _ in files[i : i + TOGETHER]] for i in range(0, len(files), TOGETHER)]
+        results = itertools.chain.from_iterable(pool.map(_read_some, parts))
         for done, ((path, label), result) in enumerate(zip(files, results, strict=True), start=1):
             if isinstance(result, SliceError):
                 unreadable.append((path, str(result)))
-                lasting = lasting and not isinstance(result.__cause__, PermissionError)
+                lasting = lasting and not isinstance(result.__cause__, PermissionError | TimeoutError)
             else:
                 thumbnails.append(result[0])
                 rows.append((path, label, *result[1:]))

@@ -77,7 +77,7 @@ def open_reader(checkpoint: Checkpoint, *, device: str = "cpu") -> Reader:
 
 def network_input(reader: Reader, image: Slice) -> torch.Tensor:
     """A slice as the network of a reader takes it: (1, 3, S, S) on its device."""
-    return preprocessing.input_of(image, reader.checkpoint.size_px).to(next(reader.model.parameters()).device)
+    return preprocessing.input_of(image, reader.checkpoint.view).to(next(reader.model.parameters()).device)
 
 
 def draw_map(
@@ -123,9 +123,7 @@ def diagnose(
         if found.is_empty:
             reason = f"Nothing in this image speaks for {explained}: the map is zero everywhere."
         else:
-            heatmap = explanation.over_slice(
-                found.scaled(), image.height_px, image.width_px, size_px=reader.checkpoint.size_px
-            )
+            heatmap = reader.checkpoint.view.over(found.scaled(), image.network_grey8())
     except ModelError as error:
         with torch.inference_mode():
             logits = reader.model(network_input(reader, image))[0].double().cpu().numpy()

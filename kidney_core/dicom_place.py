@@ -1,14 +1,16 @@
 """Where each frame of a DICOM file lies in its scan, from the header alone; nothing of the patient."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pydicom
 
-from kidney_core import dicom
+from kidney_core import decoder, dicom
 from kidney_core.errors import KidneyError, OversizedSlice, UnreadableSlice, UnsupportedSlice
+from kidney_core.slices import MAX_IMAGES, check_content
 
-MAX_FRAMES = 3_000
+_MAX_SERIES = 128  # characters; a UID has 64
 _TAGS = [
     "Modality",
     "ImageType",
@@ -46,10 +48,41 @@ class Place:
 
 
 def read_places(content: bytes, *, name: str) -> list[Place]:
-    """The place of each frame of a file, in the order of its frames; no pixel is decoded.
+    """The place of each frame of a file, in the order of its frames; a child process reads them, and decodes no pixel.
 
     Raises: UnreadableSlice, UnsupportedSlice (no image, or not CT), OversizedSlice (more than 3,000 frames).
     """
+    check_content(content, name)
+    return decoder.ask("place", content, _places_of_answer, name=name)
+
+
+def _places_of_answer(answer: decoder.Answer) -> list[Place]:
+    return [_checked(**place) for place in answer.fields["places"][:MAX_IMAGES]]
+
+
+def _checked(series: str, is_localizer: bool, orientation: list | None, **numbers: float | None) -> Place:
+    """The place that a child told. Raises TypeError or ValueError where it told none."""
+    return Place(
+        series=str(series)[:_MAX_SERIES],
+        is_localizer=is_localizer is True,
+        orientation=None if orientation is None else tuple(_number(each) for each in orientation),
+        **{key: None if value is None else _number(value) for key, value in numbers.items()},
+    )
+
+
+def _number(value: float) -> float:
+    if not np.isfinite(float(value)):
+        raise ValueError(f"must be finite, got {value!r}")
+    return float(value)
+
+
+def told(content: bytes, *, name: str) -> dict[str, Any]:
+    """What a child tells `read_places`."""
+    return {"places": [asdict(place) for place in places_of(content, name=name)]}
+
+
+def places_of(content: bytes, *, name: str) -> list[Place]:
+    """`read_places`, in this process."""
     dataset = dicom.parse(content, name, stop_before_pixels=True, specific_tags=_TAGS)
     try:
         dicom.check_modality(dataset, name)
@@ -58,10 +91,10 @@ def read_places(content: bytes, *, name: str) -> list[Place]:
                 f"“{name}” is a DICOM file without an image (no tag 0028,0010). Choose the image files of the CT series."
             )
         n_frames = int(dicom.FrameTags(dataset, 0).number("NumberOfFrames") or 1)
-        if n_frames > MAX_FRAMES:
-            raise OversizedSlice(f"“{name}” says it has {n_frames:,} frames; the limit is {MAX_FRAMES:,}.")
+        if n_frames > MAX_IMAGES:
+            raise OversizedSlice(f"“{name}” says it has {n_frames:,} frames; the limit is {MAX_IMAGES:,}.")
         return [_place(dicom.FrameTags(dataset, frame)) for frame in range(n_frames)]
-    except KidneyError:
+    except (KidneyError, MemoryError):
         raise
     except Exception as error:
         # pydicom converts a tag when it is asked for: damage may show at any of them, as any exception.

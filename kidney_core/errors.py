@@ -9,6 +9,7 @@ KidneyError
 │   ├── UnreadableArchive   truncated or damaged
 │   ├── EncryptedArchive    locked with a password
 │   └── OversizedArchive    beyond the limits of 3,000 files and 2 GiB
+├── DecoderError            the process that decodes images does not start
 ├── DatasetError            a folder that is not a usable dataset, or cannot be split
 ├── AccessError             nobody is logged in, a role is missing, or the app would be open to everybody
 ├── AuditError              the audit log cannot be written, or was changed
@@ -74,6 +75,10 @@ class EncryptedArchive(ArchiveError):
 
 class OversizedArchive(ArchiveError):
     """The zip holds more files or bytes than is safe to unpack."""
+
+
+class DecoderError(KidneyError):
+    """The process that decodes images cannot be started or kept alive."""
 
 
 class DatasetError(KidneyError):

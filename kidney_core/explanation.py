@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from kidney_core import class_activation, models, perturbation, preprocessing
+from kidney_core import class_activation, models, perturbation
 
 
 @dataclass(frozen=True)
@@ -169,15 +168,3 @@ def _at(model: nn.Module, image: Tensor, stride_px: int) -> tuple[Tensor, Tensor
     last, maps = models.intermediate_maps(model, image.detach().requires_grad_(True))
     fine = [each for each in maps if image.shape[-1] <= stride_px * each.shape[-1]]
     return (fine or maps[:1])[-1], model.forward_head(last)
-
-
-def over_slice(heatmap: np.ndarray, height_px: int, width_px: int, *, size_px: int) -> np.ndarray:
-    """Lay a square map over the image it came from: (h, w) -> (height_px, width_px), bilinear.
-
-    Undoes `preprocessing.square` of that size: the padding's part of the map is cut off.
-    """
-    top, left, height, width = preprocessing.placement(height_px, width_px, size_px)
-    down, across = heatmap.shape[0] / size_px, heatmap.shape[1] / size_px
-    inner = (left * across, top * down, (left + width) * across, (top + height) * down)
-    laid = Image.fromarray(heatmap).resize((width_px, height_px), Image.Resampling.BILINEAR, box=inner)
-    return np.clip(np.asarray(laid), 0.0, 1.0)

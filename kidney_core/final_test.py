@@ -24,23 +24,27 @@ def write_report(
 ) -> dict[str, Any]:
     """Write predictions.csv, report.json and reference.safetensors of a run; `model` holds its reported weights.
 
-    Returns: the figures, as `evaluation.figures` gives them.
+    A run without a test part gets no predictions, and no figures in its report.
+
+    Returns: the figures, as `evaluation.figures` gives them; empty without a test part.
     """
     config, labels = run.config(), material.dataset.labels
     temperature = 1.0
     if config.validation_fraction:
         validation = prediction.predict_probabilities(model, material.pixels[material.validation])
         temperature = calibration.fit_temperature(validation, material.y[material.validation])
-    probabilities = prediction.predict_probabilities(model, material.pixels[material.test], progress=progress)
-    calibrated = calibration.calibrate(probabilities, temperature)
-    rows = read_table(run.folder / "split.csv").iloc[material.test]
-    rows = rows[[name for name in ("path", "label", "series", "plane") if name in rows]]  # 0.2.0 wrote no plane
-    predictions = evaluation.prediction_table(rows, calibrated, labels)
-    write_whole(
-        run.folder / "predictions.csv",
-        lambda partial: predictions.to_csv(partial, index=False, float_format="%.6g"),
-    )
-    figures = evaluation.figures(predictions)
+    figures: dict[str, Any] = {}
+    if len(material.test):
+        probabilities = prediction.predict_probabilities(model, material.pixels[material.test], progress=progress)
+        calibrated = calibration.calibrate(probabilities, temperature)
+        rows = read_table(run.folder / "split.csv").iloc[material.test]
+        rows = rows[[name for name in ("path", "label", "series", "plane") if name in rows]]  # 0.2.0 wrote no plane
+        predictions = evaluation.prediction_table(rows, calibrated, labels)
+        write_whole(
+            run.folder / "predictions.csv",
+            lambda partial: predictions.to_csv(partial, index=False, float_format="%.6g"),
+        )
+        figures = evaluation.figures(predictions)
     report = {"protocol": config.protocol, "temperature": temperature, "best_epoch": best_epoch, "figures": figures}
     seen = write_reference(run, model, material)
     write_json(run.folder / "report.json", report | ({"familiarity": seen} if seen else {}))
@@ -50,8 +54,8 @@ def write_report(
 def write_reference(run: Run, model: nn.Module, material: Material) -> dict[str, float] | None:
     """Write the training slices in the network's features, with thresholds from validation scans.
 
-    Returns: the shares of test slices that the thresholds would call foreign, and seen; None without a validation part
-    of scans that were kept out of training, and for networks whose depths timm cannot show.
+    Returns: the shares of test slices that the thresholds would call foreign, and seen; None without a test part, without
+    a validation part of scans that were kept out of training, and for networks whose depths timm cannot show.
     """
     config = run.config()
     if (
@@ -77,6 +81,8 @@ def write_reference(run: Run, model: nn.Module, material: Material) -> dict[str,
         series=series[kept],
     )
     familiarity.save(reference, run.folder / REFERENCE_FILE)
+    if not len(material.test):
+        return None
     asked = reference.look_up(familiarity.pooled_features(model, material.pixels[material.test]))
     return {
         "test_foreign": sum(each.is_foreign for each in asked) / len(asked),

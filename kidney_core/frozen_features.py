@@ -34,21 +34,49 @@ def frozen_prefix(model: nn.Module, probe: torch.Tensor) -> tuple[nn.Module, nn.
     return nn.Sequential(*stages[:n_frozen]), nn.Sequential(*stages[n_frozen:])
 
 
+def pooled_head(model: nn.Module, trunk: nn.Module, tail: nn.Module, probe: torch.Tensor) -> nn.Module | None:
+    """The classifier alone, where nothing else of the network learns; None where more is left behind the trunk.
+
+    `classifier(pool(model)(trunk(x)))` is then the network, and one vector an image is kept in place of a map.
+    """
+    dropped = [module for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0]
+    if len(tail) or dropped or getattr(model, "drop_rate", 0) or not hasattr(model, "get_classifier"):
+        return None
+    classifier = model.get_classifier()
+    with torch.inference_mode():
+        features = trunk(probe)
+        same = torch.equal(classifier(Pool(model)(features)), model.forward_head(features))
+    return classifier if same else None
+
+
+class Pool(nn.Module):
+    """What a network does between its feature maps and its classifier: (B, C, h, w) -> (B, D)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._pooled = lambda features: model.forward_head(features, pre_logits=True)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self._pooled(features)
+
+
 def _output_shape(trunk: nn.Module, pixels: np.ndarray, device: torch.device) -> torch.Size:
-    """(C, h, w) of what the trunk, from here on in evaluation mode, makes of one image."""
+    """(C, h, w) or (D,) of what the trunk, from here on in evaluation mode, makes of one image."""
     trunk.eval()
     return trunk(preprocessing.to_input(torch.from_numpy(pixels[:1].copy()).to(device))).shape[1:]
 
 
 @torch.inference_mode()
-def fitting_dtype(trunk: nn.Module, pixels: np.ndarray, *, flips: bool, device: torch.device, n_copies: int = 1) -> str:
+def fitting_dtype(
+    trunk: nn.Module, pixels: np.ndarray, *, n_mirrored: int, device: torch.device, n_copies: int = 1
+) -> str:
     """How the trunk's output fits into the free memory: "float32", "float16", or "none" where it does not.
 
     `n_copies` processes of this machine keep it, each for itself.
 
     Both are exact enough to train on but not equal, so a run writes down its choice and keeps it.
     """
-    n_values = (2 if flips else 1) * len(pixels) * _output_shape(trunk, pixels, device).numel()
+    n_values = (len(pixels) + n_mirrored) * _output_shape(trunk, pixels, device).numel()
     allowed = psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY / n_copies
     if n_values * 2 > allowed:
         return "none"
@@ -60,40 +88,43 @@ def compute(
     trunk: nn.Module,
     pixels: np.ndarray,
     *,
-    flips: bool,
+    mirrored: np.ndarray,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     dtype: torch.dtype = torch.float32,
     group: parallel.Group | None = None,
 ) -> torch.Tensor | None:
-    """The trunk's output for every image and, when `flips`, for every mirrored image.
+    """The trunk's output for every image, and for the mirror images of some.
 
     Args:
         pixels: (N, S, S) uint8.
+        mirrored: (M,) positions of the images that are mirrored too.
         should_stop: asked before every batch; of several processes, all stop when one is to.
         group: the processes that each compute a part of the batches and give it to the others.
 
-    Returns: (1 or 2, N, C, h, w) of `dtype`; None when stopped.
+    Returns: (N + M, C, h, w) or (N + M, D) of `dtype`, the mirror images last; None when stopped.
     """
     group = group or parallel.Group()
     shape = _output_shape(trunk, pixels, device)
-    features = torch.zeros((2 if flips else 1, len(pixels), *shape), dtype=dtype)
-    starts = range(0, len(pixels), _BATCH)
+    trunk = models.fold_batch_norms(trunk, pixels.shape[1])
+    wanted = [(position, False) for position in range(len(pixels))] + [(int(position), True) for position in mirrored]
+    features = torch.zeros((len(wanted), *shape), dtype=dtype)
+    starts = range(0, len(wanted), _BATCH)
     for turn in range(0, len(starts), group.size):
         if group.any(should_stop()):
             return None
         if turn + group.rank >= len(starts):
             continue
         start = starts[turn + group.rank]
-        grey = torch.from_numpy(pixels[start : start + _BATCH].copy()).to(device)
-        for mirrored in range(len(features)):
-            images = preprocessing.to_input(grey.flip(2) if mirrored else grey)
-            features[mirrored, start : start + _BATCH] = trunk(images).to("cpu", dtype)
+        asked = wanted[start : start + _BATCH]
+        grey = np.stack([pixels[position, :, ::-1] if flip else pixels[position] for position, flip in asked])
+        images = preprocessing.to_input(torch.from_numpy(grey).to(device))
+        features[start : start + _BATCH] = trunk(images).to("cpu", dtype)
         if progress:
-            progress(min(start + _BATCH, len(pixels)), len(pixels))
+            progress(min(start + _BATCH, len(wanted)), len(wanted))
     if group.size > 1:  # every batch is zero but in the process that computed it
         for start in starts:
             there = slice(start, start + _BATCH)
-            features[:, there] = group.sum_of(features[:, there].contiguous())
+            features[there] = group.sum_of(features[there].contiguous())
     return features

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from kidney_core import diagnosis, explanation, map_grades, pointing, preprocessing
+from kidney_core import diagnosis, explanation, map_grades, pointing
+from kidney_core.body import body_mask
 from kidney_core.diagnosis import Diagnosis, Reader
 from kidney_core.errors import ModelError
 from kidney_core.explanation import Heatmap
@@ -26,10 +27,7 @@ def grade(reader: Reader, image: Slice, answer: Diagnosis, *, others: tuple[Read
         reader, image, explain=answer.explained_label, against=answer.against_label, method=answer.method
     )
     batch = diagnosis.network_input(reader, image)
-    body = preprocessing.square(
-        map_grades.body_mask(image.network_grey8()).astype(np.uint8) * 255, reader.checkpoint.size_px
-    )
-    body = body > 127
+    body = reader.checkpoint.view.mask(body_mask(image.network_grey8()), image.network_grey8()) > 0.5
     against = labels.index(answer.against_label) if answer.against_label else None
     draw: Callable[[Tensor], Heatmap] = lambda moved: explanation.explain(  # noqa: E731 - a closure over the question
         reader.model, moved, drawn.target, method=answer.method, against=against
@@ -74,7 +72,5 @@ def maps_of(readers: tuple[Reader, ...], image: Slice, answer: Diagnosis) -> dic
                 )
             except ModelError:
                 continue
-            found[reader.checkpoint.name] = explanation.over_slice(
-                drawn.scaled(), image.height_px, image.width_px, size_px=reader.checkpoint.size_px
-            )
+            found[reader.checkpoint.name] = reader.checkpoint.view.over(drawn.scaled(), image.network_grey8())
     return found

@@ -3,9 +3,7 @@
 torchrun gives each of its workers a session of its own: whoever ends a training ends a tree, not a process group.
 """
 
-import ctypes
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -16,7 +14,6 @@ COMMAND = ROOT / "train.py"
 HELD_RUN = "KIDNEY_HELD_RUN"  # the run whose lock the launcher holds for its workers
 LOGGED = "KIDNEY_LOGGED"  # set where standard output is the run's log already
 RAY_WORKER = "KIDNEY_RAY_WORKER"  # set in a worker of Ray Train, which makes and ends torch's process group itself
-_PR_SET_PDEATHSIG = 1  # Source: prctl(2), <linux/prctl.h>
 
 
 def rank() -> int:
@@ -54,13 +51,3 @@ def environment(run: Run, n_processes: int, **more: str) -> dict[str, str]:
 def is_held_by_launcher(run: Run) -> bool:
     """True in a process whose launcher holds the run's lock for it."""
     return os.environ.get(HELD_RUN) == str(run.folder.resolve())
-
-
-def die_with_parent() -> None:
-    """Let the system kill this process when its parent dies, however that ends (Linux; elsewhere nothing)."""
-    if not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died in between
-        os.kill(os.getpid(), signal.SIGKILL)

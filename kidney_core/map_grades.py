@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from kidney_core import perturbation
@@ -19,7 +18,6 @@ TAKEN = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # shares of the body that are blurred a
 _N_RANDOM = 8  # orders of patches that the map has to beat
 _RANDOM_CELLS = 10  # patches a side in a random order
 _SHIFT_PX = 4
-_BODY = 0.1  # of the way from the darkest to the brightest grey, as `planes` draws the outline
 
 
 @dataclass(frozen=True)
@@ -30,19 +28,6 @@ class Grade:
     value: float
     outcome: str
     reason: str
-
-
-def body_mask(grey: np.ndarray) -> np.ndarray:
-    """The body in a slice, without table and air around it: (H, W) uint8 -> (H, W) bool.
-
-    The largest connected part above a tenth of the grey range, its holes filled; all True where there is none.
-    """
-    bright = grey > grey.min() + _BODY * (np.percentile(grey, 99) - float(grey.min()))
-    parts, n_parts = ndimage.label(ndimage.binary_opening(bright))
-    if not n_parts:
-        return np.ones(grey.shape, bool)
-    largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    return ndimage.binary_fill_holes(parts == largest)
 
 
 def inside(evidence: np.ndarray, region: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """What a run trains on: the squares of its dataset, their parts, and batches of them."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kidney_core import frozen_features, models, parallel, preprocessing, splits
+from kidney_core import frozen_features, models, parallel, preprocessing, sampling, splits
 from kidney_core.dataset import Dataset, read_dataset, require_classes, short_hash
 from kidney_core.errors import RunError
 from kidney_core.files import read_table, write_json, write_whole
@@ -32,6 +33,8 @@ class Material:
     train: np.ndarray = field(repr=False)  # positions
     validation: np.ndarray = field(repr=False)  # the test part where the split has no validation part
     test: np.ndarray = field(repr=False)
+    n_draws: int  # images that an epoch visits
+    weights: np.ndarray | None = None  # (len(train),) how probable each is to be drawn; None: an epoch visits each once
     n_extra: int = 0
 
 
@@ -44,32 +47,46 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
     Raises: DatasetError; RunError when the data changed since the run began.
     """
     config = run.config()
+    view = preprocessing.View(config.image_size_px, config.framing)
     dataset = read_dataset(config.data, progress=report("Reading images"))
     require_classes(dataset)
     table = scan_table(dataset)
     table["part"] = _parts(run, config, table, writes=writes)
-    pixels = dataset_pixels(dataset, config.image_size_px, progress=report("Decoding images"))
+    pixels = dataset_pixels(dataset, view, progress=report("Decoding images"))
     y = np.array(table["label"].map(dataset.labels.index), np.int64)
     position = {part: np.flatnonzero(table["part"] == part) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
-    train_positions, n_extra, left_out = position[splits.TRAIN], 0, 0
+    pixels_of, y_of, scan_of = [pixels], [y], [table["series"].to_numpy()]
     seen = table.loc[table["part"] != splits.TEST, "sha256"].tolist()
-    if config.extra_data:
-        extra = read_dataset(config.extra_data, progress=report("Reading extra images"))
+    n_left_out = 0
+    for folder in config.extra_folders:
+        extra = read_dataset(folder, progress=report("Reading extra images"))
         unknown = sorted(set(extra.labels) - set(dataset.labels))
         if unknown:
-            raise RunError(f"The extra data have the class “{unknown[0]}”, which “{config.data}” does not have.")
-        kept = ~_alike(extra, dataset, table["part"] != splits.TRAIN)
-        left_out = int((~kept).sum())
-        if left_out:
-            report(f"{left_out} extra images left out, since they look like test or validation slices")(1, 1)
-        n_extra = int(kept.sum())
-        pixels = np.concatenate([pixels, dataset_pixels(extra, config.image_size_px)[kept]])
-        y = np.concatenate([y, extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)[kept]])
-        train_positions = np.concatenate([train_positions, len(dataset) + np.arange(n_extra)])
-        seen = [*seen, *extra.table.loc[kept, "sha256"]]
+            raise RunError(
+                f"The extra data “{folder}” have the class “{unknown[0]}”, which “{config.data}” does not have."
+            )
+        scans = scan_table(extra)
+        kept = _usable(extra, scans, dataset, table["part"].to_numpy(object), config.protocol)
+        n_left_out += int((~kept).sum())
+        pixels_of.append(dataset_pixels(extra, view, progress=report("Decoding extra images"))[kept])
+        y_of.append(extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)[kept])
+        scan_of.append(scans.loc[kept, "series"].to_numpy())
+        seen += scans.loc[kept, "sha256"].tolist()
+    n_extra = sum(len(each) for each in y_of[1:])
+    if n_left_out:
+        report(
+            f"{n_left_out} extra images left out, since their scans, or scans beside them, are tested or validated on"
+        )(1, 1)
+    if n_extra:
+        pixels, y = np.concatenate(pixels_of), np.concatenate(y_of)
+    train, weights = np.concatenate([position[splits.TRAIN], len(dataset) + np.arange(n_extra)]), None
+    if config.sampling == sampling.BALANCED:
+        folder_of, scan = np.repeat(np.arange(len(y_of)), [len(each) for each in y_of]), np.concatenate(scan_of)
+        weights = sampling.balanced_weights(folder_of[train], y[train], scan[train])
+    n_draws = len(train) if weights is None else len(position[splits.TRAIN])
     if writes:
         earlier = {_KEPT_AS: run.data()[_KEPT_AS]} if _KEPT_AS in run.data() else {}
-        described = {**_describe(dataset, table, config, n_extra), "extra_left_out": left_out, **earlier}
+        described = {**_describe(dataset, table, config, n_extra), "extra_left_out": n_left_out, **earlier}
         write_json(run.folder / "data.json", described)
         write_whole(
             run.folder / TRAINED_ON_FILE,
@@ -77,15 +94,34 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
         )
     # Without a validation part the test part is watched, as in the paper; nothing is chosen by it.
     validation = position[splits.VALIDATION] if config.validation_fraction else position[splits.TEST]
-    return Material(dataset, pixels, y, train_positions, validation, position[splits.TEST], n_extra)
+    return Material(dataset, pixels, y, train, validation, position[splits.TEST], n_draws, weights, n_extra)
 
 
-def _alike(extra: Dataset, dataset: Dataset, held_out: pd.Series) -> np.ndarray:
-    """(N,) True for each extra slice that is a copy or a near-twin of a held-out slice of the dataset."""
-    ours = unit_thumbnails(dataset.thumbnails[held_out.to_numpy()])
-    likeness = (unit_thumbnails(extra.thumbnails) @ ours.T).max(axis=1, initial=-1.0)
-    copies = extra.table["sha256"].isin(dataset.table.loc[held_out.to_numpy(), "sha256"]).to_numpy()
-    return copies | (likeness > LINK_CORRELATION)
+def _usable(extra: Dataset, scans: pd.DataFrame, dataset: Dataset, part: np.ndarray, protocol: str) -> np.ndarray:
+    """(N,) True for each extra slice that may be trained on beside the training part; `scans` is their `scan_table`.
+
+    Copies and near-twins of held-out slices are left out, which another contrast or size does not hide. Under "grouped"
+    so are their whole scans, and the scans beside those in file order, often the same patient's, unless they are in
+    training anyway.
+    """
+    ours, theirs = unit_thumbnails(dataset.thumbnails), unit_thumbnails(extra.thumbnails)
+
+    def like(rows: np.ndarray) -> np.ndarray:
+        copies = extra.table["sha256"].isin(dataset.table.loc[rows, "sha256"]).to_numpy()
+        return copies | ((theirs @ ours[rows].T).max(axis=1, initial=-1.0) > LINK_CORRELATION)
+
+    like_held_out = like(part != splits.TRAIN)
+    if protocol == splits.RANDOM:
+        return ~like_held_out
+    held_out = set(scans.loc[like_held_out, "series"])
+    trained = set(scans.loc[like(part == splits.TRAIN), "series"]) - held_out
+    beside = set()
+    for _, series in scans.groupby("label")["series"]:
+        in_file_order = series.drop_duplicates().tolist()
+        for one, other in itertools.pairwise(in_file_order):
+            beside |= {other} if one in held_out else set()
+            beside |= {one} if other in held_out else set()
+    return ~scans["series"].isin(held_out | (beside - trained)).to_numpy()
 
 
 def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame, *, writes: bool) -> np.ndarray:
@@ -126,7 +162,7 @@ def _describe(dataset: Dataset, table: pd.DataFrame, config: TrainingConfig, n_e
         "test_series": int(table.loc[parts == splits.TEST, "series"].nunique()),
         "shared_series_fraction": splits.shared_series_fraction(table, parts),
         "extra_training_slices": n_extra,
-        "extra_data": Path(config.extra_data).name if config.extra_data else "",
+        "extra_data": ", ".join(Path(folder).name for folder in config.extra_folders),
         "unreadable": [list(item) for item in dataset.unreadable],
     }
 
@@ -136,29 +172,35 @@ class FromPixels:
 
     def __init__(self, model: nn.Module, material: Material, config: TrainingConfig, device: torch.device) -> None:
         self.network, self.config, self.device = model, config, device
-        self.pixels = torch.from_numpy(np.array(material.pixels))
-        if device.type == "cuda":
-            self.pixels = self.pixels.to(device)  # a dataset of 10,000 slices takes 0.5 GB
+        self.pixels = material.pixels  # memory-mapped where there are no extra data: processes share it
+        # On a GPU the whole dataset lives in its memory: 10,000 slices take 0.5 GB.
+        self.on_gpu = torch.from_numpy(np.array(self.pixels)).to(device) if device.type == "cuda" else None
 
     def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
-        grey = self.pixels[torch.from_numpy(positions).to(self.pixels.device)].to(self.device)  # (B, S, S)
+        if self.on_gpu is None:
+            grey = torch.from_numpy(self.pixels[positions]).to(self.device)  # (B, S, S)
+        else:
+            grey = self.on_gpu[torch.from_numpy(positions).to(self.device)]
         if numbers is not None:
             grey = preprocessing.augment(grey, torch.from_numpy(numbers).to(self.device), self.config.augmentation)
         return preprocessing.to_input(grey)  # (B, 3, S, S)
 
 
 class FromFeatures:
-    """Batches of what the frozen trunk computed; `network`, which runs at every step, is the tail."""
+    """Batches of what the frozen trunk computed; `network`, which runs at every step, is what is left."""
 
-    def __init__(self, model: nn.Module, tail: nn.Module, features: torch.Tensor, device: torch.device) -> None:
-        self.network, self.features, self.device = _Tail(model, tail), features, device
+    def __init__(
+        self, network: nn.Module, features: torch.Tensor, mirrored: np.ndarray, n_images: int, device: torch.device
+    ) -> None:
+        self.network, self.features, self.device = network, features, device
+        self.row_of_mirror = np.arange(n_images)  # where a training image is never mirrored, its own
+        self.row_of_mirror[mirrored] = n_images + np.arange(len(mirrored))
 
     def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
-        mirrored = torch.zeros(len(positions), dtype=torch.long)
-        if numbers is not None and len(self.features) == 2:
-            mirrored = (torch.from_numpy(numbers[:, 0]) < 0.5).long()  # as preprocessing.augment decides
-        chosen = self.features[mirrored, torch.from_numpy(positions)]
-        return chosen.to(self.device, torch.float32)  # (B, C, h, w)
+        rows = positions
+        if numbers is not None:
+            rows = np.where(numbers[:, 0] < 0.5, self.row_of_mirror[positions], positions)  # as preprocessing.augment
+        return self.features[torch.from_numpy(rows)].to(self.device, torch.float32)  # (B, C, h, w) or (B, D)
 
 
 class _Tail(nn.Module):
@@ -194,9 +236,13 @@ def open_source(
         divided = frozen_features.frozen_prefix(model, probe)
         if divided:
             trunk, tail = divided
-            flips = config.augmentation == "flip"
+            network: nn.Module = _Tail(model, tail)
+            classifier = frozen_features.pooled_head(model, trunk, tail, probe)
+            if classifier is not None:
+                trunk, network = nn.Sequential(trunk, frozen_features.Pool(model)), classifier
+            mirrored = material.train if config.augmentation == "flip" else np.array([], np.int64)
             kept = run.data().get(_KEPT_AS) or frozen_features.fitting_dtype(
-                trunk, material.pixels, flips=flips, device=device, n_copies=group.local_size
+                trunk, material.pixels, n_mirrored=len(mirrored), device=device, n_copies=group.local_size
             )
             kept = _WAYS_TO_KEEP[group.from_leader(_WAYS_TO_KEEP.index(kept))]
             if group.leads:
@@ -206,7 +252,7 @@ def open_source(
             features = frozen_features.compute(
                 trunk,
                 material.pixels,
-                flips=flips,
+                mirrored=mirrored,
                 dtype=getattr(torch, kept),
                 device=device,
                 progress=progress,
@@ -214,5 +260,5 @@ def open_source(
                 group=group,
             )
             if features is not None:
-                return FromFeatures(model, tail, features, device)
+                return FromFeatures(network, features, mirrored, len(material.pixels), device)
     return FromPixels(model, material, config, device)

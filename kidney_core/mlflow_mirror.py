@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kidney_core import jobs
 from kidney_core.errors import RunError, command
@@ -99,12 +99,11 @@ def _measurements(run: Run) -> list[tuple[str, float, int, int]]:
             for name, value in row.items()
             if name not in _NO_MEASUREMENTS and isinstance(value, int | float)
         ]
-    report: dict[str, Any] | None = run.report()
-    if report and found:
+    figures = (run.report() or {}).get("figures")
+    if figures and found:
         _, _, step, milliseconds = found[-1]
         found += [
-            (f"test.{name}", float(report["figures"][name]), step, milliseconds)
-            for name in ("accuracy", "balanced_accuracy")
+            (f"test.{name}", float(figures[name]), step, milliseconds) for name in ("accuracy", "balanced_accuracy")
         ]
     return found
 

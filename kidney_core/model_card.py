@@ -15,6 +15,7 @@ DATA_SOURCE = "CT KIDNEY DATASET: Normal-Cyst-Tumor and Stone (Islam et al., Sci
 # Folders that are known to hold that dataset; of any other, its holder knows.
 _PUBLIC = ("ct-kidney-plain", "ct-kidney-clahe", "CT-KIDNEY-DATASET-Normal-Cyst-Tumor-Stone")
 UNKNOWN = "Not known."
+_SEEN = {"whole": "the whole image", "body": "cut to the body"}
 TO_FILL_IN = "To be filled in by who holds the data"
 
 
@@ -124,7 +125,11 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         ("Study design", "Goal", "Model creation and honest evaluation; no clinical claim"),
         ("Data", "Sources", f"{DATA_SOURCE if public else TO_FILL_IN}; folder “{data.get('name', 'unknown')}”"),
         ("Data", "Inclusion and exclusion", "Every readable image of the folder; patients' criteria: " + UNKNOWN),
-        ("Data", "Preprocessing", f"Grey, padded to a square of {checkpoint.size_px} px, ImageNet mean and deviation"),
+        (
+            "Data",
+            "Preprocessing",
+            f"Grey, {_SEEN[checkpoint.view.framing]}, padded to a square of {checkpoint.size_px} px, ImageNet mean and deviation",
+        ),
         ("Data", "Selection of subsets", "None within the folder"),
         (
             "Data",

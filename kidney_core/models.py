@@ -217,6 +217,7 @@ def fold_batch_norms(model: nn.Module, image_size_px: int) -> nn.Module:
     if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
         return model
     images = torch.rand((2, 3, image_size_px, image_size_px), generator=torch.Generator().manual_seed(0))
+    images = images.to(next(model.parameters()).device)
     model.eval()
     folded = copy.deepcopy(model)
     made: dict[int, tuple[nn.Conv2d, torch.Tensor]] = {}  # the output is held, so that its id stays its own
@@ -318,7 +319,7 @@ def sequential_stages(model: nn.Module, probe: torch.Tensor) -> list[nn.Module] 
     The chain is taken from the order of the modules and then checked on `probe`, (B, 3, S, S).
     """
     stages: list[nn.Module] = []
-    head = classifier_prefix(model).rstrip(".")
+    head = classifier_prefix(model).split(".")[0]
     for name, child in model.named_children():
         if name in ("global_pool", head):
             break

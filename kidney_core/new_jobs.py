@@ -1,5 +1,6 @@
 """The form that starts training jobs: folder, architectures, recipe with its options, protocols."""
 
+import os
 import zlib
 from dataclasses import asdict, fields, replace
 
@@ -21,6 +22,7 @@ STARTS = {
     "Random weights": RANDOM_WEIGHTS,
 }
 BOTH = "both, one after the other"
+DEFAULT_RECIPE = "robust"
 OPTIONS = {option.name: option for option in fields(TrainingConfig)}
 
 
@@ -72,7 +74,7 @@ def _choice(name: str, value: str) -> str:
 
 
 def _recipe_key() -> str:
-    return st.session_state.get("training_recipe", "paper")
+    return st.session_state.get("training_recipe", DEFAULT_RECIPE)
 
 
 def _recipe_fields(recipe: str) -> dict:
@@ -84,10 +86,12 @@ def _recipe_fields(recipe: str) -> dict:
         chosen["trainable"] = _choice("trainable", base.trainable)
         chosen["augmentation"] = _choice("augmentation", base.augmentation)
         chosen["image_size_px"] = _number("image_size_px", base.image_size_px, step=32)
+        chosen["framing"] = _choice("framing", base.framing)
         chosen["class_weights"] = _choice("class_weights", base.class_weights)
     with middle:
         chosen["n_epochs"] = _number("n_epochs", base.n_epochs)
         chosen["batch_size"] = _number("batch_size", base.batch_size)
+        chosen["sampling"] = _choice("sampling", base.sampling)
         chosen["test_fraction"] = _number("test_fraction", base.test_fraction, step=0.05)
         chosen["validation_fraction"] = _number("validation_fraction", float(base.validation_fraction), step=0.05)
         chosen["label_smoothing"] = _number("label_smoothing", base.label_smoothing, step=0.05)
@@ -96,6 +100,7 @@ def _recipe_fields(recipe: str) -> dict:
         chosen["schedule"] = _choice("schedule", base.schedule)
         chosen["learning_rate"] = _number("learning_rate", base.learning_rate, format="%.5f", step=1e-4)
         chosen["weight_decay"] = _number("weight_decay", base.weight_decay, format="%.3f", step=0.01)
+        chosen["weight_averaging"] = _number("weight_averaging", base.weight_averaging, format="%.4f", step=0.001)
         chosen["precision"] = _choice("precision", base.precision)
         chosen["reported_epoch"] = _choice("reported_epoch", base.reported_epoch)
         chosen["best_by"] = st.selectbox(
@@ -110,6 +115,7 @@ def _recipe_fields(recipe: str) -> dict:
     chosen["extra_data"] = ui.path_input(
         "Extra training data",
         key="training_extra_data",
+        several=True,
         placeholder="demo-data",
         help=OPTIONS["extra_data"].metadata["help"].capitalize(),
     )
@@ -133,7 +139,13 @@ def draw() -> None:
     )
     names += [name.strip() for name in other.split(",") if name.strip()]
     left, middle, right = st.columns(3)
-    recipe = left.selectbox("Recipe", list(RECIPES), key="training_recipe", help="A named set of defaults")
+    recipe = left.selectbox(
+        "Recipe",
+        list(RECIPES),
+        list(RECIPES).index(DEFAULT_RECIPE),
+        key="training_recipe",
+        help="A named set of defaults: robust is the best on scans never seen, paper is the published one",
+    )
     protocol = middle.selectbox(
         "Protocol", [BOTH, GROUPED, RANDOM], key="training_protocol", help="Both gives the honest pair of figures"
     )
@@ -267,8 +279,8 @@ def _engine() -> str:
 def _with_allowed_paths(config: TrainingConfig) -> TrainingConfig:
     """A configuration whose paths may be named here, also one that came as a file. Raises PathError."""
     init = config.init if config.init in (DOWNLOADED, RANDOM_WEIGHTS) else ui.allowed_path(config.init)
-    data, extra = ui.allowed_path(config.data), ui.allowed_path(config.extra_data)
-    return replace(config, data=data, extra_data=extra, init=init)
+    extra = os.pathsep.join(ui.allowed_path(folder) for folder in config.extra_folders)
+    return replace(config, data=ui.allowed_path(config.data), extra_data=extra, init=init)
 
 
 def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
@@ -284,7 +296,7 @@ def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
         dataset.require_classes(
             dataset.read_dataset(ui.allowed_path(folder), progress=ui.progress_bar("Reading images"))
         )
-        for extra in {config.extra_data for config in configs} - {""}:
+        for extra in sorted({folder for config in configs for folder in config.extra_folders}):
             dataset.read_dataset(extra, progress=ui.progress_bar("Reading extra images"))
         ready = [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]
         for config in ready:

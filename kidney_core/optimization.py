@@ -4,6 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from timm.utils import ModelEmaV3
 from torch import nn
 
 from kidney_core.recipes import TrainingConfig
@@ -20,6 +21,14 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     return kind(groups, lr=config.learning_rate, fused=learned[0].device.type in ("cpu", "cuda"))
+
+
+def running_mean(model: nn.Module, config: TrainingConfig) -> ModelEmaV3 | None:
+    """The running mean of the weights of a network in training, which remembers less at first; None where none is wanted.
+
+    Source: Polyak & Juditsky 1992; the warm-up is timm's, 1 - (1 + step)^(-2/3).
+    """
+    return ModelEmaV3(model, decay=config.weight_averaging, use_warmup=True) if config.weight_averaging else None
 
 
 def seed_device(device: torch.device, seed: int) -> None:

@@ -9,36 +9,47 @@ from pathlib import Path
 import numpy as np
 
 from kidney_core.dataset import DECODING, Dataset, cache_folder
+from kidney_core.errors import SliceError
 from kidney_core.files import write_whole
-from kidney_core.preprocessing import square
-from kidney_core.slices import read_slice
+from kidney_core.framing import FRAMES, WHOLE, View
+from kidney_core.preprocessing import square_of
+from kidney_core.slices import TOGETHER, read_slices
 
 _decoding = threading.Lock()
 
 
-def dataset_pixels(dataset: Dataset, size_px: int, *, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
-    """The grey squares of a dataset, in the order of its table: (N, size_px, size_px) uint8, read-only.
+def dataset_pixels(dataset: Dataset, view: View, *, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+    """The grey squares of a dataset, as a network sees them, in the order of its table: (N, size_px, size_px) uint8, read-only.
 
     Decoded by all cores on the first call, memory-mapped from the cache folder afterwards.
     Raises SliceError when a file has become unreadable since the dataset was read.
     """
-    path = cache_folder() / f"pixels-{DECODING}-{dataset.fingerprint[:24]}-{size_px}.npy"
+    framed = "" if view.framing == WHOLE else f"-{view.framing}{FRAMES}"
+    path = cache_folder() / f"pixels-{DECODING}-{dataset.fingerprint[:24]}-{view.size_px}{framed}.npy"
     with _decoding:  # two sessions that ask for one folder decode it once
         if not path.is_file():
-            write_whole(path, lambda partial: _decode(dataset, size_px, partial, progress))
+            write_whole(path, lambda partial: _decode(dataset, view, partial, progress))
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _decode(dataset: Dataset, size_px: int, path: Path, progress: Callable[[int, int], None] | None) -> None:
-    shape = (len(dataset), size_px, size_px)
+def _decode(dataset: Dataset, view: View, path: Path, progress: Callable[[int, int], None] | None) -> None:
+    shape = (len(dataset), view.size_px, view.size_px)
     pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
-    def decode(position: int) -> None:
-        file = dataset.root / dataset.table["path"].iat[position]
-        pixels[position] = square(read_slice(file).network_grey8(), size_px)
+    paths = [dataset.root / path for path in dataset.table["path"]]
+
+    def decode(start: int) -> int:
+        some = paths[start : start + TOGETHER]
+        for position, found in enumerate(read_slices(some), start=start):
+            if isinstance(found, SliceError):
+                raise found
+            pixels[position] = square_of(found[0], view)
+        return start + len(some)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(decode, range(len(dataset))), start=1):
-            if progress and (done % 100 == 0 or done == len(dataset)):
+        told = 0
+        for done in pool.map(decode, range(0, len(dataset), TOGETHER)):
+            if progress and (done - told >= 100 or done == len(dataset)):
                 progress(done, len(dataset))
+                told = done
     pixels.flush()

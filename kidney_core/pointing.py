@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from kidney_core import digests, explanation, lesions, map_grades, preprocessing
+from kidney_core.body import body_mask
 from kidney_core.checkpoint import EXPLANATIONS_FILE, Checkpoint, load_model, read_checkpoint
 from kidney_core.errors import command
 from kidney_core.files import write_json
@@ -52,14 +53,14 @@ def measure(
         heat: dict[str, list[float]] = {method: [] for method in explanation.METHODS}
         chances, areas = [], []
         for known in slices:
-            near, body = _near(known.lesion), map_grades.body_mask(known.image.network_grey8())
+            near, body = _near(known.lesion), body_mask(known.image.network_grey8())
             chances.append(float((near & body).sum() / body.sum()))
             areas.append(float((known.lesion & body).sum() / body.sum()))
-            batch = preprocessing.input_of(known.image, checkpoint.size_px)
+            batch = preprocessing.input_of(known.image, checkpoint.view)
             target = checkpoint.labels.index(known.label)
             for method in explanation.METHODS:
                 drawn = explanation.explain(model, batch, target, method=method)
-                laid = explanation.over_slice(drawn.scaled(), *known.lesion.shape, size_px=checkpoint.size_px)
+                laid = checkpoint.view.over(drawn.scaled(), known.image.network_grey8())
                 hits[method] += int(not drawn.is_empty and near[np.unravel_index(laid.argmax(), laid.shape)])
                 heat[method].append(map_grades.inside(laid, known.lesion))
                 peaks[method].append(drawn.peak)
@@ -82,7 +83,7 @@ def measure_shuffled(checkpoint: Checkpoint, slices: list[KnownLesion]) -> dict[
     Source: Adebayo et al. 2018, arXiv:1810.03292.
     """
     chosen = slices[:: max(1, len(slices) // N_SHUFFLED)][:N_SHUFFLED]
-    batches = [preprocessing.input_of(known.image, checkpoint.size_px) for known in chosen]
+    batches = [preprocessing.input_of(known.image, checkpoint.view) for known in chosen]
     model = load_model(checkpoint).requires_grad_(False)
     shuffled = shuffled_weights(load_model(checkpoint, fold=False), torch.cat(batches)).requires_grad_(False)
     found: dict[str, dict[str, float | int]] = {}

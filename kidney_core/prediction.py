@@ -56,7 +56,7 @@ def predict_dataset(
             f"(it knows {', '.join(checkpoint.labels)}). Leave that class out, or choose another checkpoint."
         )
     model = checkpoints.load_model(checkpoint, device=str(models.pick_device(device)))
-    pixels = dataset_pixels(dataset, checkpoint.size_px)
+    pixels = dataset_pixels(dataset, checkpoint.view)
     probabilities = predict_probabilities(model, pixels, progress=progress)
     calibrated = calibration.calibrate(probabilities, checkpoint.temperature)
     rows = scan_table(dataset)[["path", "label", "series", "plane"]].assign(temperature=checkpoint.temperature)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
+from kidney_core.framing import View
 from kidney_core.slices import Slice
 
 # ImageNet statistics, Source: Krizhevsky et al. preprocessing as in torchvision's pretrained models.
@@ -17,36 +17,14 @@ AUGMENTATIONS = (NO_AUGMENTATION, FLIP, STRONG)
 N_RANDOM_NUMBERS = 8  # columns that `augment` reads
 
 
-def square(grey: np.ndarray, size_px: int) -> np.ndarray:
-    """Fit a grey image into a square: (H, W) uint8 -> (size_px, size_px) uint8, padded with black.
-
-    The aspect ratio is kept, since a stretched kidney is not what the network was trained on.
-    """
-    top, left, height, width = placement(*grey.shape, size_px)
-    if grey.shape != (height, width):
-        grey = np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR))
-    if (height, width) == (size_px, size_px):
-        return grey
-    padded = np.zeros((size_px, size_px), np.uint8)
-    padded[top : top + height, left : left + width] = grey
-    return padded
-
-
-def square_of(image: Slice, size_px: int) -> np.ndarray:
+def square_of(image: Slice, view: View) -> np.ndarray:
     """A slice as a network sees it: (size_px, size_px) uint8."""
-    return square(image.network_grey8(), size_px)
+    return view.square(image.network_grey8())
 
 
-def input_of(image: Slice, size_px: int) -> torch.Tensor:
+def input_of(image: Slice, view: View) -> torch.Tensor:
     """A slice as a network takes it: (1, 3, size_px, size_px) float32."""
-    return to_input(torch.from_numpy(np.array(square_of(image, size_px)))[None])
-
-
-def placement(height_px: int, width_px: int, size_px: int) -> tuple[int, int, int, int]:
-    """Where `square` puts an image: (top, left, height, width) in pixels of the square."""
-    scale = size_px / max(height_px, width_px)
-    height, width = max(1, round(height_px * scale)), max(1, round(width_px * scale))
-    return (size_px - height) // 2, (size_px - width) // 2, height, width
+    return to_input(torch.from_numpy(np.array(square_of(image, view)))[None])
 
 
 def to_input(grey: torch.Tensor) -> torch.Tensor:
@@ -60,11 +38,6 @@ def to_input(grey: torch.Tensor) -> torch.Tensor:
 def random_numbers(n_images: int, *, seed: int, epoch: int) -> np.ndarray:
     """(n_images, 8) float32 in 0..1: row i serves image i, a function of (seed, epoch, image) alone."""
     return np.random.default_rng([seed, epoch, 1]).random((n_images, N_RANDOM_NUMBERS), dtype=np.float32)
-
-
-def epoch_order(n_images: int, *, seed: int, epoch: int) -> np.ndarray:
-    """The order in which an epoch visits the images, a function of (seed, epoch)."""
-    return np.random.default_rng([seed, epoch, 0]).permutation(n_images)
 
 
 def augment(grey: torch.Tensor, numbers: torch.Tensor, kind: str) -> torch.Tensor:

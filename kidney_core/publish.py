@@ -4,6 +4,7 @@ python -m kidney_core.publish runs/GROUPED runs/RANDOM --folds runs/FOLD --name 
 """
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import asdict, replace
@@ -68,10 +69,15 @@ def publish(
         raise CheckpointError(f"A checkpoint named “{name}” exists already. Choose another name.")
     source = runs.get(GROUPED, run)
     state = _weights(source)
-    predictions = {protocol: tested_predictions(runs[protocol]) for protocol in PROTOCOLS if protocol in runs}
+    tested = {
+        protocol: runs[protocol] for protocol in PROTOCOLS if protocol in runs and runs[protocol].config().test_fraction
+    }
+    if not tested and folds is None:
+        raise RunError(f"Nothing was tested in “{run.name}”. Give the cross-validation of its recipe with --folds.")
+    predictions = {protocol: tested_predictions(item) for protocol, item in tested.items()}
     if folds is not None:
         predictions[CROSS_VALIDATED] = pooled_predictions(folds)
-    card = _card(name, source, runs, folds, predictions)
+    card = _card(name, source, tested, folds, predictions)
     hashes, reference = source.folder / TRAINED_ON_FILE, source.folder / REFERENCE_FILE
     return save_checkpoint(
         target,
@@ -105,7 +111,7 @@ def _check(runs: dict[str, Run], run: Run, other: Run | None, folds: Run | None)
     if other is not None:
         if len(runs) != 2:
             raise RunError(f"“{run.name}” and “{other.name}” have the same protocol. Give one of each.")
-        if not same_recipe(run.config(), other.config(), but=("protocol",)):
+        if not same_recipe(run.config(), other.config(), but=("protocol", "test_fraction")):
             raise RunError(f"“{run.name}” and “{other.name}” differ in more than their protocol.")
     if folds is not None:
         differing = ("protocol", "n_folds", "fold", "test_fraction")
@@ -119,7 +125,8 @@ def _card(
     config, data, report = source.config(), source.data(), source.report()
     options = {key: value for key, value in asdict(config).items() if value not in ("", None)}
     # Folders of the training machine are nobody else's business.
-    named = {key: Path(getattr(config, key)).name for key in ("data", "extra_data", "init")}
+    named = {key: Path(getattr(config, key)).name for key in ("data", "init")}
+    named["extra_data"] = os.pathsep.join(Path(folder).name for folder in config.extra_folders)
     options |= {key: value for key, value in named.items() if value}
     return {
         "name": name,
@@ -127,6 +134,7 @@ def _card(
         "labels": data["labels"],
         "preprocessing": {
             "size_px": config.image_size_px,
+            "framing": config.framing,
             "fit": "padded to a square, bilinear",
             "normalise": "ImageNet",
         },
@@ -142,7 +150,7 @@ def _card(
         "metrics": {protocol: evaluation.figures(table) for protocol, table in predictions.items()},
         "intervals": {protocol: _intervals(table) for protocol, table in predictions.items()},
         "curves": source.epochs(),
-        "familiarity": report.get("familiarity", {}),
+        "familiarity": report.get("familiarity") or _familiarity_of(folds),
         "abstention": _abstention(predictions),
         "intended_use": INTENDED_USE,
         "limits": _limits(config, data, runs, folds),
@@ -177,6 +185,13 @@ def _abstention(predictions: dict[str, pd.DataFrame]) -> dict[str, Any]:
     }
 
 
+def _familiarity_of(fold: Run | None) -> dict[str, float]:
+    """What the folds of a cross-validation would call foreign and seen of their test slices, on the mean; else empty."""
+    reports = [each.report() or {} for each in find_folds(fold).values()] if fold else []
+    found = [report["familiarity"] for report in reports if report.get("familiarity")]
+    return {key: sum(each[key] for each in found) / len(found) for key in found[0]} if found else {}
+
+
 def _describe_folds(fold: Run) -> dict[str, Any]:
     config, data = fold.config(), fold.data()
     return {
@@ -195,7 +210,12 @@ def _limits(config: TrainingConfig, data: dict[str, Any], runs: dict[str, Run], 
     if folds is not None:
         limits.append(
             f"The honest figure is of the recipe: {folds.config().n_folds} networks, each tested on the "
-            f"scans it never saw, {folds.data()['n_series']} in all. The network that ships is one more of the recipe, or one of them."
+            f"scans it never saw, {folds.data()['n_series']} in all. "
+            + (
+                "The network that ships is one more of the recipe, or one of them."
+                if config.test_fraction
+                else "The network that ships is one more of the recipe, taught with the scans that the folds tested on too."
+            )
         )
     elif GROUPED in runs:
         test = runs[GROUPED].data()

@@ -9,7 +9,7 @@ import pyarrow  # noqa: F401 - Streamlit imports it at the first table
 from streamlit import config
 from streamlit.web import bootstrap, cli
 
-from kidney_core import access
+from kidney_core import access, decoder
 from kidney_core.errors import command
 
 APP = Path(__file__).resolve().parent.parent / "streamlit_app.py"
@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     read_options(given)
     access.check_start()
+    decoder.start()  # it imports its decoders while this process imports the pages
     import_pages()
     address, port = config.get_option("server.address"), config.get_option("server.port")
     print(f"Kidney CT workbench: http://{address}:{port} (Ctrl+C stops it; training jobs go on)", flush=True)

@@ -1,26 +1,32 @@
 """The only door for images from outside: a path or bytes become a `Slice`.
 
-The kind of file is recognised by its content. Raster files (PNG, JPEG, BMP, TIFF) go through
-Pillow here; DICOM goes through `kidney_core.dicom`.
+The kind of file is recognised by its content. It is decoded in a child process (`decoder`), raster files (PNG, JPEG,
+BMP, TIFF) by `raster`, DICOM by `dicom`; what comes back is checked here.
 """
 
-import contextlib
-import io
-from collections.abc import Iterator
+import math
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from kidney_core.errors import KidneyError, OversizedSlice, UnreadableSlice, UnsupportedSlice
+from kidney_core import decoder
+from kidney_core.errors import OversizedSlice, SliceError, UnreadableSlice, UnsupportedSlice
 
 MAX_BYTES = 200 * 1024**2
 MAX_PIXELS = 64_000_000
+MAX_IMAGES = 3_000  # in one file
 MAX_ASPECT = 20  # a strip is no CT slice, and the smallest detail of one would be squeezed away
-_RASTER_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # a JPEG of several pictures becomes Pillow's MPO
-# Pillow warns at 89 megapixels and raises at twice that; our own limit is lower and checked first.
-Image.MAX_IMAGE_PIXELS = None
+_PIXEL_TYPES = ("uint8", "uint16", "float32")
+TOGETHER = 16  # files to give to `read_slices` at a time
+_SMALL_BYTES = 1024**2  # of a file that is decoded together with others
+_MAX_TEXT = 300  # characters of a fact or a note
+PNG_START = b"\x89PNG\r\n\x1a\n"
+# The first bytes of PNG, JPEG, BMP, TIFF and BigTIFF.
+_RASTER_STARTS = (PNG_START, b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class Slice:
 
 
 def read_slice(source: Path | bytes, *, name: str | None = None, frame: int = 0) -> Slice:
-    """Read one image from a path or from bytes.
+    """Read one image from a path or from bytes; a child process decodes it.
 
     Args:
         source: a file's path, or its content.
@@ -114,19 +120,135 @@ def read_slice(source: Path | bytes, *, name: str | None = None, frame: int = 0)
         frame: which image of a multi-frame DICOM or multi-page TIFF, from 0.
 
     Raises:
-        UnreadableSlice: empty, truncated, damaged, or not an image.
+        UnreadableSlice: empty, truncated, damaged, or not an image; or its decoder crashed or took too long.
         UnsupportedSlice: an image of a kind that is refused, with the reason.
         OversizedSlice: more than 64 megapixels or 200 MB.
     """
     name = name or (source.name if isinstance(source, Path) else "image")
     content = read_content(source, name=name) if isinstance(source, Path) else source
-    _check_content(content, name)
-    # Imported here: pydicom costs 0.2 s and most datasets are JPEG.
-    if is_dicom(content):
-        from kidney_core import dicom
+    check_content(content, name)
+    return decoder.ask(
+        "decode",
+        content,
+        lambda answer: _slice_of(answer, name, frame),
+        name=name,
+        max_payload_bytes=4 * MAX_PIXELS,
+        frame=frame,
+    )
 
-        return dicom.read_dicom(content, name=name, frame=frame)
-    return _read_raster(content, name=name, frame=frame)
+
+def read_slices(paths: Sequence[Path]) -> list[tuple[Slice, bytes] | SliceError]:
+    """The first image of each of many files with the file's content, or why it cannot be read.
+
+    Small files are decoded several at a time, which costs half as much as one after the other.
+    """
+    found: dict[int, tuple[Slice, bytes] | SliceError] = {}
+    small: dict[int, bytes] = {}
+    for i, path in enumerate(paths):
+        try:
+            content = read_content(path, name=path.name)
+            check_content(content, path.name)
+        except SliceError as error:
+            found[i] = error
+            continue
+        if len(content) <= _SMALL_BYTES:
+            small[i] = content
+        else:
+            found[i] = _read_alone(content, path.name)
+    names = [paths[i].name for i in small]
+    together = (
+        decoder.ask_of_each(
+            "decode",
+            [*small.values()],
+            lambda i, answer: _slice_of(answer, names[i], 0),
+            names=names,
+            max_payload_bytes=4 * MAX_PIXELS,
+            frame=0,
+        )
+        if len(small) > 1
+        else [None] * len(small)
+    )
+    for (i, content), image in zip(small.items(), together, strict=True):
+        found[i] = _read_alone(content, paths[i].name) if image is None else (image, content)
+    return [found[i] for i in range(len(paths))]
+
+
+def _read_alone(content: bytes, name: str) -> tuple[Slice, bytes] | SliceError:
+    try:
+        return read_slice(content, name=name), content
+    except SliceError as error:
+        return error
+
+
+def count_images(content: bytes, *, name: str) -> int:
+    """How many images a raster file holds (the pages of a TIFF), without decoding any.
+
+    Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice (see `read_slice`).
+    """
+    check_content(content, name)
+    return decoder.ask("count", content, _count_of, name=name)
+
+
+def _count_of(answer: decoder.Answer) -> int:
+    if not _is_number(answer.fields["n_images"], 1, MAX_IMAGES):
+        raise ValueError(f"there must be 1 to {MAX_IMAGES} images, got {answer.fields['n_images']!r}")
+    return answer.fields["n_images"]
+
+
+def told(image: Slice) -> tuple[dict[str, Any], memoryview]:
+    """A slice as a child tells it: JSON fields and the bytes of its pixels; `read_slice` makes it a slice again."""
+    fields = {
+        "unit": image.unit,
+        "window": [image.window.center, image.window.width],
+        "inverted": image.inverted,
+        "spacing_mm": image.spacing_mm,
+        "letters": image.letters,
+        "n_frames": image.n_frames,
+        "facts": image.facts,
+        "notes": image.notes,
+        "pixels": [image.pixels.dtype.name, *image.pixels.shape],
+    }
+    return fields, memoryview(np.ascontiguousarray(image.pixels)).cast("B")
+
+
+def _slice_of(answer: decoder.Answer, name: str, frame: int) -> Slice:
+    """The slice that a child told. Raises KeyError, TypeError or ValueError where it told none."""
+    fields = answer.fields
+    kind, height, width = fields["pixels"]
+    if kind not in _PIXEL_TYPES or not _is_number(height, 1) or not _is_number(width, 1):
+        raise ValueError(f"pixels must be of {_PIXEL_TYPES} and have a size, got {kind!r}")
+    if fields["unit"] not in ("HU", "grey") or not _is_number(fields["n_frames"], frame + 1):
+        raise ValueError("the unit or the number of frames is none")
+    pixels = np.frombuffer(answer.payload, kind).reshape(height, width)
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise ValueError("not every pixel is a number")
+    center, width_of_window = map(float, fields["window"])
+    spacing = tuple(map(float, fields["spacing_mm"])) if fields["spacing_mm"] else None
+    if not all(map(math.isfinite, (center, width_of_window, *(spacing or ())))) or width_of_window <= 0:
+        raise ValueError("the window or the spacing is none")
+    if spacing and (len(spacing) != 2 or min(spacing) <= 0):
+        raise ValueError("the spacing is none")
+    return Slice(
+        name=name,
+        pixels=pixels,
+        unit=fields["unit"],
+        window=Window(center, width_of_window),
+        inverted=fields["inverted"] is True,
+        spacing_mm=spacing,
+        letters=_texts(fields["letters"]),
+        n_frames=fields["n_frames"],
+        frame=frame,
+        facts=_texts(fields["facts"]),
+        notes=tuple(str(note)[:_MAX_TEXT] for note in fields["notes"]),
+    )
+
+
+def _is_number(value: object, low: int, high: int = 2**31) -> bool:
+    return isinstance(value, int) and low <= value <= high
+
+
+def _texts(value: dict[str, str]) -> dict[str, str]:
+    return {key[:_MAX_TEXT]: str(each)[:_MAX_TEXT] for key, each in dict(value).items()}
 
 
 def is_dicom(content: bytes) -> bool:
@@ -143,7 +265,10 @@ def read_content(path: Path, *, name: str) -> bytes:
     Raises: UnreadableSlice when the system will not give it, OversizedSlice.
     """
     try:
-        _check_bytes(path.stat().st_size, name)
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UnreadableSlice(f"“{name}” is no file but a folder, a pipe or a device. Choose an image file.")
+        _check_bytes(found.st_size, name)
         return path.read_bytes()
     except OSError as error:
         raise UnreadableSlice(
@@ -152,16 +277,30 @@ def read_content(path: Path, *, name: str) -> bytes:
         ) from error
 
 
-def _check_content(content: bytes, name: str) -> None:
+def check_content(content: bytes, name: str) -> None:
+    """Raise for what a look at the first bytes refuses: no child is troubled with it.
+
+    Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice.
+    """
     _check_bytes(len(content), name)
     if not content:
         raise UnreadableSlice(f"“{name}” is empty (0 bytes). Export or copy the file again.")
+    if not is_dicom(content) and not content.startswith(_RASTER_STARTS):
+        raise no_image(name)
     # PNG 11.2.2: bit depth and colour type of the header. Pillow would keep the upper 8 of 16 bits, nearly
     # black for the 12 bits of a CT.
-    if content[:8] == b"\x89PNG\r\n\x1a\n" and content[24:25] == b"\x10" and content[25:26] not in (b"\x00", b""):
+    if content.startswith(PNG_START) and content[24:25] == b"\x10" and content[25:26] not in (b"\x00", b""):
         raise UnsupportedSlice(
             f"“{name}” is a PNG with 16 bits a colour, of which only 8 would be read. Export it as 16-bit grey."
         )
+
+
+def no_image(name: str) -> UnreadableSlice:
+    """The error for bytes that are no image of any kind taken here."""
+    return UnreadableSlice(
+        f"“{name}” is not a PNG, JPEG, BMP, TIFF or DICOM image. "
+        "Upload the CT slice itself, exported in one of these formats."
+    )
 
 
 def _check_bytes(size: int, name: str) -> None:
@@ -186,97 +325,3 @@ def check_pixels(width_px: int, height_px: int, name: str) -> None:
             f"“{name}” has {width_px} × {height_px} pixels; the limit is {MAX_PIXELS // 10**6} megapixels. "
             "A CT slice has about 0.3: export the slice at its own resolution."
         )
-
-
-def count_images(content: bytes, *, name: str) -> int:
-    """How many images a raster file holds (the pages of a TIFF), without decoding any.
-
-    Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice (see `read_slice`).
-    """
-    _check_content(content, name)
-    with _pillow_errors(name), Image.open(io.BytesIO(content), formats=_RASTER_FORMATS) as image:
-        return _frames(image, name)
-
-
-@contextlib.contextmanager
-def _pillow_errors(name: str) -> Iterator[None]:
-    """Whatever Pillow raises on a file, as a sentence."""
-    try:
-        yield
-    except Image.UnidentifiedImageError as error:
-        raise UnreadableSlice(
-            f"“{name}” is not a PNG, JPEG, BMP, TIFF or DICOM image. "
-            "Upload the CT slice itself, exported in one of these formats."
-        ) from error
-    except KidneyError:
-        raise
-    except Exception as error:
-        # On damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error and others.
-        raise UnreadableSlice(
-            f"“{name}” is truncated or damaged and cannot be decoded ({error}). Export or copy the file again."
-        ) from error
-
-
-def _read_raster(content: bytes, *, name: str, frame: int) -> Slice:
-    with _pillow_errors(name), Image.open(io.BytesIO(content), formats=_RASTER_FORMATS) as image:
-        check_pixels(*image.size, name)
-        n_frames = _frames(image, name)
-        if not 0 <= frame < n_frames:
-            raise UnsupportedSlice(
-                f"“{name}” has {n_frames} images; there is no image {frame + 1}. Choose a smaller number."
-            )
-        if frame:
-            image.seek(frame)
-            check_pixels(*image.size, name)
-        kind, mode = image.format, image.mode
-        # TIFF 6.0, PhotometricInterpretation 0 is WhiteIsZero: Pillow inverts 8 bits and leaves 16 as they are.
-        inverted = kind == "TIFF" and mode.startswith("I;16") and image.tag_v2.get(262) == 0
-        image.load()
-        pixels, notes = _grey(ImageOps.exif_transpose(image))
-    return Slice(
-        name=name,
-        pixels=pixels,
-        unit="grey",
-        window=Window(127.5, 255) if pixels.dtype == np.uint8 else Window.spanning(pixels),
-        inverted=inverted,
-        n_frames=n_frames,
-        frame=frame,
-        facts={"Format": f"{kind}, {mode}", "Bits": str(pixels.dtype.itemsize * 8)},
-        notes=notes,
-    )
-
-
-def _frames(image: Image.Image, name: str) -> int:
-    n_frames = getattr(image, "n_frames", 1)
-    if n_frames > 1 and image.format != "TIFF":
-        raise UnsupportedSlice(
-            f"“{name}” holds {n_frames} images in one {image.format} file (an animation or a camera's "
-            "multi-picture file). Export the CT slice as a single image."
-        )
-    return n_frames
-
-
-def _grey(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
-    """One grey channel at the file's own depth: (H, W) uint8, uint16 or float32."""
-    if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16), ()
-    if image.mode in ("I", "F"):
-        pixels = np.asarray(image)
-        if not np.isfinite(pixels).all():
-            raise ValueError("it contains values that are not numbers")
-        if image.mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
-            return pixels.astype(np.uint16), ()  # Pillow opens some 16-bit PNG and TIFF as 32-bit
-        return pixels.astype(np.float32), ()
-    if image.mode == "LA" or image.mode == "PA" or "transparency" in image.info or image.mode == "RGBA":
-        image = _on_black(image.convert("RGBA"))
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L")), ()
-    rgb = np.asarray(image.convert("RGB"))  # (H, W, 3)
-    spread = int((rgb.max(axis=2).astype(int) - rgb.min(axis=2)).mean())
-    notes = ("This image is in colour, which a CT slice is not; it was reduced to grey.",) if spread > 8 else ()
-    return np.asarray(Image.fromarray(rgb).convert("L")), notes
-
-
-def _on_black(rgba: Image.Image) -> Image.Image:
-    background = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-    return Image.alpha_composite(background, rgba).convert("RGB")

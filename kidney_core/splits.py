@@ -53,7 +53,7 @@ def split(
         table: rows in file order with the columns `label` and `series`.
         protocol: "random" or "grouped".
         seed: the same seed gives the same split of the same table, and the same folds.
-        test_fraction, validation_fraction: of all slices; approximate under "grouped".
+        test_fraction, validation_fraction: of all slices; approximate under "grouped". 0 for no such part.
         n_folds: 0 for one split; otherwise the test part is fold number `fold` of as many, whatever
             `test_fraction` says, and over all folds each slice is tested exactly once.
 
@@ -68,7 +68,7 @@ def split(
         test_fraction = 1 / n_folds
     if n_folds == 1 or not 0 <= fold < max(n_folds, 1):
         raise ValueError(f"fold must be one of 2 folds or more, got {fold=} {n_folds=}")
-    if not 0 < test_fraction < 1 or not 0 <= validation_fraction < 1 - test_fraction:
+    if not 0 <= test_fraction < 1 or not 0 <= validation_fraction < 1 - test_fraction:
         raise ValueError(f"fractions must leave something to train on, got {test_fraction=} {validation_fraction=}")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
@@ -100,8 +100,10 @@ def _random_split(
     if n_folds:
         folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
         rest, test = list(folds.split(everything, labels))[fold]
-    else:
+    elif test_fraction:
         rest, test = train_test_split(everything, test_size=test_fraction, stratify=labels, random_state=seed)
+    else:
+        rest, test = everything, everything[:0]
     parts[test] = TEST
     if validation_fraction:
         share = validation_fraction / (1 - test_fraction)
@@ -142,7 +144,7 @@ def _grouped_split(
         middle = _middles(sizes[series].to_numpy())
         if not n_folds:
             # One huge series must leave no part empty: each has at least one, training too.
-            n_test = int(np.clip((middle < test_fraction).sum(), 1, len(series) - 1 - least))
+            n_test = int(np.clip((middle < test_fraction).sum(), test_fraction > 0, len(series) - 1 - least))
         tested = sizes[series[:n_test]].sum() / sizes[series].sum() if n_folds else test_fraction
         n_validation = (middle < tested + validation_fraction).sum() - n_test
         n_validation = int(np.clip(n_validation, least, len(series) - 1 - n_test)) if least else 0

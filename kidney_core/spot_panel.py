@@ -61,12 +61,12 @@ def _train(checkpoint: Checkpoint, folder: str | None):
     from kidney_core.dataset import read_dataset
 
     if folder is None:
-        material = _drawn(checkpoint.size_px)
+        material = _drawn(checkpoint.view)
     elif not folder:
         raise KidneyError("Name the folder of images first.")
     else:
         found = read_dataset(folder, progress=ui.progress_bar("Reading images"))
-        material = spot_training.read(found, checkpoint.size_px, progress=ui.progress_bar("Preparing slices"))
+        material = spot_training.read(found, checkpoint.view, progress=ui.progress_bar("Preparing slices"))
     standard = spot_training.features(
         ui.reader(checkpoint).model, material, progress=ui.progress_bar("Asking the network for features")
     )
@@ -74,10 +74,10 @@ def _train(checkpoint: Checkpoint, folder: str | None):
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)  # never changed by anyone
-def _drawn(size_px: int):
+def _drawn(view):
     from kidney_core import spot_training
 
-    return spot_training.draw(size_px, progress=ui.progress_bar("Drawing simulated slices"))
+    return spot_training.draw(view, progress=ui.progress_bar("Drawing simulated slices"))
 
 
 def _show_all(checkpoint: Checkpoint, material, lessons) -> None:

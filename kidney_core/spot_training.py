@@ -16,8 +16,9 @@ from torch import nn
 
 from kidney_core import familiarity, phantom, splits
 from kidney_core.dataset import Dataset, require_classes, short_hash
+from kidney_core.framing import View
 from kidney_core.labels import LABELS, ordered_labels
-from kidney_core.preprocessing import square
+from kidney_core.preprocessing import square_of
 from kidney_core.series import scan_table
 from kidney_core.slices import read_slice
 
@@ -73,7 +74,7 @@ class Lesson:
     likeness: np.ndarray
 
 
-def draw(size_px: int, *, progress: Progress | None = None) -> Material:
+def draw(view: View, *, progress: Progress | None = None) -> Material:
     """The simulated material: 12 scans of 8 slices a label, the same ones each time."""
     rows, pixels = [], []
     for label in LABELS:
@@ -81,13 +82,13 @@ def draw(size_px: int, *, progress: Progress | None = None) -> Material:
             for index, drawn in enumerate(phantom.draw_series(label, FIRST_SEED + number, n_slices=_SLICES)):
                 name = f"simulated {label} {number + 1}, slice {index + 1}"
                 rows.append((name, label, len(rows) // _SLICES))
-                pixels.append(square(drawn.as_slice(name).network_grey8(), size_px))
+                pixels.append(square_of(drawn.as_slice(name), view))
             if progress:
                 progress(len(rows), len(LABELS) * _SCANS * _SLICES)
     return Material(pd.DataFrame(rows, columns=["path", "label", "series"]), np.stack(pixels), simulated=True)
 
 
-def read(dataset: Dataset, size_px: int, *, progress: Progress | None = None) -> Material:
+def read(dataset: Dataset, view: View, *, progress: Progress | None = None) -> Material:
     """At most 600 slices of a folder: neighbours from the middle of scans that are spread over each class.
 
     Raises: DatasetError for one class or a damaged `series.csv`, SliceError for a file that became unreadable.
@@ -96,7 +97,7 @@ def read(dataset: Dataset, size_px: int, *, progress: Progress | None = None) ->
     table = choose(scan_table(dataset))
     pixels = []
     for path in table["path"]:
-        pixels.append(square(read_slice(Path(dataset.root) / path).network_grey8(), size_px))
+        pixels.append(square_of(read_slice(Path(dataset.root) / path), view))
         if progress:
             progress(len(pixels), len(table))
     hashes = tuple(short_hash(sha256) for sha256 in table["sha256"])

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from kidney_core import calibration, evaluation, familiarity, prediction, preprocessing, stack_verdict
+from kidney_core import calibration, evaluation, familiarity, prediction, stack_verdict
 from kidney_core.dataset import short_hash
 from kidney_core.diagnosis import Reader
 from kidney_core.errors import SliceError
@@ -105,7 +105,7 @@ def _read_batch(
             rows.loc[row, "problem"] = str(error)
             previews.append(None)
             continue
-        squares.append(preprocessing.square(grey, reader.checkpoint.size_px))
+        squares.append(reader.checkpoint.view.square(grey))
         previews.append(_preview(grey))
         read.append(row)
     if read:

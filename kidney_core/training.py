@@ -9,10 +9,12 @@ decision together; the first of them writes the folder.
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from kidney_core import (
@@ -23,6 +25,7 @@ from kidney_core import (
     optimization,
     parallel,
     preprocessing,
+    sampling,
     splits,
     training_state,
     validation,
@@ -132,7 +135,7 @@ class _Training:
         )
         if self.class_weights is not None:
             self.class_weights = self.class_weights.to(self.device)
-        n_train = len(self.material.train)
+        n_train = self.material.n_draws
         # A last batch of one image has no variance for batch norm: it is left out.
         self.steps_per_epoch = max(1, n_train // config.batch_size + (n_train % config.batch_size > 1))
         self.n_steps = self.steps_per_epoch * config.n_epochs
@@ -141,10 +144,12 @@ class _Training:
         """Go to where the checkpoint stands, in all processes."""
         self.optimizer = optimization.make_optimizer(self.model, self.config)
         last = self.run.folder / LAST_FILE
-        if last.is_file():
-            self.position = training_state.load(last, self.model, self.optimizer)
-        elif self.config.init not in (models.IMAGENET, models.SCRATCH):
+        if not last.is_file() and self.config.init not in (models.IMAGENET, models.SCRATCH):
             self.calibrate_folded_norms()
+        self.mean = optimization.running_mean(self.model, self.config)
+        if last.is_file():
+            mean = self.mean.module if self.mean else None
+            self.position = training_state.load(last, self.model, self.optimizer, mean)
         if self.group.any(self.position.step != self.group.from_leader(self.position.step)):
             raise RunError(
                 f"The processes of this run read different checkpoints from “{last}”. Put the runs on a folder that all "
@@ -186,17 +191,25 @@ class _Training:
             while position.step < self.n_steps and not self.is_out_of_patience():
                 epoch, within = divmod(position.step, self.steps_per_epoch)
                 if epoch != epoch_drawn:
-                    order = preprocessing.epoch_order(len(self.material.train), seed=config.seed, epoch=epoch)
-                    numbers = preprocessing.random_numbers(len(order), seed=config.seed, epoch=epoch)
+                    order, numbers = self.visits(epoch)
                     epoch_drawn = epoch
                     models.train_mode(self.model)
-                drawn = order[within * config.batch_size : (within + 1) * config.batch_size]
-                self.step(self.material.train[drawn], numbers[drawn])
+                there = slice(within * config.batch_size, (within + 1) * config.batch_size)
+                self.step(order[there], numbers[there])
                 bar.update()
                 if position.step % self.steps_per_epoch == 0:
                     self.end_epoch(epoch)
                     bar.set_description(self.last_line, refresh=False)
                 self.save_and_stop_when_due()
+
+    def visits(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The images of an epoch in their order, and the random numbers by which each is changed."""
+        train, seed = self.material.train, self.config.seed
+        if self.material.weights is None:
+            order = sampling.epoch_order(len(train), seed=seed, epoch=epoch)
+            return train[order], preprocessing.random_numbers(len(train), seed=seed, epoch=epoch)[order]
+        draws = sampling.epoch_draws(self.material.weights, self.material.n_draws, seed=seed, epoch=epoch)
+        return train[draws], preprocessing.random_numbers(len(draws), seed=seed, epoch=epoch)
 
     def is_out_of_patience(self) -> bool:
         """Whether as many epochs as the configuration allows went by without a better one."""
@@ -232,6 +245,8 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         self.stop_wanted = n_asked > 0
         position.step += 1
+        if self.mean:
+            self.mean.update(self.model, position.step)
         position.n_seen += len(y)
         position.loss_sum += batch_loss * len(y)
         position.n_correct += int(n_correct)
@@ -249,23 +264,24 @@ class _Training:
     def end_epoch(self, epoch: int) -> None:
         position = self.position
         trained_s = self.seconds_in_epoch()
-        self.group.share_buffers(self.model)
-        found = validation.validate(
-            self.model,
-            self.source,
-            self.material.validation,
-            self.y,
-            labels=self.material.dataset.labels,
-            class_weights=self.class_weights,
-            group=self.group,
-        )
-        # Without a validation part it is the last epoch, as in the paper: choosing by the test part would make the
-        # test figure too good.
-        cost = found.cost(self.config.best_by)
-        if cost < position.best_loss or self.config.reported_epoch == "last":
-            position.best_loss, position.best_epoch = cost, epoch + 1
-            if self.group.leads:
-                training_state.save_weights(self.run.folder / BEST_FILE, self.model)
+        with self.reported_weights():
+            self.group.share_buffers(self.model)
+            found = validation.validate(
+                self.model,
+                self.source,
+                self.material.validation,
+                self.y,
+                labels=self.material.dataset.labels,
+                class_weights=self.class_weights,
+                group=self.group,
+            )
+            # Without a validation part it is the last epoch, as in the paper: choosing by the test part would make the
+            # test figure too good.
+            cost = found.cost(self.config.best_by)
+            if cost < position.best_loss or self.config.reported_epoch == "last":
+                position.best_loss, position.best_epoch = cost, epoch + 1
+                if self.group.leads:
+                    training_state.save_weights(self.run.folder / BEST_FILE, self.model)
         learning_rate = optimization.learning_rate_at(position.step - 1, self.n_steps, self.config)
         # The line comes first: after a kill in between, resuming drops it and measures the epoch again.
         self.last_line = self.log.epoch(
@@ -282,6 +298,17 @@ class _Training:
         if self.group.leads:
             tqdm.write(self.last_line, file=sys.stdout)
 
+    @contextmanager
+    def reported_weights(self) -> Iterator[None]:
+        """The network with the running mean of its weights, where one is kept, and afterwards with its own again."""
+        if self.mean:
+            _exchange(self.model, self.mean.module)
+        try:
+            yield
+        finally:
+            if self.mean:
+                _exchange(self.model, self.mean.module)
+
     # --- checkpoints ------------------------------------------------------------------------
 
     def save_and_stop_when_due(self) -> None:
@@ -297,7 +324,8 @@ class _Training:
         self.position.epoch_seconds += (now - self.clock) if self.position.n_seen else 0.0
         self.clock = self.saved_at = now
         if self.group.leads:
-            training_state.save(self.run.folder / LAST_FILE, self.model, self.optimizer, self.position)
+            mean = self.mean.module if self.mean else None
+            training_state.save(self.run.folder / LAST_FILE, self.model, self.optimizer, self.position, mean)
 
     def finish(self) -> None:
         self.log.note("Testing")
@@ -311,6 +339,11 @@ class _Training:
         )
         n_epochs, step = self.position.step // self.steps_per_epoch, self.position.step  # fewer when patience ended
         self.run.write_state(FINISHED, epoch=n_epochs, n_epochs=n_epochs, step=step, n_steps=step)
+        if not figures:
+            tqdm.write(
+                "no slice was tested: a cross-validation of the same recipe says what it is worth", file=sys.stdout
+            )
+            return
         tqdm.write(
             f"test, {splits.PROTOCOL_TITLES[self.config.protocol]}: accuracy {100 * figures['accuracy']:.2f} %, "
             f"balanced accuracy {100 * figures['balanced_accuracy']:.2f} %",
@@ -320,3 +353,12 @@ class _Training:
     def stop_if_asked(self) -> None:
         if self.group.any(self.should_stop()):
             raise _Stopped
+
+
+@torch.no_grad()
+def _exchange(one: nn.Module, other: nn.Module) -> None:
+    """Give each of two networks the weights of the other, in place, so that whoever holds a part of one sees it."""
+    for mine, theirs in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+        kept = mine.clone()
+        mine.copy_(theirs)
+        theirs.copy_(kept)

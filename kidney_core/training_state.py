@@ -38,9 +38,16 @@ def load_weights(path: Path, model: nn.Module) -> None:
     model.load_state_dict(load_file(path))
 
 
-def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
-    """Replace `path` by weights, moments and position."""
-    tensors = {f"model.{name}": tensor.contiguous() for name, tensor in model.state_dict().items()}
+def save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, mean: nn.Module | None = None
+) -> None:
+    """Replace `path` by weights, their running mean where there is one, moments and position."""
+    networks = {"model": model} | ({"mean": mean} if mean is not None else {})
+    tensors = {
+        f"{kind}.{name}": tensor.contiguous()
+        for kind, network in networks.items()
+        for name, tensor in network.state_dict().items()
+    }
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             if value is not None:
@@ -49,8 +56,8 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, positio
     write_whole(path, lambda partial: save_file(tensors, partial, metadata=metadata), survives_power_cut=True)
 
 
-def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
-    """Bring `model` and `optimizer` to the state that `save` wrote, and say where it stands.
+def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, mean: nn.Module | None = None) -> Position:
+    """Bring `model`, `mean` and `optimizer` to the state that `save` wrote, and say where it stands.
 
     Raises: RunError when the file is damaged.
     """
@@ -60,7 +67,11 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Posi
             position = Position(**json.loads(stored.metadata()["position"]))
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise RunError(f"The run's checkpoint “{path}” is damaged ({error}). Start the run anew.") from error
-    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    for kind, network in (("model.", model), ("mean.", mean)):
+        if network is not None:
+            network.load_state_dict(
+                {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}
+            )
     learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments: dict[int, dict] = {}
     for name, value in tensors.items():

@@ -1,5 +1,6 @@
 """The frame of every page, and loaders that are cached between reruns."""
 
+import os
 import gc
 import logging
 import threading
@@ -297,14 +298,16 @@ def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:
     return table.to_csv(index=index, float_format="%.6g").encode()
 
 
-def path_input(label: str, value: str = "", *, key: str, **options: Any) -> str:
+def path_input(label: str, value: str = "", *, key: str, several: bool = False, **options: Any) -> str:
     """A path that the user names; the only door for typed paths, so that none leads out of the roots.
 
-    One that may not be used is answered by a sentence below the field, and is empty then.
+    One that may not be used is answered by a sentence below the field, and is empty then. `several` paths may be named,
+    separated by ":" (`os.pathsep`).
     """
     typed = st.text_input(label, value, key=key, **options).strip()
+    named = [part.strip() for part in typed.split(os.pathsep) if part.strip()] if several else [typed]
     try:
-        return allowed_path(typed)
+        return os.pathsep.join(allowed_path(part) for part in named)
     except KidneyError as error:
         st.error(str(error))
         return ""

@@ -83,7 +83,7 @@ def confidence_asked(card: dict) -> float | None:
 def _familiarity(reader: Reader, image: Slice) -> Familiarity | None:
     if reader.reference is None:
         return None
-    square = preprocessing.square_of(image, reader.checkpoint.size_px)
+    square = preprocessing.square_of(image, reader.checkpoint.view)
     return reader.reference.look_up(familiarity.pooled_features(reader.model, square[None]))[0]
 
 

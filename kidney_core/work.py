@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TextIO
 
-from kidney_core import allocator, launch
+from kidney_core import allocator, launch, limits
 from kidney_core.errors import RunError
 from kidney_core.runs import FINISHED, Run
 
@@ -43,7 +43,7 @@ def work_in_processes(run: Run, n_processes: int) -> int:
     workers = subprocess.Popen(
         launch.torchrun(run, n_processes),
         env=launch.environment(run, n_processes),
-        preexec_fn=launch.die_with_parent,
+        preexec_fn=limits.die_with_parent,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: workers.send_signal(received))

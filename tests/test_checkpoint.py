@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from kidney_core import checkpoint, cross_validation, dataset, intervals, prediction, publish, runs, training
 from kidney_core.errors import CheckpointError, DatasetError, RunError
 from kidney_core.files import write_json
-from tests.conftest import tiny_run
+from tests.conftest import tiny_run, write_series_dataset
 from tests.test_cross_validation import tiny_folds
 
 
@@ -130,6 +130,24 @@ def test_a_checkpoint_knows_the_files_it_was_trained_on_and_no_test_file(pair, p
     split = pd.read_csv(pair["grouped"].folder / "split.csv")
     known = split["sha256"].map(dataset.short_hash).isin(published.trained_on())
     assert (known == (split["part"] != "test")).all()
+
+
+def test_publish_weights_that_learned_from_all_scans_with_the_figures_of_their_folds(tmp_path):
+    data = write_series_dataset(tmp_path / "five", n_series=5)
+    options = {"protocol": "grouped", "validation_fraction": 0.25, "n_epochs": 1}
+    folds = [tiny_run(data, f"fold-{fold}", n_folds=3, fold=fold, **options) for fold in range(3)]
+    random = tiny_run(data, "random", **{**options, "protocol": "random"})
+    final = tiny_run(data, "final", test_fraction=0.0, **options)
+    for run in (*folds, random, final):
+        training.train(run)
+    with pytest.raises(RunError, match="Nothing was tested"):
+        publish.publish(final, name="alone")
+    made = publish.publish(final, name="final", other=random, folds=folds[0])
+    assert set(made.card["metrics"]) == {"random", "cross-validated"}
+    assert set(made.card["split"]) == {"random", "cross-validated"}
+    assert made.honest == "cross-validated"
+    assert len(made.trained_on()) == 100
+    assert any("taught with the scans that the folds tested on too" in limit for limit in made.card["limits"])
 
 
 def test_publish_with_folds_carries_the_figures_over_all_scans_with_intervals(small_dataset):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from kidney_core import dataset, pixel_cache
 from kidney_core.errors import DatasetError
+from kidney_core.framing import View
 
 
 def test_read_dataset_lists_slices_in_file_order(small_dataset):
@@ -124,7 +125,7 @@ def test_read_dataset_mends_a_damaged_index(small_dataset):
 def test_two_threads_read_one_folder_at_the_same_time(small_dataset):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: dataset.read_dataset(small_dataset), range(8)))
-        pixels = list(pool.map(lambda each: pixel_cache.dataset_pixels(each, 40).sum(), found))
+        pixels = list(pool.map(lambda each: pixel_cache.dataset_pixels(each, View(40)).sum(), found))
     assert {each.fingerprint for each in found} == {found[0].fingerprint}
     assert len(set(pixels)) == 1
     assert not list(dataset.cache_folder().glob(".*.tmp"))

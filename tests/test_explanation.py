@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kidney_core import explanation, models, perturbation
+from kidney_core.framing import View
 
 
 def images(n, size_px=96):
@@ -42,7 +43,7 @@ def assert_alike(ours, cam, size_px=96):
     """The library scales each map to 0..1 and to the input's size; the same is done to ours."""
     low, high = ours.evidence.min(), ours.evidence.max()
     scaled = ((ours.evidence - low) / (high - low)).astype(np.float32)
-    scaled = explanation.over_slice(scaled, size_px, size_px, size_px=size_px)
+    scaled = View(size_px).over(scaled, np.zeros((size_px, size_px), np.uint8))
     assert np.corrcoef(scaled.ravel(), cam.ravel())[0, 1] > 0.99
 
 
@@ -179,12 +180,3 @@ def test_an_empty_map_stays_empty_instead_of_being_stretched():
     empty = explanation.Heatmap(np.zeros((3, 3), np.float32), np.zeros(4), 0)
     assert empty.is_empty
     assert (empty.scaled() == 0).all()
-
-
-def test_over_slice_cuts_the_padding_off():
-    square = np.zeros((8, 8), np.float32)
-    square[3:5] = 1.0  # the middle band of a wide image
-    laid = explanation.over_slice(square, 40, 80, size_px=8)
-    assert laid.shape == (40, 80)
-    assert laid[20].min() > 0.9
-    assert laid[0].max() < 0.2

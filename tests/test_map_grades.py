@@ -91,16 +91,3 @@ def test_agreement_is_the_mean_correlation_and_names_each_model():
     assert found.value == pytest.approx((1 + np.corrcoef(here.ravel(), map_at(46, 46).evidence.ravel())[0, 1]) / 2)
     assert "one 1.00" in found.reason
     assert map_grades.likeness(here, np.zeros_like(here)) == 0.0
-
-
-def test_body_mask_leaves_the_table_out_and_fills_the_gut():
-    grey = np.zeros((100, 100), np.uint8)
-    yy, xx = np.mgrid[:100, :100]
-    grey[(yy - 45) ** 2 + (xx - 50) ** 2 < 30**2] = 120
-    grey[40:46, 45:50] = 0  # gas
-    grey[90:93, 10:90] = 110  # the table
-    body = map_grades.body_mask(grey)
-    assert body[42, 47]
-    assert not body[91, 50]
-    assert not body[5, 5]
-    assert map_grades.body_mask(np.zeros((20, 20), np.uint8)).all()

@@ -6,6 +6,7 @@ import pytest
 
 from kidney_core import models, splits, spot_training
 from kidney_core.dataset import read_dataset
+from kidney_core.framing import View
 from kidney_core.spot_training import BY_SCAN, BY_SLICE, TRUE
 from tests.conftest import write_series_dataset
 
@@ -83,7 +84,7 @@ def test_of_a_large_folder_neighbours_of_spread_scans_are_taken():
 def test_a_folder_is_read_and_drawn_slices_are_the_same_each_time(tmp_path, monkeypatch):
     read = read_dataset(write_series_dataset(tmp_path / "folder", n_series=4, n_slices=3))
     told = []
-    material = spot_training.read(read, 32, progress=lambda done, total: told.append((done, total)))
+    material = spot_training.read(read, View(32), progress=lambda done, total: told.append((done, total)))
     assert material.pixels.shape == (48, 32, 32)
     assert told[-1] == (48, 48)
     assert len(material.hashes) == 48
@@ -93,7 +94,7 @@ def test_a_folder_is_read_and_drawn_slices_are_the_same_each_time(tmp_path, monk
     standard = spot_training.features(model, material)
     assert standard.mean(axis=0) == pytest.approx(np.zeros(standard.shape[1]), abs=1e-9)
     monkeypatch.setattr(spot_training, "_SCANS", 1)
-    one, two = spot_training.draw(32), spot_training.draw(32)
+    one, two = spot_training.draw(View(32)), spot_training.draw(View(32))
     assert np.array_equal(one.pixels, two.pixels)
     assert one.table["series"].tolist() == [number for number in range(4) for _ in range(8)]
     assert one.simulated

@@ -187,7 +187,7 @@ def test_an_enhanced_file_is_ordered_by_the_positions_of_its_frames():
 
 def test_reading_a_place_decodes_no_pixel(monkeypatch):
     monkeypatch.setattr(pydicom.pixels, "pixel_array", None)
-    assert dicom_place.read_places(at(12.5), name="a")[0].position_mm == 12.5
+    assert dicom_place.places_of(at(12.5), name="a")[0].position_mm == 12.5
     (place,) = dicom_place.read_places(at(12.5)[:-300], name="cut within its pixels")
     assert place.position_mm == 12.5
 

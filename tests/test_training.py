@@ -1,9 +1,11 @@
 """The training loop: it learns, it resumes to the bit, and it fails in words."""
 
+import hashlib
 import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -55,7 +57,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(small_data
     assert max_difference(weights[0], weights[2]) > 0.0
 
 
-@pytest.mark.parametrize("changes", [{}, {"augmentation": "strong", "schedule": "one-cycle", "optimizer": "adamw"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"augmentation": "strong", "schedule": "one-cycle", "optimizer": "adamw"},
+        {"sampling": "balanced", "weight_averaging": 0.9},
+    ],
+)
 def test_a_stopped_run_resumes_to_the_bit(small_dataset, changes):
     whole = tiny_run(small_dataset, "whole", **changes)
     training.train(whole)
@@ -71,6 +80,33 @@ def test_a_stopped_run_resumes_to_the_bit(small_dataset, changes):
         [{k: v for k, v in row.items() if k not in ignored} for row in run.read_metrics()[0]] for run in (whole, parts)
     ]
     assert plain[0] == plain[1]
+
+
+def test_with_a_running_mean_it_is_the_mean_of_the_weights_that_is_reported(small_dataset):
+    run = tiny_run(small_dataset, n_epochs=3, weight_averaging=0.99, learning_rate=1e-2)
+    training.train(run)
+    last, best = final_weights(run), load_file(run.folder / "best.safetensors")
+    own, mean = (
+        {name.split(".", 1)[1]: last[name] for name in last if name.startswith(kind)} for kind in ("model.", "mean.")
+    )
+    assert max_difference(mean, best) == 0.0
+    assert max_difference(own, best) > 1e-3
+
+
+def test_balanced_sampling_draws_as_many_images_as_the_dataset_trains_on(small_dataset, tmp_path):
+    extra = write_series_dataset(tmp_path / "extra", n_series=4, seed=9)
+    run = tiny_run(small_dataset, n_epochs=1, extra_data=str(extra), sampling="balanced")
+    training.train(run)
+    assert run.data()["extra_training_slices"] == 80
+    assert run.epochs()[0]["step"] == 48 // 8
+
+
+def test_several_folders_of_extra_data_are_trained_on(small_dataset, tmp_path):
+    extra = [write_series_dataset(tmp_path / f"extra-{seed}", n_series=2, seed=seed) for seed in (8, 9)]
+    run = tiny_run(small_dataset, n_epochs=1, extra_data=os.pathsep.join(map(str, extra)))
+    training.train(run)
+    assert run.data()["extra_training_slices"] == 80
+    assert run.data()["extra_data"] == "extra-8, extra-9"
 
 
 def test_a_cancel_file_stops_with_a_checkpoint(small_dataset):
@@ -99,6 +135,21 @@ def test_patience_ends_a_training_at_its_best_epoch_also_when_it_is_resumed(smal
     assert {"validation_recall_Cyst", "validation_balanced_accuracy"} <= set(epochs[0])
     assert training.train(run) == "finished"  # killed before it was tested: it does not train on
     assert len(run.epochs()) == len(epochs)
+
+
+def test_without_a_test_part_nothing_is_reported_but_a_temperature(small_dataset):
+    run = tiny_run(small_dataset, n_epochs=2, protocol="grouped", test_fraction=0.0, validation_fraction=0.25)
+    assert training.train(run) == "finished"
+    report = run.report()
+    assert report["figures"] == {}
+    assert report["temperature"] > 0
+    assert not (run.folder / "predictions.csv").exists()
+    assert set(pd.read_csv(run.folder / "split.csv")["part"]) == {"train", "validation"}
+
+
+def test_without_a_test_part__error_no_validation_part(small_dataset):
+    with pytest.raises(RunError, match="needs a validation part"):
+        tiny_run(small_dataset, test_fraction=0.0)
 
 
 def test_grouped_training_with_validation_chooses_its_best_epoch_and_a_temperature(small_dataset):
@@ -149,8 +200,43 @@ def test_extra_data_that_look_like_test_slices_are_left_out(small_dataset, tmp_p
     assert run.data()["extra_training_slices"] == 60 - held_out
 
 
-def test_training_on_frozen_features_equals_training_through_the_whole_network(small_dataset, monkeypatch):
-    changes = {"trainable": "last-block", "init": str(_weights(small_dataset.parent)), "n_epochs": 2}
+def number_of(path):
+    """17 of `Stone- (17).png`."""
+    return int(path.stem.split("(")[1].rstrip(")"))
+
+
+def test_of_extra_data_whole_scans_are_left_out_and_their_neighbours(tmp_path):
+    """One slice of a scan is tested on: none of its other slices, which only the extra folder has, may be trained on."""
+    extra = write_series_dataset(tmp_path / "extra", n_series=6)
+    data = tmp_path / "data"
+    numbers = (
+        1,
+        6,
+        21,
+    )  # slices of the scans 1, 2 and 5 of each class; the scans 3, 4 and 6 are in the extra folder only
+    for path in sorted(extra.rglob("*.png")):
+        copy = data / path.relative_to(extra).with_suffix(".bmp")
+        if number_of(path) in numbers:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            equalised = np.sqrt(np.asarray(Image.open(path), float) / 255) * 255  # another contrast
+            Image.fromarray(equalised.astype(np.uint8)).resize((64, 64)).save(copy)
+    run = tiny_run(data, n_epochs=1, batch_size=4, protocol="grouped", test_fraction=0.3, extra_data=str(extra))
+    training.train(run)
+    split = pd.read_csv(run.folder / "split.csv")
+    seen = set((run.folder / "trained-on.txt").read_text().split())
+    trained = [
+        path for path in sorted(extra.rglob("*.png")) if hashlib.sha256(path.read_bytes()).hexdigest()[:12] in seen
+    ]
+    for label, rows in split.groupby("label"):
+        (tested,) = rows.loc[rows["part"] == "test", "path"]
+        expected = {1: {2, 3, 4, 5, 6}, 6: {1, 4, 5, 6}, 21: {1, 2, 3}}[number_of(Path(tested))]
+        scans = {(number_of(path) - 1) // 5 + 1 for path in trained if path.parent.name == label}
+        assert scans == expected
+
+
+@pytest.mark.parametrize("trainable", ["head", "last-block"])
+def test_training_on_frozen_features_equals_training_through_the_whole_network(small_dataset, monkeypatch, trainable):
+    changes = {"trainable": trainable, "init": str(_weights(small_dataset.parent)), "n_epochs": 2}
     cached = tiny_run(small_dataset, "cached", **changes)
     training.train(cached)
     monkeypatch.setattr(frozen_features, "frozen_prefix", lambda *_: None)
@@ -176,12 +262,35 @@ def test_frozen_features_hold_the_trunk_of_each_image_and_its_mirror_image():
     pixels = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
     images = preprocessing.to_input(torch.from_numpy(pixels))
     trunk, tail = frozen_features.frozen_prefix(model, images)
-    features = frozen_features.compute(trunk, pixels, flips=True, device=torch.device("cpu"))
+    features = frozen_features.compute(trunk, pixels, mirrored=np.array([2, 0]), device=torch.device("cpu"))
+    assert len(features) == 5
     with torch.no_grad():
-        for mirrored, shown in enumerate((images, images.flip(3))):
+        for there, shown in ((slice(0, 3), images), (slice(3, 5), images[[2, 0]].flip(3))):
             expected = model(shown)
-            found = model.forward_head(tail(features[mirrored].float()))
+            found = model.forward_head(tail(features[there]))
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "mobilenetv2_100", "efficientnet_b0", "convnext_atto"])
+def test_where_only_the_head_learns_one_vector_an_image_is_kept(architecture):
+    model = models.build_model(architecture, 4).eval()
+    models.set_trainable(model, "head")
+    probe = torch.randn(2, 3, 64, 64)
+    trunk, tail = frozen_features.frozen_prefix(model, probe)
+    classifier = frozen_features.pooled_head(model, trunk, tail, probe)
+    with torch.no_grad():
+        pooled = frozen_features.Pool(model)(trunk(probe))
+        assert pooled.ndim == 2
+        torch.testing.assert_close(classifier(pooled), model(probe))
+
+
+def test_dropout_in_the_head_is_drawn_anew_at_each_step():
+    """It lies before the classifier: kept vectors would be the same at each step."""
+    model = models.build_model("resnet18", 4)
+    model.drop_rate = 0.2
+    probe = torch.randn(2, 3, 64, 64)
+    trunk, tail = frozen_features.frozen_prefix(model.requires_grad_(False), probe)
+    assert frozen_features.pooled_head(model, trunk, tail, probe) is None
 
 
 def test_balanced_class_weights_are_inverse_to_the_slices_of_a_class():

@@ -1,0 +1,113 @@
+"""Slices a second that a network answers on the CPU: `python -m benchmarks.inference_speed [CHECKPOINT...]`.
+
+    baseline        timm's network as it builds it, fp32, batches of 32, in inference mode
+    workbench       what Evaluation and the reading of a series do: norms folded, channels last
+    ONNX Runtime    `kidney_core.onnx_export`, where the package is installed
+    OpenVINO        the same file, where the package is installed
+
+All get the same decoded squares and the same number of threads, in turns. Rows are kept in docs/inference-speed.json,
+from which `make results` writes the README's table.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.evaluation_speed import plain_network
+from benchmarks.training_speed import machine
+from kidney_core import onnx_export, prediction, preprocessing
+from kidney_core.checkpoint import Checkpoint, checkpoints_folder, load_model, read_checkpoint
+from kidney_core.errors import CheckpointError
+from kidney_core.files import write_json
+
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "inference-speed.json"
+_N_SLICES, _BATCH, _N_TURNS = 256, 32, 5
+
+Answer = Callable[[np.ndarray], np.ndarray]  # (N, S, S) uint8 -> (N, n_labels)
+
+
+def in_batches(answer: Answer) -> Answer:
+    """The same, 32 slices at a time."""
+    return lambda squares: np.concatenate(
+        [answer(squares[start : start + _BATCH]) for start in range(0, len(squares), _BATCH)]
+    )
+
+
+def ways(checkpoint: Checkpoint, folder: Path) -> dict[str, Answer]:
+    """What is compared: name -> squares to probabilities."""
+    plain, ours = plain_network(checkpoint), load_model(checkpoint)
+
+    @torch.inference_mode()
+    def baseline(squares: np.ndarray) -> np.ndarray:
+        images = preprocessing.to_input(torch.from_numpy(squares)).contiguous()
+        return (plain(images) / checkpoint.temperature).softmax(dim=1).numpy()
+
+    found = {
+        "baseline": in_batches(baseline),
+        "workbench": lambda squares: prediction.predict_probabilities(ours, squares),
+    }
+    file = folder / f"{checkpoint.name}.onnx"
+    try:
+        onnx_export.export(checkpoint, file)
+    except CheckpointError as error:
+        print(error)
+        return found
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    found["ONNX Runtime"] = in_batches(lambda squares: session.run(None, {"grey": squares})[0])
+    try:
+        import openvino
+    except ImportError:
+        return found
+    compiled = openvino.compile_model(file, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
+    found["OpenVINO"] = in_batches(lambda squares: compiled([squares])[0])
+    return found
+
+
+def measure(checkpoint: Checkpoint) -> dict:
+    """Slices a second of each way: medians over turns."""
+    squares = np.random.default_rng(0).integers(0, 256, (_N_SLICES, checkpoint.size_px, checkpoint.size_px), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        compared = ways(checkpoint, Path(folder))
+        seconds: dict[str, list[float]] = {name: [] for name in compared}
+        for answer in compared.values():
+            answer(squares[:_BATCH])
+        for _ in range(_N_TURNS):
+            for name, answer in compared.items():
+                start = time.perf_counter()
+                answer(squares)
+                seconds[name].append(time.perf_counter() - start)
+    rates = {name: round(_N_SLICES / statistics.median(taken), 1) for name, taken in seconds.items()}
+    return {
+        "checkpoint": checkpoint.name,
+        "architecture": checkpoint.card["architecture"],
+        "image_size_px": checkpoint.size_px,
+        "threads": torch.get_num_threads(),
+        "machine": machine(),
+        "slices_per_s": rates,
+    }
+
+
+def main() -> None:
+    """Measure the checkpoints named on the command line, or all that are shipped."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoints", type=Path, nargs="*")
+    chosen = parser.parse_args().checkpoints or sorted(path.parent for path in checkpoints_folder().glob("*/card.json"))
+    rows = [measure(read_checkpoint(path)) for path in chosen]
+    for row in rows:
+        print(json.dumps(row))
+    write_json(RESULTS, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The speed of training against the loop that one would write: `python -m benchmarks.training_speed FOLDER …`.
+
+    --init mobilenetv2_100=FILE   ImageNet weights; an architecture without any starts from random ones in a file
+    --tasks, --architectures, --seeds, --n-slices    what is measured; one row each is kept in docs/training-speed.json
+    --sizes 1000 2000 5000 10000  seconds of the workbench's run against the number of slices, one architecture
+
+Both loops are whole processes, timed from start to end: imports, reading and decoding the folder with an empty cache,
+training, the watched part after each epoch, the test part. The baseline is `benchmarks.reference_loop`; it gets the
+workbench's configuration and split. `make results` writes the README's table from the JSON file.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from safetensors.torch import save_file
+
+from kidney_core import models
+from kidney_core.files import write_json
+from kidney_core.paper import ARCHITECTURE_NAMES
+from kidney_core.recipes import config_from_recipe
+from kidney_core.runs import Run
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "training-speed.json"
+TASKS = {
+    "paper": ("paper", {}),
+    "head": ("paper", {"trainable": "head"}),
+    "full": ("augmented", {"protocol": "random", "n_epochs": 10}),
+}
+
+
+def measured(command: list[str], environment: dict[str, str]) -> tuple[float, float, str]:
+    """Seconds of a command, the most memory that it and its children held (PSS, MB), and what it printed.
+
+    Raises: RuntimeError with the output when it fails.
+    """
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    peak, ended = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            held = 0
+            for each in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+                try:
+                    held += each.memory_full_info().pss
+                except psutil.Error:  # it has just ended
+                    continue
+            peak[0] = max(peak[0], held / 2**20)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    output, _ = process.communicate()
+    seconds = time.perf_counter() - start
+    ended.set()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output[-3000:]}")
+    return seconds, peak[0], output
+
+
+def part_of(folder: Path, n_slices: int, target: Path) -> Path:
+    """A copy of `n_slices` of a folder, evenly taken in file order from every class."""
+    files = [file for each in sorted(folder.iterdir()) if each.is_dir() for file in sorted(each.iterdir())]
+    for i in np.linspace(0, len(files) - 1, n_slices).astype(int):
+        copy = target / files[i].relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(files[i], copy)
+    return target
+
+
+def start_of(architecture: str, given: dict[str, str], folder: Path) -> str:
+    """A file of weights to start from: the given one, or random ones, which serve as well for timing."""
+    if architecture in given:
+        return given[architecture]
+    file = folder / f"{architecture}.safetensors"
+    if not file.is_file():
+        torch.manual_seed(0)
+        save_file(models.build_model(architecture, 4).state_dict(), file)
+    return str(file)
+
+
+def our_run(data: Path, runs: Path, task: str, architecture: str, init: str, seed: int) -> tuple[Run, float, float]:
+    """A finished run of the workbench, with its seconds and its memory."""
+    recipe, changes = TASKS[task]
+    config = config_from_recipe(recipe, data=str(data), architecture=architecture, init=init, seed=seed, **changes)
+    run = Run.create(config, name=f"{task}-{architecture}-{seed}")
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {"KIDNEY_CACHE": cache, "KIDNEY_RUNS": str(runs)}
+        seconds, memory, _ = measured([sys.executable, "train.py", "--resume", str(run.folder)], environment)
+    return run, seconds, memory
+
+
+def compared(data: Path, runs: Path, task: str, architecture: str, init: str, seed: int) -> dict:
+    """One row: both loops on the same task."""
+    run, ours_s, ours_mb = our_run(data, runs, task, architecture, init, seed)
+    command = [sys.executable, "-m", "benchmarks.reference_loop", str(run.folder)]
+    baseline_s, baseline_mb, output = measured(command, {})
+    theirs, ours = json.loads(output.strip().splitlines()[-1]), run.report()["figures"]
+    return {
+        "task": task,
+        "architecture": architecture,
+        "seed": seed,
+        "n_slices": run.data()["n_slices"],
+        "n_epochs": run.config().n_epochs,
+        "image_size_px": run.config().image_size_px,
+        "machine": machine(),
+        "baseline_s": round(baseline_s, 1),
+        "ours_s": round(ours_s, 1),
+        "baseline_mb": round(baseline_mb),
+        "ours_mb": round(ours_mb),
+        "baseline_accuracy": round(theirs["accuracy"], 4),
+        "ours_accuracy": round(ours["accuracy"], 4),
+    }
+
+
+def machine() -> str:
+    """What it was measured on."""
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return f"{cpu}, {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def keep(row: dict, key: tuple[str, ...]) -> None:
+    """Add a row to docs/training-speed.json, in the place of an earlier one of the same key."""
+    rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+    rows = [old for old in rows if [old.get(name) for name in key] != [row.get(name) for name in key]] + [row]
+    write_json(RESULTS, sorted(rows, key=lambda each: [str(each.get(name, "")) for name in key]))
+    print(json.dumps(row), flush=True)
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--init", nargs="*", default=[], metavar="ARCHITECTURE=FILE")
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--architectures", nargs="*", default=list(ARCHITECTURE_NAMES))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--n-slices", type=int, default=0, help="0: the whole folder")
+    parser.add_argument("--sizes", nargs="*", type=int, default=[])
+    options = parser.parse_args()
+    given = dict(each.split("=", 1) for each in options.init)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        os.environ["KIDNEY_RUNS"] = str(folder / "runs")
+        for size in options.sizes:
+            architecture = options.architectures[0]
+            data = part_of(options.folder, size, folder / f"data-{size}")
+            init = start_of(architecture, given, folder)
+            run, seconds, memory = our_run(data, folder / "runs", options.tasks[0], architecture, init, seed=size)
+            row = {
+                "task": f"size-{options.tasks[0]}",
+                "architecture": architecture,
+                "n_slices": size,
+                "machine": machine(),
+            }
+            row |= {"ours_s": round(seconds, 1), "ours_mb": round(memory), "n_epochs": run.config().n_epochs}
+            keep(row, ("task", "architecture", "n_slices"))
+        if options.sizes:
+            return
+        data = part_of(options.folder, options.n_slices, folder / "data") if options.n_slices else options.folder
+        for seed in options.seeds:
+            for task in options.tasks:
+                for architecture in options.architectures:
+                    init = start_of(architecture, given, folder)
+                    row = compared(data, folder / "runs", task, architecture, init, seed)
+                    keep(row, ("task", "architecture", "n_slices", "seed"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Where the body lies in a slice."""
+
+import numpy as np
+import pytest
+
+from kidney_core import body, phantom
+
+
+def test_body_mask_leaves_the_table_out_and_fills_the_gut():
+    grey = np.zeros((100, 100), np.uint8)
+    yy, xx = np.mgrid[:100, :100]
+    grey[(yy - 45) ** 2 + (xx - 50) ** 2 < 30**2] = 120
+    grey[40:46, 45:50] = 0  # gas
+    grey[90:93, 10:90] = 110  # the table
+    found = body.body_mask(grey)
+    assert found[42, 47]
+    assert not found[91, 50]
+    assert not found[5, 5]
+    assert body.body_mask(np.zeros((20, 20), np.uint8)).all()
+
+
+def slice_with_skin(size_px=256):
+    """A body of dark fat in a thin bright skin, with a table of two lines below."""
+    yy, xx = np.mgrid[:size_px, :size_px] / size_px
+    radius = ((yy - 0.45) / 0.28) ** 2 + ((xx - 0.5) / 0.36) ** 2
+    grey = np.zeros((size_px, size_px), np.uint8)
+    grey[(radius < 1) & (radius > 0.96)] = 40
+    grey[((yy - 0.55) / 0.1) ** 2 + ((xx - 0.5) / 0.12) ** 2 < 1] = 220
+    grey[(np.abs(yy - 0.85) < 1.5 / size_px) | (np.abs(yy - 0.92) < 1.5 / size_px)] = 200
+    return grey
+
+
+@pytest.mark.parametrize("size_px", [256, 512, 1024])
+def test_body_box_follows_the_skin_around_dark_fat_and_leaves_the_table_out(size_px):
+    top, left, height, width = np.array(body.body_box(slice_with_skin(size_px))) / size_px
+    assert (top, left) == pytest.approx((0.15, 0.12), abs=0.02)
+    assert (height, width) == pytest.approx((0.60, 0.76), abs=0.03)
+
+
+def test_body_box_of_an_empty_image_is_the_whole_image():
+    assert body.body_box(np.zeros((40, 60), np.uint8)) == (0, 0, 40, 60)
+    assert body.body_box(np.full((40, 60), 90, np.uint8)) == (0, 0, 40, 60)
+
+
+def test_body_box_of_a_phantom_holds_its_lesion():
+    drawn = phantom.draw_series("Stone", 5, n_slices=3)[1]
+    top, left, height, width = body.body_box(drawn.as_slice("").network_grey8())
+    rows, columns = np.nonzero(drawn.lesion)
+    assert top <= rows.min() <= rows.max() < top + height
+    assert left <= columns.min() <= columns.max() < left + width
