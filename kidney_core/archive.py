@@ -18,10 +18,8 @@ MAX_FILES = 3_000
 MAX_TOTAL_BYTES = 2 * 1024**3
 _MAX_ENTRIES = 4 * MAX_FILES  # with folders and what a Mac adds; a directory of millions would fill the memory itself
 _MAX_NAME = 200  # characters; the end of a path tells most
-_MAX_GROWTH, _MIN_BOMB_BYTES = (
-    100,
-    64 * 1024**2,
-)  # Deflate shrinks empty images a thousandfold, real ones two- to tenfold
+# Deflate shrinks empty images a thousandfold, real ones two- to tenfold.
+_MAX_GROWTH, _MIN_BOMB_BYTES = 50, 64 * 1024**2
 _PIECE_BYTES = 1024**2
 # Only these are unpacked piece by piece: zipfile gives what bzip2 and LZMA make of a piece whole, up to gigabytes.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

@@ -88,6 +88,7 @@ _NEWER = {
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _DELIMITER = b"\xfe\xff\xdd\xe0"  # (FFFE,E0DD)
 _MAX_ELEMENTS = 20_000  # a CT image has some 200
+_MAX_META_ELEMENTS = 200  # PS3.10 7.1 has a dozen
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _MAX_ITEMS = 200_000  # an enhanced CT of 3,000 frames has some 30 a frame
 _MAX_INFLATED_BYTES = 100 * 1024**2
@@ -276,7 +277,9 @@ def _check_growth(content: bytes, name: str) -> None:
 
     pydicom inflates a deflated file whole, whatever it grows to, and makes an object of each empty item.
     """
-    start, syntax = _data_set(content)
+    start, syntax = _data_set(content, name)
+    if start and content[start : start + 2] == b"\0\0":
+        raise ValueError("commands of group 0000 have no place in a file (PS3.10 7.1)")  # pydicom reads any number
     pieces = _inflated(content, start) if syntax == DeflatedExplicitVRLittleEndian else iter((content,))
     size = n_items = 0
     for piece in pieces:
@@ -298,12 +301,15 @@ def _check_end(content: bytes) -> None:
         raise EOFError("the file ends within its last delimiter")
 
 
-def _data_set(content: bytes) -> tuple[int, str]:
-    """Where the data set of a PS3.10 file begins, after group 0002, and its transfer syntax; (0, "") of another file."""
-    if content[128:132] != b"DICM":
-        return 0, ""
-    position, syntax = 132, ""
-    while content[position : position + 2] == b"\x02\x00":
+def _data_set(content: bytes, name: str) -> tuple[int, str]:
+    """Where the data set of a file begins, after group 0002 where there is one, and its transfer syntax or "".
+
+    Raises: OversizedSlice.
+    """
+    position, syntax = 132 if content[128:132] == b"DICM" else 0, ""
+    for _ in range(_MAX_META_ELEMENTS):
+        if content[position : position + 2] != b"\x02\x00":
+            return position, syntax
         # PS3.5 7.1.2: these types have a length of 4 bytes after 2 that are reserved.
         is_long = content[position + 4 : position + 6] in (b"OB", b"OW", b"UN", b"UT", b"SQ")
         head, form = (12, "<8xI") if is_long else (8, "<6xH")
@@ -311,7 +317,7 @@ def _data_set(content: bytes) -> tuple[int, str]:
         if content[position + 2 : position + 4] == b"\x10\x00":
             syntax = content[position + head : position + head + length].decode("ascii", "replace").strip("\0 ")
         position += head + length
-    return position, syntax
+    raise OversizedSlice(f"“{name}” lists more than {_MAX_META_ELEMENTS} tags about the file itself. Export it again.")
 
 
 def _inflated(content: bytes, start: int) -> Iterator[bytes]:

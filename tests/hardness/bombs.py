@@ -174,6 +174,19 @@ def empty_elements() -> bytes:
     return _with_elements(made.tobytes())
 
 
+def empty_meta_elements() -> bytes:
+    """Three million elements of group 0002, before any data set."""
+    return bytes(128) + b"DICM" + b"\x02\x00\x02\x01SH\0\0" * 3_000_000
+
+
+def elements_in_an_item() -> bytes:
+    """Two million elements of one item, which pydicom reads before it can be asked to stop."""
+    item = b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + b"\x09\x00\x00\x10SH\0\0" * 2_000_000
+    return _with_elements(
+        b"\x08\x00\x15\x11SQ\0\0\xff\xff\xff\xff" + item + b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
+    )
+
+
 def _with_elements(elements: bytes) -> bytes:
     """A CT file with more elements before its modality."""
     plain = files.ct(np.zeros((8, 8), np.uint16))
@@ -249,6 +262,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "100,000 nested sequences": lambda: nested_sequences(100_000),
     "4 million empty items": empty_items,
     "3 million empty elements": empty_elements,
+    "3 million empty elements of group 2": empty_meta_elements,
+    "2 million empty elements in an item": elements_in_an_item,
     "JPEG 2000 of another size than the file says": jpeg2000_of_another_size,
     "zip of 2 GB of zeros": zip_of_zeros,
     "zip of 2 GB of DICOM zeros": zip_of_dicom_zeros,
