@@ -6,6 +6,7 @@ from typing import Any
 
 from kidney_core import digests
 from kidney_core.errors import CheckpointError
+from kidney_core.framing import FRAMINGS, WHOLE
 
 CARD_FORMAT = 1
 MAX_LABELS, MAX_SIZE_PX = 1000, 2048
@@ -73,6 +74,8 @@ def _absurd(card: dict[str, Any]) -> str:
         return f"it has {len(labels)} labels"
     if not isinstance(size, int) or not 8 <= size <= MAX_SIZE_PX:
         return f"its images have {size} px"
+    if card["preprocessing"].get("framing", WHOLE) not in FRAMINGS:
+        return f"it cuts images in a way that this version does not know ({str(card['preprocessing']['framing'])[:20]})"
     if not math.isfinite(temperature) or temperature <= 0:
         return f"its temperature is {temperature}"
     if any("![" in text or "](" in text for text in _texts(card)):

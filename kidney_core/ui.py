@@ -1,8 +1,8 @@
 """The frame of every page, and loaders that are cached between reruns."""
 
-import os
 import gc
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
