@@ -5,12 +5,15 @@
 #                real Ray and Slurm clusters on this machine: the same curve, cancel, crash, resume; an MLflow server;
 #                ONNX files answer as their checkpoints
 # make hardness  hostile files in full: the table of figures and targets; FOLDERS="a b" reads the files of those too
+# make sbom      write the bill of materials of the lock file to sbom.cdx.json (CycloneDX)
+# make audit-dependencies
+#                ask the Python advisory database about every locked package; needs internet access
 # make results   rewrite the README's table and screenshots from the checkpoints at hand
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: app test test-engines hardness lint lock demo-data results benchmarks clean
+.PHONY: app test test-engines hardness lint lock sbom audit-dependencies demo-data results benchmarks clean
 
 app: .venv/.installed
 	@$(BIN)/python -m kidney_core.serve
@@ -37,6 +40,13 @@ hardness: .venv/.installed-test
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format .
+
+sbom: .venv/.installed-test
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json
+
+# Strict: a package that could not be looked up is a failure, not a clean bill.
+audit-dependencies: .venv/.installed-test
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r requirements.lock
 
 demo-data: .venv/.installed
 	$(BIN)/python -m kidney_core.phantom demo-data

@@ -38,14 +38,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_app(**environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
+def running_app(
+    *options: str, command: tuple[str, ...] = ("kidney_core.serve",), **environment: str
+) -> Iterator[tuple[str, subprocess.Popen]]:
     """The app as `make app` starts it, on a free port; (address, process).
+
+    Args:
+        options: of Streamlit.
+        command: the module that is run, with its arguments.
 
     Raises: RuntimeError when it does not answer within a minute.
     """
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "kidney_core.serve", "--server.port", str(port)],
+        [sys.executable, "-m", *command, "--server.port", str(port), *options],
         cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,

@@ -10,18 +10,22 @@
         reference.safetensors       the training slices in the network's own features; see `familiarity`
         trained-on.txt              short SHA-256 of every file that the weights were trained or validated on
 
+The card holds the SHA-256 of every other file but explanations.json, and a seal over itself; explanations.json has a
+seal of its own, since it is measured later. They are checked when a file is read, never when a page only lists cards.
 Nothing is ever unpickled. Reading cards imports no torch.
 """
 
-import hashlib
-import json
+import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kidney_core import digests
+from kidney_core.card import CARD_FORMAT, check_card
 from kidney_core.errors import CheckpointError, ModelError
 from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.framing import WHOLE, View
@@ -31,27 +35,11 @@ from kidney_core.splits import honest_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CARD_FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
 REFERENCE_FILE = "reference.safetensors"
 EXPLANATIONS_FILE = "explanations.json"
-_REQUIRED: dict[str, type | tuple[type, ...]] = {
-    "format": int,
-    "architecture": str,
-    "labels": list,
-    "preprocessing": dict,
-    "temperature": (int, float),
-    "training": dict,
-    "command": str,
-    "data": dict,
-    "split": dict,
-    "metrics": dict,
-    "intended_use": str,
-    "limits": list,
-    "weights_sha256": str,
-}
 
-_FIGURES = {"n", "accuracy", "balanced_accuracy", "labels", "confusion", "per_label", "macro", "weighted"}
+_SHORT_HASH = re.compile(rb"[0-9a-f]{12}")
 
 INTENDED_USE = (
     "Research and teaching on single CT slices of the kidney region. Not a medical device; not for diagnosis or "
@@ -105,10 +93,28 @@ class Checkpoint:
         """The 95 % intervals (low, high) of the card's figures by dotted name; empty where it has none."""
         return self.card.get("intervals", {}).get(protocol, {})
 
+    @property
+    def unsealed(self) -> str:
+        """What a person must know of a card without a seal, in a sentence; empty for a sealed one."""
+        if digests.is_sealed(self.card):
+            return ""
+        return (
+            f"“{self.name}” was published by an older version and is not sealed: its weights are checked, but whether its card "
+            "(labels, figures, limits) was changed since cannot be told. Compare it with its source, then seal it: "
+            f"python -m kidney_core.seal {self.folder}"
+        )
+
     def trained_on(self) -> frozenset[str]:
-        """Short hashes (`dataset.short_hash`) of the files the weights were trained on; empty where unknown."""
-        path = self.folder / TRAINED_ON_FILE
-        return frozenset(path.read_text().split()) if path.is_file() else frozenset()
+        """Short hashes (`dataset.short_hash`) of the files the weights were trained on; empty where unknown.
+
+        Raises: CheckpointError when the file is not the one the card describes.
+        """
+        words = (self._described(TRAINED_ON_FILE) or b"").split()
+        if not all(_SHORT_HASH.fullmatch(word) for word in words):
+            raise CheckpointError(
+                f"“{self.folder / TRAINED_ON_FILE}” is no list of hashes. Copy the checkpoint's folder again."
+            )
+        return frozenset(word.decode() for word in words)
 
     def explanations(self) -> dict[str, Any] | None:
         """Whether its heat maps point at known lesions, as `pointing.measure` found; None where that was not measured.
@@ -119,18 +125,51 @@ class Checkpoint:
         if not path.is_file():
             return None
         try:
-            found = json.loads(path.read_text())
+            found = digests.read_json(path)
+            if (digests.is_sealed(self.card) or digests.is_sealed(found)) and not digests.is_intact(found):
+                raise ValueError("its seal does not fit")
             current = found["weights_sha256"] == self.card["weights_sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"“{path}” is damaged ({error}). Measure it again: python -m kidney_core.pointing {self.folder}"
             ) from error
         return found if current else None
 
     def predictions(self, protocol: str) -> pd.DataFrame | None:
-        """The stored test predictions under a protocol, or None where there are none."""
-        path = self.folder / f"predictions-{protocol}.csv"
-        return read_table(path) if path.is_file() else None
+        """The stored test predictions under a protocol, or None where there are none.
+
+        Raises: CheckpointError when the file is not the one the card describes, or no table.
+        """
+        name = _predictions_file(protocol)
+        content = self._described(name)
+        if content is None:
+            return None
+        try:
+            table = read_table(io.BytesIO(content))
+            absent = {"path", "label", "predicted", *(f"p_{label}" for label in self.labels)} - set(table.columns)
+            if absent:
+                raise ValueError(f"it has no column “{min(absent)}”")
+        except ValueError as error:  # pandas' errors are of this kind
+            raise CheckpointError(
+                f"“{self.folder / name}” is no table of predictions ({error}). Copy the checkpoint's folder again."
+            ) from error
+        return table
+
+    def _described(self, name: str) -> bytes | None:
+        """A file beside the card as its digest says it is; None where there is none. Raises CheckpointError."""
+        path = self.folder / name
+        if not digests.is_sealed(self.card):
+            return digests.read_file(path) if path.is_file() else None
+        digest = self.card["files_sha256"].get(name)
+        if digest is not None:
+            return digests.read_described(path, digest)
+        if path.exists():
+            raise CheckpointError(f"“{path}” is not among the files its card describes. Delete it, or seal the folder.")
+        return None
+
+
+def _predictions_file(protocol: str) -> str:
+    return f"predictions-{protocol}.csv"
 
 
 def checkpoints_folder() -> Path:
@@ -144,31 +183,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     Raises: CheckpointError when the card is missing, damaged or incomplete.
     """
     try:
-        card = json.loads((folder / "card.json").read_text())
-    except (OSError, ValueError) as error:
+        card = digests.read_json(folder / "card.json")
+    except (CheckpointError, ValueError) as error:
         raise CheckpointError(
             f"The checkpoint “{folder.name}” has no readable card.json ({error}). Copy the whole folder again."
         ) from error
-    wrong = [
-        key for key, kind in _REQUIRED.items() if not isinstance(card, dict) or not isinstance(card.get(key), kind)
-    ]
-    if not wrong:
-        wrong = [
-            f"metrics.{protocol}"
-            for protocol, found in card["metrics"].items()
-            if not isinstance(found, dict)
-            or not set(found) >= _FIGURES
-            or not isinstance(card["split"].get(protocol), dict)
-        ]
-    if wrong:
-        raise CheckpointError(
-            f"The card of the checkpoint “{folder.name}” lacks “{wrong[0]}” as this version knows it. Publish the run again."
-        )
-    if card["format"] != CARD_FORMAT:
-        raise CheckpointError(
-            f"The checkpoint “{folder.name}” has card format {card['format']}; this version reads {CARD_FORMAT}. "
-            "Update the workbench."
-        )
+    check_card(card, folder)
     return Checkpoint(folder, card)
 
 
@@ -202,18 +222,7 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu", fold: bool = True
 
     from kidney_core import models
 
-    path = checkpoint.folder / WEIGHTS_FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(
-            f"“{path}” cannot be read ({error.strerror}). Copy the checkpoint's folder again."
-        ) from error
-    if hashlib.sha256(content).hexdigest() != checkpoint.card["weights_sha256"]:
-        raise CheckpointError(
-            f"The weights of “{checkpoint.name}” are not those its card describes (SHA-256 differs): they were damaged "
-            "or exchanged. Copy the checkpoint's folder again from a source you trust."
-        )
+    content = digests.read_described(checkpoint.folder / WEIGHTS_FILE, checkpoint.card["weights_sha256"])
     try:
         model = models.build_model(
             checkpoint.card["architecture"], len(checkpoint.labels), image_size_px=checkpoint.size_px
@@ -233,6 +242,11 @@ def _check_complete(model: "nn.Module", stored: dict[str, "Tensor"], name: str) 
     if wanted != set(stored):
         odd = sorted(wanted ^ set(stored))[0]
         raise CheckpointError(f"The weights of “{name}” do not fit its architecture (“{odd}”). Publish the run again.")
+    for key, tensor in stored.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"The weights of “{name}” hold numbers that are none (“{key}”): it would answer nonsense. Train it again."
+            )
 
 
 def half_precision(state: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
@@ -270,13 +284,20 @@ def save_checkpoint(
     content = save(half_precision(state))
     write_whole(folder / WEIGHTS_FILE, lambda partial: partial.write_bytes(content))
     for protocol, table in predictions.items():
-        path = folder / f"predictions-{protocol}.csv"
+        path = folder / _predictions_file(protocol)
         write_whole(path, lambda partial, table=table: table.to_csv(partial, index=False, float_format="%.5g"))
     if trained_on:
         write_whole(folder / TRAINED_ON_FILE, lambda partial: partial.write_text(trained_on))
-    digests = {"weights_sha256": hashlib.sha256(content).hexdigest()}
+    described = {"weights_sha256": digests.sha256(content)}
     if reference:
         write_whole(folder / REFERENCE_FILE, lambda partial: partial.write_bytes(reference))
-        digests["reference_sha256"] = hashlib.sha256(reference).hexdigest()
-    write_json(folder / "card.json", {"format": CARD_FORMAT, **card, **digests})
+        described["reference_sha256"] = digests.sha256(reference)
+    write_json(folder / "card.json", sealed_card({"format": CARD_FORMAT, **card, **described}, folder))
     return read_checkpoint(folder)
+
+
+def sealed_card(card: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A card with the digests of the files that lie beside it, and its seal."""
+    named = [TRAINED_ON_FILE, *(_predictions_file(protocol) for protocol in card["metrics"])]
+    found = {name: digests.sha256(digests.read_file(folder / name)) for name in named if (folder / name).is_file()}
+    return digests.sealed({**card, "files_sha256": found})

@@ -68,8 +68,9 @@ class Diagnosis:
 
 
 def open_reader(checkpoint: Checkpoint, *, device: str = "cpu") -> Reader:
-    """Load a checkpoint's network for reading. Raises CheckpointError."""
+    """Load a checkpoint's network for reading, and check every file that decides what it says. Raises CheckpointError."""
     model = checkpoints.load_model(checkpoint, device=device)
+    checkpoint.trained_on()
     model.requires_grad_(False)
     return Reader(checkpoint, model, familiarity.open_reference(checkpoint), checkpoint.explanations())
 

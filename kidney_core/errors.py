@@ -11,6 +11,9 @@ KidneyError
 │   └── OversizedArchive    beyond the limits of 3,000 files and 2 GiB
 ├── DecoderError            the process that decodes images does not start
 ├── DatasetError            a folder that is not a usable dataset, or cannot be split
+├── AccessError             nobody is logged in, a role is missing, or the app would be open to everybody
+├── AuditError              the audit log cannot be written, or was changed
+├── PathError               a folder or file that may not be named here
 ├── ModelError              an architecture, its weights, or its explanation
 ├── CheckpointError         a checkpoint folder that is incomplete or inconsistent
 └── RunError                a training run: its configuration, its folder, its process
@@ -80,6 +83,18 @@ class DecoderError(KidneyError):
 
 class DatasetError(KidneyError):
     """A folder is not a usable dataset, or cannot be split as asked."""
+
+
+class AccessError(KidneyError):
+    """Somebody may not do this, or the app may not be reached like this."""
+
+
+class AuditError(KidneyError):
+    """The audit log cannot be written, or is not as it was written."""
+
+
+class PathError(KidneyError):
+    """A folder or file may not be named here."""
 
 
 class ModelError(KidneyError):

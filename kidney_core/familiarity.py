@@ -9,19 +9,19 @@ arXiv:2204.06507 (nearest neighbours); Rippel et al. 2021, arXiv:2005.14140 (fea
 The thresholds come from slices that are not among the kept ones: see `learn`.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from torch import nn
 
-from kidney_core import preprocessing
+from kidney_core import digests, preprocessing
 from kidney_core.checkpoint import REFERENCE_FILE, Checkpoint
 from kidney_core.errors import CheckpointError
 from kidney_core.files import write_whole
@@ -206,11 +206,16 @@ def save(reference: Reference, path: Path) -> None:
 
 
 def load(path: Path) -> Reference:
-    """Read what `save` wrote. Raises CheckpointError when the file is damaged."""
+    """Read what `save` wrote. Raises CheckpointError when the file is missing or damaged."""
+    return _parse(digests.read_file(path), path)
+
+
+def _parse(content: bytes, path: Path) -> Reference:
     try:
-        with safe_open(path, "np") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
-            described: dict[str, Any] = json.loads(stored.metadata()["reference"])
+        tensors = safetensors.numpy.load(content)
+        # The library gives metadata of files only: the header's length, as 8 bytes, stands before the header.
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        described: dict[str, Any] = json.loads(header["__metadata__"]["reference"])
         return Reference(
             **{name: tensors[name].astype(np.float64) for name in ("mean", "scale", "axes", "deviation")},
             embedded=tensors["embedded"].astype(np.float32),
@@ -219,7 +224,7 @@ def load(path: Path) -> Reference:
             labels=tuple(described["labels"]),
             **{name: float(described[name]) for name in ("far", "odd", "near")},
         )
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"“{path}” is damaged ({error}). Copy the checkpoint's folder again.") from error
 
 
@@ -232,17 +237,7 @@ def open_reference(checkpoint: Checkpoint) -> Reference | None:
     if expected is None:
         return None
     path = checkpoint.folder / REFERENCE_FILE
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise CheckpointError(
-            f"“{path}” cannot be read ({error.strerror}). Copy the checkpoint's folder again."
-        ) from error
-    if found != expected:
-        raise CheckpointError(
-            f"“{path}” is not the file its card describes (SHA-256 differs). Copy the checkpoint's folder again."
-        )
-    return load(path)
+    return _parse(digests.read_described(path, expected), path)
 
 
 def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:

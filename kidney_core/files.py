@@ -5,6 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +41,15 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, lambda partial: partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n"))
 
 
-def read_table(path: Path) -> "pd.DataFrame":
+def read_table(source: Path | BytesIO) -> "pd.DataFrame":
     """Read a CSV file of slices; the columns of names are text, whatever they look like."""
     import pandas as pd  # a job that waits for its turn needs none of its 40 MB
 
-    header = pd.read_csv(path, nrows=0).columns
+    header = pd.read_csv(source, nrows=0).columns
+    if isinstance(source, BytesIO):
+        source.seek(0)
     # A converter keeps "NA" and "None" as they stand, without doing so for missing numbers.
-    return pd.read_csv(path, converters={name: str for name in _WORDS if name in header})
+    return pd.read_csv(source, converters={name: str for name in _WORDS if name in header})
 
 
 def remove_left_over(folder: Path, *, nobody_writes: Callable[[str], bool] = lambda _name: False) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, jobs, local_engine, run_keeping, runs, ui
+from kidney_core import access, figures, jobs, local_engine, recording, run_keeping, runs, ui
 from kidney_core.errors import KidneyError
 from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run
 from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
@@ -77,6 +77,7 @@ def _measurements(run: Run) -> list[dict]:
 
 def _draw(busy: bool) -> None:
     """Everything that changes while jobs work; runs again by itself as long as one is queued or running."""
+    access.enter()  # this part runs anew by itself, without the page's beginning
     everything = runs.list_runs()
     if not everything:  # somebody deleted the last one
         st.rerun()
@@ -86,7 +87,8 @@ def _draw(busy: bool) -> None:
     if not found:
         return
     _draw_jobs(found, busy)
-    _act_on_run(found)
+    if access.is_allowed(access.RESEARCHER):
+        _act_on_run(found)
 
 
 def _draw_jobs(found: list[Run], busy: bool) -> None:
@@ -144,6 +146,8 @@ def _act_on_run(found: list[Run]) -> None:
         if resume.button(
             "Resume", disabled=status not in (STOPPED, FAILED, CRASHED), width="stretch", key="training_resume"
         ):
+            config = run.config()
+            recording.job(asdict(config), engine=run.job().get("engine", ""))
             jobs.submit(run)
             st.rerun()
         if first.button(
@@ -218,6 +222,7 @@ def _publish_form(run: Run) -> None:
     name = st.text_input("Name", run.config().architecture, key="training_publish_name")
     if st.button("Publish", type="primary", key="training_publish"):
         made = publish.publish(run, name=name.strip(), other=other, folds=folds)
+        recording.published(made, asdict(run.config()))
         published = f"Published as “{made.name}”. It is on the Diagnosis and Evaluation pages now."
         st.success(published)
         st.toast(published)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, pictures, ui
+from kidney_core import figures, pictures, roots, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import KidneyError
 
@@ -101,13 +101,13 @@ def show_slices_behind(
     else:
         shown = shown.sort_values("confidence", ascending=False)
     ui.show_table(shown, key=f"{key}_table", percents=("confidence",), height="auto" if len(shown) < 8 else 240)
-    folder = st.text_input(
+    folder = ui.path_input(
         "Folder of these images, to see them",
         images or st.session_state.get("evaluation_images", ""),
         key=f"{key}_images",
         placeholder="/data/ct-kidney",
         help="It stays on this machine.",
-    ).strip()
+    )
     if not folder or not len(shown):
         return
     from kidney_core import diagnosis, slices
@@ -116,7 +116,11 @@ def show_slices_behind(
         st.error(f"There is no folder “{folder}”. Name the one that holds {rows['path'].iat[0]}.")
         return
     shown_first = shown.head(MAX_PICTURES)
-    missing = [path for path in shown_first["path"] if not (Path(folder) / path).is_file()]
+    try:
+        missing = [path for path in shown_first["path"] if not roots.below(Path(folder), path).is_file()]
+    except KidneyError as error:
+        st.error(str(error))
+        return
     if missing:
         st.error(
             f"“{folder}” does not hold {missing[0]}. Name the folder that these answers are about"
@@ -129,7 +133,7 @@ def show_slices_behind(
         reader = ui.reader(checkpoint) if same_network else None
         columns = st.columns(4)
         for position, row in enumerate(shown_first.itertuples()):
-            image = slices.read_slice(Path(folder) / row.path)
+            image = slices.read_slice(roots.below(Path(folder), row.path))
             heatmap = diagnosis.diagnose(reader, image, explain=row.predicted).heatmap if reader else None
             columns[position % 4].image(
                 pictures.blend(image.grey8(), heatmap),

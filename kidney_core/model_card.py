@@ -40,6 +40,7 @@ def markdown(checkpoint: Checkpoint) -> str:
         f"- Made {card.get('created', 'at an unknown date')} with {_software(card)}",
         f"- Command: `{card['command']}`",
         "",
+        *([checkpoint.unsealed, ""] if checkpoint.unsealed else []),
         "## Intended use",
         "",
         card["intended_use"],

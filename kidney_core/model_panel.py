@@ -255,6 +255,8 @@ def _training(checkpoint: Checkpoint) -> None:
 
 def _card(checkpoint: Checkpoint) -> None:
     card = checkpoint.card
+    if checkpoint.unsealed:
+        st.warning(checkpoint.unsealed)
     st.markdown(f"**Intended use.** {card['intended_use']}")
     st.markdown("**Limits**\n" + "\n".join(f"- {limit}" for limit in card["limits"]))
     st.markdown("**Trained with**")

@@ -1,12 +1,13 @@
 """The form that starts training jobs: folder, architectures, recipe with its options, protocols."""
 
+import os
 import zlib
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pandas as pd
 import streamlit as st
 
-from kidney_core import cross_validation, figures, jobs, recipes, ui
+from kidney_core import access, cross_validation, figures, jobs, recipes, recording, ui
 from kidney_core.errors import KidneyError, RunError
 from kidney_core.labels import LABELS
 from kidney_core.paper import ARCHITECTURE_NAMES
@@ -14,10 +15,11 @@ from kidney_core.recipes import RECIPE_DESCRIPTIONS, RECIPES, TrainingConfig
 from kidney_core.runs import Run
 from kidney_core.splits import GROUPED, PROTOCOL_NAMES, RANDOM
 
+DOWNLOADED, RANDOM_WEIGHTS = "imagenet", "scratch"  # every other start is a file
 STARTS = {
-    "ImageNet weights (downloaded by timm)": "imagenet",
+    "ImageNet weights (downloaded by timm)": DOWNLOADED,
     "A safetensors file": "file",
-    "Random weights": "scratch",
+    "Random weights": RANDOM_WEIGHTS,
 }
 BOTH = "both, one after the other"
 DEFAULT_RECIPE = "robust"
@@ -110,12 +112,13 @@ def _recipe_fields(recipe: str) -> dict:
         )
         chosen["patience"] = _number("patience", base.patience)
         chosen["n_processes"] = _number("n_processes", base.n_processes)
-    chosen["extra_data"] = st.text_input(
+    chosen["extra_data"] = ui.path_input(
         "Extra training data",
         key="training_extra_data",
+        several=True,
         placeholder="demo-data",
         help=OPTIONS["extra_data"].metadata["help"].capitalize(),
-    ).strip()
+    )
     return chosen
 
 
@@ -150,7 +153,7 @@ def draw() -> None:
     st.caption(f"The recipe's own settings, where nothing else is chosen here: {RECIPE_DESCRIPTIONS[recipe]}")
     init = STARTS[start]
     if init == "file":
-        init = st.text_input("Safetensors file of timm's weights", key="training_weights").strip()
+        init = ui.path_input("Safetensors file of timm's weights", key="training_weights")
     with st.expander("Recipe options"):
         options = _recipe_fields(recipe)
     if init == "scratch" and options["trainable"] != "all":
@@ -273,19 +276,31 @@ def _engine() -> str:
     )
 
 
+def _with_allowed_paths(config: TrainingConfig) -> TrainingConfig:
+    """A configuration whose paths may be named here, also one that came as a file. Raises PathError."""
+    init = config.init if config.init in (DOWNLOADED, RANDOM_WEIGHTS) else ui.allowed_path(config.init)
+    extra = os.pathsep.join(ui.allowed_path(folder) for folder in config.extra_folders)
+    return replace(config, data=ui.allowed_path(config.data), extra_data=extra, init=init)
+
+
 def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
     try:
+        access.require(access.RESEARCHER)
         from kidney_core import dataset, models
 
         if not folder:
             raise RunError("Name the folder of images first.")
         if "FILE" in {config.init for config in configs}:
             raise RunError("Name the safetensors file to start from, or choose another start.")
-        dataset.require_classes(dataset.read_dataset(folder, progress=ui.progress_bar("Reading images")))
+        configs = [_with_allowed_paths(config) for config in configs]
+        dataset.require_classes(
+            dataset.read_dataset(ui.allowed_path(folder), progress=ui.progress_bar("Reading images"))
+        )
         for extra in sorted({folder for config in configs for folder in config.extra_folders}):
             dataset.read_dataset(extra, progress=ui.progress_bar("Reading extra images"))
         ready = [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]
         for config in ready:
+            recording.job(asdict(config), engine=engine)
             jobs.submit(Run.create(config), engine)
     except KidneyError as error:
         st.error(str(error))

@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from kidney_core import explanation, lesions, map_grades, preprocessing
+from kidney_core import digests, explanation, lesions, map_grades, preprocessing
 from kidney_core.body import body_mask
 from kidney_core.checkpoint import EXPLANATIONS_FILE, Checkpoint, load_model, read_checkpoint
 from kidney_core.errors import command
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
         total = sum(map(len, sets.values())) * len(explanation.METHODS)
         with tqdm(total=total, desc=checkpoint.name, unit="map") as bar:
             found = measure(checkpoint, sets, progress=bar.update)
-        write_json(folder / EXPLANATIONS_FILE, found)
+        write_json(folder / EXPLANATIONS_FILE, digests.sealed(found))
         for name, measured in found["sets"].items():
             print(f"{checkpoint.name}, {name}, {measured['n']} slices, by chance {100 * measured['chance_hit']:.0f} %")
             for method, row in measured["methods"].items():

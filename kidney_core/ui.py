@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from kidney_core import __version__
+from kidney_core import __version__, access, roots
 from kidney_core.checkpoint import EXPLANATIONS_FILE, Checkpoint, checkpoints_folder, list_checkpoints
 from kidney_core.errors import KidneyError
 from kidney_core.figures import percent
@@ -50,13 +51,17 @@ _STYLE = """
 """
 
 
-def start_page(title: str, icon: str, lead: str) -> None:
-    """Set up a page: browser title, style, headline, the notice, and the warm-up of the networks.
+def start_page(title: str, icon: str, lead: str, *, needs: str = access.VIEWER) -> None:
+    """Let those pass who may, then set up a page: browser title, style, headline, the notice, and the networks' warm-up.
 
-    Every page begins with this call.
+    Every page begins with this call, so that no deep link leads past the gate.
+
+    Args:
+        needs: the role that the page takes; whoever has none sees why, and nothing else.
     """
     st.set_page_config(page_title=f"{title} · Kidney CT workbench", page_icon=icon, layout="wide")
     _hide_values_in_logs()
+    person = access.enter(needs)
     _keep_uploads_in_memory()
     _warm_up()
     st.html(_STYLE)
@@ -64,6 +69,10 @@ def start_page(title: str, icon: str, lead: str) -> None:
         for path, label, symbol in PAGES:
             st.page_link(path, label=label, icon=symbol)
         st.divider()
+        if person.name != access.LOCAL:
+            st.caption(f"{person.name}, {person.role}")
+            if access.has_login() and st.button("Log out", key="access_logout"):
+                st.logout()
         st.caption(NOTICE)
         st.caption(f"Kidney CT workbench {__version__}. Nothing you upload is stored or leaves this machine.")
     st.title(title, anchor=False)
@@ -209,7 +218,7 @@ def describe(checkpoint: Checkpoint) -> str:
     honest = (
         f"right on {percent(found['accuracy'], 0)} of slices of unseen scans" if found else "unmeasured on unseen scans"
     )
-    return f"{checkpoint.name} · {honest}"
+    return f"{checkpoint.name} · {honest}" + (" · not sealed" if checkpoint.unsealed else "")
 
 
 def honest_pair(checkpoint: Checkpoint) -> None:
@@ -289,15 +298,38 @@ def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:
     return table.to_csv(index=index, float_format="%.6g").encode()
 
 
+def path_input(label: str, value: str = "", *, key: str, several: bool = False, **options: Any) -> str:
+    """A path that the user names; the only door for typed paths, so that none leads out of the roots.
+
+    One that may not be used is answered by a sentence below the field, and is empty then. `several` paths may be named,
+    separated by ":" (`os.pathsep`).
+    """
+    typed = st.text_input(label, value, key=key, **options).strip()
+    named = [part.strip() for part in typed.split(os.pathsep) if part.strip()] if several else [typed]
+    try:
+        return os.pathsep.join(allowed_path(part) for part in named)
+    except KidneyError as error:
+        st.error(str(error))
+        return ""
+
+
+def allowed_path(typed: str) -> str:
+    """A path that may be named here; empty for none. Raises PathError, AccessError."""
+    if not typed:
+        return ""
+    access.require(access.DIAGNOSER)
+    return str(roots.inside(typed, access.allowed_roots()))
+
+
 def folder_input(key: str) -> str:
     """The folder of images that the user names; the simulated one is offered where it is there."""
-    return st.text_input(
+    return path_input(
         "Folder of images",
         "demo-data" if Path("demo-data").is_dir() else "",
         key=key,
         placeholder="demo-data, or the path of the public dataset",
         help="On this machine. One folder per class, for example Cyst, Normal, Stone, Tumor.",
-    ).strip()
+    )
 
 
 def choose_measured(checkpoints: list[Checkpoint], key: str) -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import ui
+from kidney_core import recording, roots, ui
 from kidney_core.errors import KidneyError
 from kidney_core.slices import Slice, read_slice
 
@@ -40,16 +40,16 @@ def show_nearest(judged, checkpoint) -> None:
         )
         ui.show_table(table, key="diagnosis_nearest")
         st.caption("One a scan, by the network's own features.")
-        folder = st.text_input(
+        folder = ui.path_input(
             f"Folder of “{checkpoint.card['data'].get('name', 'the training data')}”, to see them",
             key="diagnosis_nearest_folder",
             help="It stays on this machine.",
-        ).strip()
+        )
         if not folder:
             return
         try:
             for column, each in zip(st.columns(len(near)), near, strict=True):
-                shown = read_slice(Path(folder) / each.path).grey8()
+                shown = read_slice(roots.below(Path(folder), each.path)).grey8()
                 column.image(shown, caption=f"{each.label}, {each.distance:.1f}", width="stretch")
         except KidneyError as error:
             st.error(str(error))
@@ -74,6 +74,12 @@ def ask_all(image: Slice, *, sha256: str) -> None:
             image,
             answer,
             trained_on_file=bool(sha256) and dataset.short_hash(sha256) in checkpoint.trained_on(),
+        )
+        recording.diagnosis(
+            checkpoint,
+            input_sha256=sha256 or recording.digest_of_pixels(image),
+            probabilities=answer.probabilities,
+            verdict=judged.in_a_word,
         )
         rows.append(
             {

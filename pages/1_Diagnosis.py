@@ -3,7 +3,17 @@
 import pandas as pd
 import streamlit as st
 
-from kidney_core import explanation_panel, figures, report_panel, stack_panel, ui, upload_panel, verdict_panel
+from kidney_core import (
+    access,
+    explanation_panel,
+    figures,
+    recording,
+    report_panel,
+    stack_panel,
+    ui,
+    upload_panel,
+    verdict_panel,
+)
 from kidney_core.errors import KidneyError
 from kidney_core.labels import DESCRIPTIONS
 from kidney_core.slices import Slice
@@ -17,6 +27,7 @@ ui.start_page(
     "🔎",
     "Upload CT slices of the kidney region, or a whole series. The model names one of its labels, and shows where the "
     "evidence is; where it should not speak, it says why.",
+    needs=access.DIAGNOSER,
 )
 
 
@@ -64,6 +75,12 @@ def show_slice(
         picture, reading = st.columns([3, 2], gap="large")
     answer = diagnosis.diagnose(reader, image)
     judged = verdict.judge(reader, image, answer, trained_on_file=trained_on_file)
+    recording.diagnosis(
+        checkpoint,
+        input_sha256=item.sha256 if item else recording.digest_of_pixels(image),
+        probabilities=answer.probabilities,
+        verdict=judged.in_a_word,
+    )
     content = item.content if item else None
     if judged.refused:
         with reading:
@@ -102,6 +119,8 @@ def show_slice(
         with st.expander("About this image and this model"):
             facts = {"Size": f"{image.width_px} × {image.height_px} px", **image.facts}
             st.table(pd.DataFrame(facts.items(), columns=["Image", ""]).set_index("Image"))
+            if checkpoint.unsealed:
+                st.warning(checkpoint.unsealed)
             st.markdown("\n".join(f"- {limit}" for limit in checkpoint.card.get("limits", [])))
 
 
@@ -110,6 +129,12 @@ def show_stack(reader, stack: Stack, *, is_scan: bool) -> None:
     reading = stack_panel.read(reader, stack)
     if not reading.n_read:
         return
+    recording.diagnosis(
+        reader.checkpoint,
+        input_sha256=stack.fingerprint,
+        probabilities=reading.verdict.probabilities,
+        verdict=reading.verdict.in_a_word,
+    )
     if is_scan:
         stack_panel.show_scan_verdict(reading, reader.checkpoint)
         chosen = stack_panel.choose_slice(reading, stack, reader.checkpoint)
@@ -143,10 +168,12 @@ def main() -> None:
     if chosen is None:
         return
     try:
-        reader = ui.reader(checkpoint)
+        read(ui.reader(checkpoint), chosen)
     except KidneyError as error:
         st.error(str(error))
-        return
+
+
+def read(reader, chosen) -> None:
     if isinstance(chosen, Sample):
         show_slice(reader, chosen.draw(), key=chosen.key, sample=chosen)
         return

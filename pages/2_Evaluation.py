@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kidney_core import comparison_panel, figures, matrix_panel, model_panel, paper, ui
+from kidney_core import comparison_panel, figures, matrix_panel, model_panel, paper, recording, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import KidneyError
 from kidney_core.labels import LABELS
@@ -59,7 +59,7 @@ def on_folder(chosen: list[Checkpoint]) -> None:
         "or one class alone."
     )
     with st.form("evaluation_folder_form"):
-        folder = st.text_input("Folder", placeholder="/data/ct-kidney", key="evaluation_folder")
+        folder = ui.path_input("Folder", placeholder="/data/ct-kidney", key="evaluation_folder")
         checkpoint = st.selectbox("Checkpoint", chosen, format_func=ui.describe, key="evaluation_folder_model")
         label = st.selectbox(
             "Labels",
@@ -69,15 +69,16 @@ def on_folder(chosen: list[Checkpoint]) -> None:
         )
         asked = st.form_submit_button("Evaluate", type="primary")
     if asked:
-        if not folder.strip():
+        if not folder:
             st.error("Name a folder first.")
             return
         from kidney_core import dataset, prediction
 
         label = None if label == _BY_FOLDER else label
         try:
-            found = dataset.read_dataset(Path(folder.strip()), label=label, progress=ui.progress_bar("Reading images"))
+            found = dataset.read_dataset(Path(folder), label=label, progress=ui.progress_bar("Reading images"))
             table = prediction.predict_dataset(checkpoint, found, progress=ui.progress_bar("Predicting"))
+            recording.diagnosis(checkpoint, input_sha256=found.fingerprint, probabilities={}, verdict="folder")
         except KidneyError as error:
             st.error(
                 f"{error} Or choose, under Labels, of which class every image is." if label is None else str(error)
@@ -142,7 +143,10 @@ def main() -> None:
     picked = st.segmented_control(
         "View", list(panels), default="Comparison", required=True, key="evaluation_view", label_visibility="collapsed"
     )
-    panels[picked](chosen)
+    try:
+        panels[picked](chosen)
+    except KidneyError as error:
+        st.error(str(error))
 
 
 main()

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kidney_core import job_panel, new_jobs, ui
+from kidney_core import access, job_panel, new_jobs, ui
 
 ui.start_page(
     "Training",
@@ -12,6 +12,9 @@ ui.start_page(
 )
 with st.container(border=True):
     st.subheader("New jobs", anchor=False)
-    new_jobs.draw()
+    if access.is_allowed(access.RESEARCHER):
+        new_jobs.draw()
+    else:
+        st.info("Starting and changing jobs takes the role “researcher”.")
 st.subheader("Jobs", anchor=False)
 job_panel.draw()

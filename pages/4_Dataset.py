@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, pictures, ui
+from kidney_core import access, figures, pictures, ui
 from kidney_core.errors import KidneyError
 from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
 
@@ -14,6 +14,7 @@ ui.start_page(
     "Dataset",
     "🗂️",
     "Audit a folder of labelled CT slices: which of them are one scan, and how much a random split gives away.",
+    needs=access.DIAGNOSER,
 )
 
 

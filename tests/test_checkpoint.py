@@ -71,7 +71,7 @@ def test_load_model__error_one_flipped_byte(published):
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(CheckpointError, match="are not those its card describes"):
+    with pytest.raises(CheckpointError, match="is not the file its card describes"):
         checkpoint.load_model(published)
 
 

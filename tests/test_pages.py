@@ -295,6 +295,7 @@ def test_a_checkpoint_of_an_older_version_is_shown_all_the_same(monkeypatch, pub
         assert not app.exception, panel
         if panel == "Planes":
             assert "stored before planes were told apart" in texts(app.info)
+    assert "was published by an older version and is not sealed" in texts(app.warning)
 
 
 def test_dataset_page_audits_a_folder_and_shows_both_protocols(monkeypatch, tmp_path):

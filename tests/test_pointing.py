@@ -2,16 +2,16 @@
 
 import copy
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from kidney_core import diagnosis, explanation, grading, lesions, models, pointing
+from kidney_core import diagnosis, digests, explanation, grading, lesions, models, pointing
 from kidney_core.checkpoint import EXPLANATIONS_FILE, read_checkpoint
 from kidney_core.errors import CheckpointError, DatasetError
+from kidney_core.files import write_json
 
 
 @pytest.fixture
@@ -85,8 +85,11 @@ def test_measuring_writes_what_the_pages_read_and_grades_use(published, box_fold
 
 def test_explanations_of_other_weights_are_not_used_and_damaged_ones_are_named(published):
     path = published.folder / EXPLANATIONS_FILE
-    path.write_text(json.dumps({"format": 1, "weights_sha256": "of another network"}))
+    write_json(path, digests.sealed({"format": 1, "weights_sha256": "of another network"}))
     assert published.explanations() is None
+    path.write_text(path.read_text().replace("another", "aNother"))
+    with pytest.raises(CheckpointError, match="seal does not fit.* Measure it again"):
+        published.explanations()
     path.write_text("{")
     with pytest.raises(CheckpointError, match="is damaged .* Measure it again"):
         read_checkpoint(published.folder).explanations()

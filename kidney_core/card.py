@@ -1,0 +1,92 @@
+"""What the card of a checkpoint must hold before anything is believed of it."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from kidney_core import digests
+from kidney_core.errors import CheckpointError
+from kidney_core.framing import FRAMINGS, WHOLE
+
+CARD_FORMAT = 1
+MAX_LABELS, MAX_SIZE_PX = 1000, 2048
+_REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "format": int,
+    "architecture": str,
+    "labels": list,
+    "preprocessing": dict,
+    "temperature": (int, float),
+    "training": dict,
+    "command": str,
+    "data": dict,
+    "split": dict,
+    "metrics": dict,
+    "intended_use": str,
+    "limits": list,
+    "weights_sha256": str,
+}
+_FIGURES = {"n", "accuracy", "balanced_accuracy", "labels", "confusion", "per_label", "macro", "weighted"}
+
+
+def check_card(card: Any, folder: Path) -> None:
+    """Raise CheckpointError for a card that is incomplete, of a format to come, absurd, or changed after it was sealed."""
+    name = folder.name
+    missing = _missing(card)
+    if missing:
+        raise CheckpointError(
+            f"The card of the checkpoint “{name}” lacks “{missing}” as this version knows it. Publish the run again."
+        )
+    if card["format"] != CARD_FORMAT:
+        raise CheckpointError(
+            f"The checkpoint “{name}” has card format {card['format']}; this version reads {CARD_FORMAT}. "
+            "Update the workbench."
+        )
+    if digests.is_sealed(card) and not digests.is_intact(card):
+        raise CheckpointError(
+            f"The card of “{name}” is not as it was published (its seal does not fit): it was damaged or edited. Copy the "
+            f"checkpoint's folder again, or vouch for your own change: python -m kidney_core.seal {folder}"
+        )
+    absurd = _absurd(card)
+    if absurd:
+        raise CheckpointError(f"The card of the checkpoint “{name}” cannot be true: {absurd}. Publish the run again.")
+
+
+def _missing(card: Any) -> str:
+    """The first entry that the pages need and the card lacks."""
+    for key, kind in _REQUIRED.items():
+        if not isinstance(card, dict) or not isinstance(card.get(key), kind):
+            return key
+    for protocol, found in card["metrics"].items():
+        described = isinstance(card["split"].get(protocol), dict)
+        if not isinstance(found, dict) or not set(found) >= _FIGURES or not described:
+            return f"metrics.{protocol}"
+    if digests.is_sealed(card) and not isinstance(card.get("files_sha256"), dict):
+        return "files_sha256"
+    return ""
+
+
+def _absurd(card: dict[str, Any]) -> str:
+    """What would exhaust memory, give no probabilities, or make a browser fetch a picture from elsewhere."""
+    labels, size, temperature = card["labels"], card["preprocessing"].get("size_px"), card["temperature"]
+    if not all(isinstance(label, str) and label for label in labels) or len(set(labels)) != len(labels):
+        return f"its labels {labels[:5]} are not different names"
+    if not 2 <= len(labels) <= MAX_LABELS:
+        return f"it has {len(labels)} labels"
+    if not isinstance(size, int) or not 8 <= size <= MAX_SIZE_PX:
+        return f"its images have {size} px"
+    if card["preprocessing"].get("framing", WHOLE) not in FRAMINGS:
+        return f"it cuts images in a way that this version does not know ({str(card['preprocessing']['framing'])[:20]})"
+    if not math.isfinite(temperature) or temperature <= 0:
+        return f"its temperature is {temperature}"
+    if any("![" in text or "](" in text for text in _texts(card)):
+        return "it holds a link, and cards are plain text"
+    return ""
+
+
+def _texts(value: Any) -> list[str]:
+    """Every string within a JSON value."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for key, each in value.items() for text in [key, *_texts(each)]]
+    return [text for each in value for text in _texts(each)] if isinstance(value, list) else []

@@ -1,0 +1,33 @@
+"""Point 14, dependencies: every package that is installed is pinned, and the bill of materials names each of them."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;]+)( ; .+)?$")
+
+
+def measure(workplace: Path) -> dict[str, int]:
+    """Write the bill of materials as `make sbom` does (the library checks it against CycloneDX's schema) and compare."""
+    lines = [
+        line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")
+    ]
+    pins = [_PIN.match(line) for line in lines]
+    locked = {(found[1], found[2]) for found in pins if found}
+    target = workplace / "sbom.cdx.json"
+    command = [sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", str(ROOT / "requirements.lock")]
+    options = ["--pyproject", str(ROOT / "pyproject.toml"), "--output-reproducible", "--validate", "-o", str(target)]
+    subprocess.run([*command, *options], check=True, cwd=ROOT)
+    bill = json.loads(target.read_text())
+    listed = {(part["name"], part["version"]) for part in bill["components"]}
+    return {
+        "locked": len(locked),
+        "unpinned": sum(found is None for found in pins),
+        "missing_from_bill": len(locked - listed),
+        "only_in_bill": len(listed - locked),
+        "is_of_this_version": int(bill["metadata"]["component"]["version"] in (ROOT / "pyproject.toml").read_text()),
+    }

@@ -1,0 +1,106 @@
+"""Checkpoints against damage, exchange and malice (point 6); the figures are printed."""
+
+import json
+
+import pytest
+
+from kidney_core import checkpoint, diagnosis, digests, familiarity, seal
+from kidney_core.errors import CheckpointError
+from kidney_core.files import write_json
+from tests.hardness import checkpoints
+
+
+@pytest.fixture
+def complete(tmp_path):
+    """A checkpoint with every file that one can have."""
+    (tmp_path / "checkpoints").mkdir()
+    return checkpoints.make_complete(tmp_path / "checkpoints" / "complete")
+
+
+def test_nothing_is_executed_and_nothing_loads_silently(tmp_path):
+    figures = checkpoints.measure(tmp_path)
+    print(figures)
+    assert figures["loads"] == 1000
+    assert figures["executed"] == figures["silent_loads"] == 0
+    assert figures["harmless"] < 20  # white space of JSON
+
+
+def test_listing_cards_reads_no_weights(complete, monkeypatch):
+    read = []
+    original = digests.read_file
+    monkeypatch.setattr(
+        digests, "read_file", lambda path, **options: read.append(path.name) or original(path, **options)
+    )
+    checkpoint.list_checkpoints()
+    assert read == ["card.json"]
+    diagnosis.open_reader(complete)
+    assert {"model.safetensors", "reference.safetensors", "trained-on.txt", "explanations.json"} <= set(read)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preprocessing": {"size_px": 10**9}}, "its images have 1000000000 px"),
+        ({"preprocessing": {}}, "its images have None px"),
+        ({"temperature": 0}, "its temperature is 0"),
+        ({"temperature": float("nan")}, "its temperature is nan"),
+        ({"labels": ["Cyst", "Cyst"]}, "are not different names"),
+        ({"labels": [{}, "Cyst"]}, "are not different names"),
+        ({"labels": [str(i) for i in range(5000)]}, "it has 5000 labels"),
+        ({"limits": ["![x](http://192.0.2.1/seen.png)"]}, "it holds a link"),
+        ({"data": {"name": "[open](javascript:x)"}}, "it holds a link"),
+    ],
+)
+def test_read_checkpoint__error_sealed_card_that_cannot_be_true(complete, changes, message):
+    write_json(complete.folder / "card.json", digests.sealed({**complete.card, **changes}))
+    with pytest.raises(CheckpointError, match=f"cannot be true: .*{message}"):
+        checkpoint.read_checkpoint(complete.folder)
+
+
+def test_read_checkpoint__error_nested_or_endless_card(complete):
+    path = complete.folder / "card.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="no readable card.json .*nested too deeply"):
+        checkpoint.read_checkpoint(complete.folder)
+    with path.open("wb") as file:
+        file.truncate(digests.MAX_JSON_BYTES + 1)
+    with pytest.raises(CheckpointError, match="no such file takes more than"):
+        checkpoint.read_checkpoint(complete.folder)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match="is not a file"):
+        checkpoint.read_checkpoint(complete.folder)
+
+
+def test_a_file_that_the_card_does_not_describe_is_refused(complete):
+    (complete.folder / "predictions-cross-validated.csv").write_text("path\n")
+    with pytest.raises(CheckpointError, match="not among the files its card describes"):
+        complete.predictions("cross-validated")
+
+
+def test_a_card_of_an_older_version_says_so_and_can_be_sealed(published_by_0_1):
+    assert "not sealed" in published_by_0_1.unsealed
+    assert str(published_by_0_1.folder) in published_by_0_1.unsealed
+    diagnosis.open_reader(published_by_0_1)
+    assert published_by_0_1.predictions("random") is not None
+    assert seal.main([str(published_by_0_1.folder)]) == 0
+    again = checkpoint.read_checkpoint(published_by_0_1.folder)
+    assert again.unsealed == ""
+    assert {key: again.card[key] for key in published_by_0_1.card} == published_by_0_1.card
+
+
+def test_seal__error_weights_that_the_card_does_not_describe(published_by_0_1, capsys):
+    path = published_by_0_1.folder / checkpoint.WEIGHTS_FILE
+    path.write_bytes(path.read_bytes()[:-1])
+    assert seal.main([str(published_by_0_1.folder)]) == 1
+    assert "is not the file its card describes" in capsys.readouterr().err
+    assert "seal_sha256" not in json.loads((published_by_0_1.folder / "card.json").read_text())
+
+
+def test_reference__error_metadata_missing(tmp_path):
+    from safetensors.numpy import save
+
+    path = tmp_path / "reference.safetensors"
+    path.write_bytes(save({}))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        familiarity.load(path)

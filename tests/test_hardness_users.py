@@ -1,0 +1,229 @@
+"""Who gets in, and what they may do there (point 7); the figures are printed."""
+
+from types import SimpleNamespace
+
+import pytest
+import streamlit as st
+from playwright.sync_api import sync_playwright
+
+from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path
+from kidney_core import access, audit_log, roles, roots, serve
+from kidney_core.errors import AccessError
+from tests.conftest import ROOT
+from tests.hardness import users
+from tests.test_pages import PAGES, opened, texts
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = chromium_path()
+    if path is None:
+        pytest.skip("no Chromium or Chrome on this machine (.ci/run installs Debian's chromium)")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+def test_the_app_does_not_start_open_to_everybody():
+    figures = users.measure_starts()
+    print(figures)
+    assert figures["starts"] == 5
+    assert figures["started"] == figures["without_remedy"] == 0
+
+
+@pytest.mark.browser
+def test_deep_links_roles_and_forged_cookies_with_a_real_provider(browser, tmp_path):
+    figures = users.measure_log_in(browser, tmp_path)
+    print(figures)
+    assert figures.pop("deep_links") == 30
+    assert set(figures.values()) == {0}
+
+
+@pytest.mark.browser
+def test_an_ended_token_is_denied_with_a_real_provider(browser, tmp_path):
+    figures = users.measure_ended_token(browser, tmp_path)
+    print(figures)
+    assert figures == {"admitted": 1, "expired_admitted": 0}
+
+
+@pytest.mark.browser
+def test_started_by_streamlit_run_the_pages_refuse_by_themselves(browser):
+    figures = users.measure_streamlit_run(browser)
+    print(figures)
+    assert figures == {"deep_links": 6, "open_pages": 0}
+
+
+@pytest.mark.browser
+def test_a_diagnosis_is_one_line_that_names_the_user_and_hashes(browser, tmp_path):
+    lines = users.measure_diagnosis(browser, tmp_path)
+    assert [(line["kind"], line["user"]) for line in lines] == [("diagnosis", "reader@hospital.example")]
+    assert audit_log.verify(tmp_path / "audit.jsonl")[0] == 1
+
+
+SETTINGS = {"server.address": "0.0.0.0", "server.trustedUserHeaders": {}}
+LOG_IN = {
+    "redirect_uri": "http://x/oauth2callback",
+    "cookie_secret": "k" * 64,
+    "client_id": "a",
+    "client_secret": "b",
+    "server_metadata_url": "http://x",
+}
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    """Settings of Streamlit and an [auth] section that a test may change."""
+    changed = SimpleNamespace(options=dict(SETTINGS), login={})
+    monkeypatch.setattr(st, "get_option", lambda name: changed.options[name])
+    monkeypatch.setattr(access, "get_secrets_auth_section", lambda: changed.login)
+    monkeypatch.setattr(access, "is_authlib_installed", lambda: True)
+    return changed
+
+
+def test_check_start_knows_three_ways(settings):
+    settings.options["server.address"] = "127.0.0.1"
+    assert access.check_start() == access.LOOPBACK
+    settings.options["server.address"] = "0.0.0.0"
+    settings.login = LOG_IN
+    assert access.check_start() == access.LOGIN
+    settings.login = {key: LOG_IN[key] for key in ("redirect_uri", "cookie_secret")} | {"hospital": LOG_IN}
+    assert access.check_start() == access.LOGIN
+    settings.login, settings.options["server.trustedUserHeaders"] = {}, {"X-Forwarded-Email": "email"}
+    assert access.check_start() == access.PROXY
+
+
+@pytest.mark.parametrize(
+    ("login", "headers", "message"),
+    [
+        ({}, {}, "open to everybody who reaches “0.0.0.0”. Let it listen on 127.0.0.1, or set up a log-in"),
+        ({}, {"X-Name": "name"}, "names no e-mail header"),
+        (LOG_IN, {"X-Email": "email"}, "a header would overrule the log-in"),
+        ({**LOG_IN, "cookie_secret": "short"}, {}, "cookie_secret is shorter than 32 letters"),
+        ({**LOG_IN, "server_metadata_url": ""}, {}, "lacks auth.server_metadata_url"),
+        ({"cookie_secret": "k" * 64, "redirect_uri": "x"}, {}, "lacks client_id"),
+        ({"client_id": "a"}, {}, "lacks redirect_uri"),
+    ],
+)
+def test_check_start__error_half_a_log_in(settings, login, headers, message):
+    settings.login, settings.options["server.trustedUserHeaders"] = login, headers
+    with pytest.raises(AccessError, match=message):
+        access.check_start()
+
+
+def test_check_start__error_roles_that_cannot_be_read(settings, monkeypatch, tmp_path):
+    settings.login = LOG_IN
+    monkeypatch.setenv(roles.VARIABLE, str(tmp_path / "nowhere.toml"))
+    with pytest.raises(AccessError, match="file of roles .* cannot be read"):
+        access.check_start()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
+def test_is_loopback(address):
+    assert access.is_loopback(address)
+
+
+@pytest.mark.parametrize(
+    "address", [None, "", "0.0.0.0", "::", "192.168.0.1", "localhost.evil.example", "127.0.0.1.nip.io", "0"]
+)
+def test_is_loopback__no(address):
+    assert not access.is_loopback(address)
+
+
+def test_without_roots_nothing_may_be_named_where_others_reach_the_app(settings, monkeypatch, tmp_path):
+    monkeypatch.delenv(roots.VARIABLE, raising=False)
+    settings.login = LOG_IN
+    assert access.allowed_roots() == ()
+    monkeypatch.setenv(roots.VARIABLE, str(tmp_path))
+    assert access.allowed_roots() == (tmp_path.resolve(),)
+    settings.login, settings.options["server.address"] = {}, "127.0.0.1"
+    monkeypatch.delenv(roots.VARIABLE)
+    assert access.allowed_roots() is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example:8501"},
+        {"Host": "127.0.0.1:8501", "X-Forwarded-For": "192.0.2.9"},
+        {"Host": "app.hospital.example"},
+    ],
+)
+def test_a_loopback_app_reached_by_another_name_or_through_a_proxy_is_closed(settings, monkeypatch, headers):
+    settings.options["server.address"] = "127.0.0.1"
+    monkeypatch.setattr(access.st, "context", SimpleNamespace(headers={"Host": "127.0.0.1:8501"}))
+    assert access.require(access.RESEARCHER) == access.Person("local", "researcher")
+    monkeypatch.setattr(access.st, "context", SimpleNamespace(headers=headers))
+    with pytest.raises(AccessError, match="has no log-in. Open it as http://127.0.0.1"):
+        access.require(access.VIEWER)
+
+
+def person(monkeypatch, **claims):
+    monkeypatch.setattr(access.st, "user", SimpleNamespace(to_dict=lambda: claims))
+
+
+def test_behind_a_proxy_the_header_names_the_person(settings, monkeypatch, tmp_path):
+    settings.options["server.trustedUserHeaders"] = {"X-Forwarded-Email": "email"}
+    (tmp_path / "roles.toml").write_text('diagnoser = ["a@b.example"]')
+    monkeypatch.setenv(roles.VARIABLE, str(tmp_path / "roles.toml"))
+    person(monkeypatch, email="A@b.example")
+    assert access.require(access.DIAGNOSER).role == "diagnoser"
+    with pytest.raises(AccessError, match="takes the role “researcher”, and you .* have “diagnoser”"):
+        access.require(access.RESEARCHER)
+    person(monkeypatch, email="other@b.example")
+    with pytest.raises(AccessError, match="have no role"):
+        access.require(access.VIEWER)
+    person(monkeypatch, email=None)
+    with pytest.raises(AccessError, match="names nobody"):
+        access.require(access.VIEWER)
+
+
+@pytest.mark.parametrize("ends", [0, None, True, "9999999999", float("nan")])
+def test_a_token_without_an_end_to_come_is_denied(settings, monkeypatch, ends):
+    settings.login = LOG_IN
+    person(monkeypatch, is_logged_in=True, email="a@b.example", exp=ends)
+    with pytest.raises(AccessError, match="log-in has ended"):
+        access.require(access.VIEWER)
+
+
+def test_roles_are_the_highest_that_fits():
+    found = roles.Roles({"researcher": ("a@b.example",), "diagnoser": ("*@b.example",), "viewer": ("*",)}, "job")
+    assert found.role_of({"email": "a@b.example"}) == "researcher"
+    assert found.role_of({"email": "a@b.example", "email_verified": False}) == "viewer"
+    assert found.role_of({"email": "x@b.example"}) == "diagnoser"
+    assert found.role_of({"email": "x@evil-b.example"}) == "viewer"
+    assert found.role_of({"sub": "7", "job": "researcher"}) == "researcher"
+    assert found.role_of({"sub": "7", "job": ["researchers", 5]}) == "viewer"
+    assert roles.Roles({}, "").role_of({"email": "a@b.example", "": "researcher"}) is None
+    assert roles.may("researcher", "viewer")
+    assert not roles.may("viewer", "diagnoser")
+    assert not roles.may(None, "viewer")
+
+
+def test_read_roles__error_wrong_entry(monkeypatch, tmp_path):
+    monkeypatch.delenv(roles.VARIABLE, raising=False)
+    assert roles.read_roles().role_of({"email": "a@b.example"}) == "viewer"
+    path = tmp_path / "roles.toml"
+    monkeypatch.setenv(roles.VARIABLE, str(path))
+    for text in ('admin = ["a"]', 'viewer = "a"', "viewer = [1]", "claim = 1"):
+        path.write_text(text)
+        with pytest.raises(AccessError, match="has a wrong entry"):
+            roles.read_roles()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_stops_before_it_draws_where_nobody_is_logged_in(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(access, "get_secrets_auth_section", lambda: LOG_IN)
+    monkeypatch.setattr(access, "is_authlib_installed", lambda: True)
+    app = opened(page, monkeypatch)
+    assert "Log in to use this app" in texts(app.info)
+    assert "Not a medical device" not in texts(app.caption)
+    assert [button.label for button in app.button] == ["Log in"]
+
+
+def test_serve_reads_options_as_streamlit_does():
+    for arguments in (["--server.address", "0.0.0.0"], ["--server.address=0.0.0.0"]):
+        with pytest.raises(AccessError, match="“0.0.0.0”"):
+            serve.main.__wrapped__(arguments)
+    serve.read_options([])
