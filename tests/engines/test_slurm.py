@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -108,7 +109,9 @@ def test_a_job_that_gets_sigterm_saves_goes_back_into_the_queue_and_goes_on(slur
     wait_for(lambda: "back into the queue" in run.log_tail(), 60, "the requeue")
     wait_for(lambda: jobs.status(run) == "queued", 20, "queued")
     saved_at = run.state()["step"]
-    # Slurm keeps a requeued job back for two minutes.
+    # Slurm keeps a requeued job back for two minutes, since a node that starts it within the second in which it killed it
+    # says "already killed, do not launch batch job": a few seconds are enough.
+    time.sleep(5)
     wait_for(lambda: not _command("scontrol", "update", f"JobId={job_id}", "StartTime=now").returncode, 30, "a start")
     wait_for(lambda: run.state().get("step", 0) > saved_at, 240, "a step after the requeue")
     assert jobs.status(run) == "running"
