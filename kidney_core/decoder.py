@@ -28,7 +28,8 @@ from kidney_core import errors
 from kidney_core.errors import DecoderError, SliceError, UnreadableSlice, UnsupportedSlice
 
 TIMEOUT_S = 10.0
-_STARVED_TIMEOUT_S = 60.0  # for a child that waits for a processor: ten seconds of one end it in any case
+_STARVED_TIMEOUT_S = 60.0  # for a child that waits for a processor, of which it has its share in any case:
+_PROCESSOR_S = {"decode": 8.0, "count": 5.0, "place": 5.0, "patient": 5.0}  # an upload is placed, then decoded
 REQUEST = struct.Struct("!IQ")  # bytes of JSON, bytes of the file: none for the file before
 ANSWER = struct.Struct("!IQ")  # bytes of JSON, bytes of pixels
 FORK, KILL = 0, 1
@@ -83,7 +84,7 @@ def ask(
         UnreadableSlice: the file crashed its decoder, or took longer than 10 s (then from a TimeoutError).
         DecoderError: no child can be started.
     """
-    question = _Question(_request(task, [name], [content], options), content, max_payload_bytes)
+    question = _question(task, [name], [content], max_payload_bytes, options)
     with _pool.place():
         worker = _pool.take(content)
         try:
@@ -95,7 +96,7 @@ def ask(
             return _exchange(worker, question, _first(read))
         except TimeoutError as error:
             raise UnreadableSlice(
-                f"“{name}” was given up: decoding it took longer than {TIMEOUT_S:g} s. Export or copy the file again."
+                f"“{name}” was given up: decoding it took longer than {error}. Export or copy the file again."
             ) from error
         except _ChildDied as error:
             raise UnreadableSlice(
@@ -121,21 +122,25 @@ def ask_of_each(
     Returns: what was made of each file; None of those to ask about alone, since something is wrong with them or with
     another one.
     """
-    whole = b"".join(contents)
-    question = _Question(_request(task, names, contents, options), whole, max_payload_bytes)
+    question = _question(task, names, contents, max_payload_bytes, options)
 
     def read_each(answers: list[Answer]) -> list[_T | None]:
         return [None if "error" in each.fields else read(i, each) for i, each in enumerate(answers)]
 
     with _pool.place():
         try:
-            return _exchange(_pool.take(whole), question, read_each)
+            return _exchange(_pool.take(question.content), question, read_each)
         except (TimeoutError, _ChildDied):
             return [None] * len(contents)
 
 
-def _request(task: str, names: Sequence[str], contents: Sequence[bytes], options: dict[str, Any]) -> bytes:
-    return json.dumps({"task": task, "names": names, "sizes": [*map(len, contents)], "options": options}).encode()
+def _question(
+    task: str, names: Sequence[str], contents: Sequence[bytes], max_payload_bytes: int, options: dict[str, Any]
+) -> "_Question":
+    told = {"task": task, "names": names, "sizes": [*map(len, contents)], "options": options}
+    whole = contents[0] if len(contents) == 1 else b"".join(contents)
+    processor_s = _PROCESSOR_S[task]
+    return _Question(json.dumps({**told, "processor_s": processor_s}).encode(), whole, processor_s, max_payload_bytes)
 
 
 def _first(read: Callable[[Answer], _T]) -> Callable[[list[Answer]], _T]:
@@ -168,6 +173,7 @@ class _ChildDied(Exception):
 class _Question:
     request: bytes = field(repr=False)
     content: bytes = field(repr=False)
+    processor_s: float
     max_payload_bytes: int
 
 
@@ -223,8 +229,8 @@ def _talk(worker: _Worker, question: _Question) -> list[Answer]:
     except TimeoutError:
         raise
     except (OSError, ValueError, RecursionError, _ChildDied) as error:
-        if time.monotonic() - started > TIMEOUT_S - 2.5:  # the system ended it at its limit of processor time
-            raise TimeoutError from error
+        if time.monotonic() - started > question.processor_s:  # the system ended it at its limit
+            raise TimeoutError(f"{question.processor_s:g} s of a processor") from error
         raise _ChildDied from error
     answers, position = [], 0
     for fields, size in told:
@@ -270,7 +276,7 @@ def _patience(worker: _Worker, started: float) -> float:
         status = psutil.Process(worker.process_id).status()
         if waited < _STARVED_TIMEOUT_S and status in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP):
             return 0.5
-    raise TimeoutError
+    raise TimeoutError(f"{TIMEOUT_S:g} s")
 
 
 def _error(told: Any) -> Exception:
