@@ -20,7 +20,8 @@ from typing import Any
 from PIL import Image
 
 from kidney_core import dicom, dicom_place, limits, patient_tags, raster, slices
-from kidney_core.decoder import ANSWER, COMMAND, FORK, KILL, PROCESS_ID, REQUEST
+from kidney_core.decoder import ANSWER, REQUEST
+from kidney_core.decoder_pool import COMMAND, FORK, KILL, PROCESS_ID
 from kidney_core.errors import OversizedSlice, SliceError, UnreadableSlice
 
 _IDLE_S = 60.0  # a worker that is not asked for so long ends

@@ -7,9 +7,10 @@ from tests.conftest import ROOT
 
 FLOORS = [
     {"errors", "labels", "paper", "files", "allocator", "fonts", "limits"},
+    {"decoder_pool"},
     {"decoder"},
     {"slices", "recipes", "models", "canvas", "class_activation", "outlines"},
-    {"archive", "runs", "anatomy", "optimization", "planes", "perturbation", "raster"},
+    {"archive", "runs", "anatomy", "optimization", "planes", "perturbation", "raster", "dicom_file", "dicom_pixels"},
     {"dicom", "launch", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing", "dicom_place", "patient_tags", "run_lock", "parallel"},
     {"checkpoint", "cross_validation", "stack", "decoder_server"},

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from kidney_core import decoder, dicom_place, slices
+from kidney_core import decoder, decoder_pool, dicom_place, slices
 from kidney_core.errors import OversizedSlice, SliceError, UnreadableSlice, UnsupportedSlice
 from tests.conftest import ROOT
 from tests.hardness import bombs, files
@@ -242,7 +242,7 @@ def answered(told: bytes):
 
     thread = threading.Thread(target=answer)
     thread.start()
-    worker = decoder._Worker(ours, process_id=0)
+    worker = decoder_pool.Worker(ours, process_id=0)
     question = decoder._Question(b"{}", b"content", processor_s=5.0, max_payload_bytes=1000)
     try:
         return decoder._exchange(worker, question, decoder._first(lambda each: slices._slice_of(each, "a", 0)))
