@@ -13,35 +13,24 @@ import atexit
 import contextlib
 import json
 import os
-import socket
 import struct
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from kidney_core import errors
-from kidney_core.errors import DecoderError, SliceError, UnreadableSlice, UnsupportedSlice
+from kidney_core.decoder_pool import Pool, Worker
+from kidney_core.errors import SliceError, UnreadableSlice, UnsupportedSlice
 
 TIMEOUT_S = 10.0
-_STARVED_TIMEOUT_S = 60.0  # for a child that waits for a processor: ten seconds of one end it in any case
+_STARVED_TIMEOUT_S = 60.0  # for a child that waits for a processor, of which it has its share in any case:
+_PROCESSOR_S = {"decode": 8.0, "count": 5.0, "place": 5.0, "patient": 5.0}  # an upload is placed, then decoded
 REQUEST = struct.Struct("!IQ")  # bytes of JSON, bytes of the file: none for the file before
 ANSWER = struct.Struct("!IQ")  # bytes of JSON, bytes of pixels
-FORK, KILL = 0, 1
-COMMAND = struct.Struct("!BI")  # FORK with a socket, or KILL with a process id
-PROCESS_ID = struct.Struct("!I")
 _MAX_FIELDS_BYTES = 8 * 1024**2  # the places of 3,000 frames are one
 _MAX_MESSAGE = 2_000  # characters of a sentence
 _MAX_SERVED = 500  # files of one worker: what leaks in a decoder ends with it
-_START_S = 300.0  # patience with a server that imports its decoders on a busy machine
-_ROOT = Path(__file__).resolve().parent.parent
-# What the server inherits: neither tokens nor anything else that is not needed to start Python.
-_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "VIRTUAL_ENV")
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 _T = TypeVar("_T")
@@ -83,7 +72,7 @@ def ask(
         UnreadableSlice: the file crashed its decoder, or took longer than 10 s (then from a TimeoutError).
         DecoderError: no child can be started.
     """
-    question = _Question(_request(task, [name], [content], options), content, max_payload_bytes)
+    question = _question(task, [name], [content], max_payload_bytes, options)
     with _pool.place():
         worker = _pool.take(content)
         try:
@@ -95,7 +84,7 @@ def ask(
             return _exchange(worker, question, _first(read))
         except TimeoutError as error:
             raise UnreadableSlice(
-                f"“{name}” was given up: decoding it took longer than {TIMEOUT_S:g} s. Export or copy the file again."
+                f"“{name}” was given up: decoding it took longer than {error}. Export or copy the file again."
             ) from error
         except _ChildDied as error:
             raise UnreadableSlice(
@@ -121,21 +110,27 @@ def ask_of_each(
     Returns: what was made of each file; None of those to ask about alone, since something is wrong with them or with
     another one.
     """
-    whole = b"".join(contents)
-    question = _Question(_request(task, names, contents, options), whole, max_payload_bytes)
+    question = _question(task, names, contents, max_payload_bytes, options)
 
     def read_each(answers: list[Answer]) -> list[_T | None]:
+        if len(answers) != len(contents):
+            raise ValueError(f"there must be {len(contents)} answers, got {len(answers)}")
         return [None if "error" in each.fields else read(i, each) for i, each in enumerate(answers)]
 
     with _pool.place():
         try:
-            return _exchange(_pool.take(whole), question, read_each)
+            return _exchange(_pool.take(question.content), question, read_each)
         except (TimeoutError, _ChildDied):
             return [None] * len(contents)
 
 
-def _request(task: str, names: Sequence[str], contents: Sequence[bytes], options: dict[str, Any]) -> bytes:
-    return json.dumps({"task": task, "names": names, "sizes": [*map(len, contents)], "options": options}).encode()
+def _question(
+    task: str, names: Sequence[str], contents: Sequence[bytes], max_payload_bytes: int, options: dict[str, Any]
+) -> "_Question":
+    told = {"task": task, "names": names, "sizes": [*map(len, contents)], "options": options}
+    whole = contents[0] if len(contents) == 1 else b"".join(contents)
+    processor_s = _PROCESSOR_S[task]
+    return _Question(json.dumps({**told, "processor_s": processor_s}).encode(), whole, processor_s, max_payload_bytes)
 
 
 def _first(read: Callable[[Answer], _T]) -> Callable[[list[Answer]], _T]:
@@ -168,18 +163,11 @@ class _ChildDied(Exception):
 class _Question:
     request: bytes = field(repr=False)
     content: bytes = field(repr=False)
+    processor_s: float
     max_payload_bytes: int
 
 
-@dataclass(eq=False)
-class _Worker:
-    connection: socket.socket
-    process_id: int
-    n_served: int = 0
-    content: bytes | None = None  # the file it holds, where that holds several images
-
-
-def _exchange(worker: _Worker, question: _Question, read: Callable[[list[Answer]], _T]) -> _T:
+def _exchange(worker: Worker, question: _Question, read: Callable[[list[Answer]], _T]) -> _T:
     """Files there, and what was made of the answers; the worker returns to the pool only where all went well.
 
     Raises: SliceError, TimeoutError, _ChildDied.
@@ -205,7 +193,7 @@ def _exchange(worker: _Worker, question: _Question, read: Callable[[list[Answer]
             _pool.end(worker)
 
 
-def _talk(worker: _Worker, question: _Question) -> list[Answer]:
+def _talk(worker: Worker, question: _Question) -> list[Answer]:
     """Raises: TimeoutError, _ChildDied."""
     started = time.monotonic()
     content = b"" if worker.content is question.content else question.content  # no content: the one that is held
@@ -223,8 +211,8 @@ def _talk(worker: _Worker, question: _Question) -> list[Answer]:
     except TimeoutError:
         raise
     except (OSError, ValueError, RecursionError, _ChildDied) as error:
-        if time.monotonic() - started > TIMEOUT_S - 2.5:  # the system ended it at its limit of processor time
-            raise TimeoutError from error
+        if time.monotonic() - started > question.processor_s:  # the system ended it at its limit
+            raise TimeoutError(f"{question.processor_s:g} s of a processor") from error
         raise _ChildDied from error
     answers, position = [], 0
     for fields, size in told:
@@ -235,7 +223,7 @@ def _talk(worker: _Worker, question: _Question) -> list[Answer]:
     return answers
 
 
-def _send(worker: _Worker, message: bytes, started: float) -> None:
+def _send(worker: Worker, message: bytes, started: float) -> None:
     view, done = memoryview(message), 0
     while done < len(view):
         worker.connection.settimeout(_patience(worker, started))
@@ -243,7 +231,7 @@ def _send(worker: _Worker, message: bytes, started: float) -> None:
             done += worker.connection.send(view[done:])
 
 
-def _receive(worker: _Worker, size: int, started: float) -> bytearray:
+def _receive(worker: Worker, size: int, started: float) -> bytearray:
     """Exactly so many bytes. Raises TimeoutError, _ChildDied where there are fewer."""
     received = bytearray(size)
     view, done = memoryview(received), 0
@@ -259,7 +247,7 @@ def _receive(worker: _Worker, size: int, started: float) -> bytearray:
     return received
 
 
-def _patience(worker: _Worker, started: float) -> float:
+def _patience(worker: Worker, started: float) -> float:
     """How many seconds to wait on. Raises TimeoutError where there are none left."""
     waited = time.monotonic() - started
     if waited < TIMEOUT_S:
@@ -270,7 +258,7 @@ def _patience(worker: _Worker, started: float) -> float:
         status = psutil.Process(worker.process_id).status()
         if waited < _STARVED_TIMEOUT_S and status in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP):
             return 0.5
-    raise TimeoutError
+    raise TimeoutError(f"{TIMEOUT_S:g} s")
 
 
 def _error(told: Any) -> Exception:
@@ -282,128 +270,14 @@ def _error(told: Any) -> Exception:
     return _ChildDied()
 
 
-class _Pool:
-    """The server and the workers of this process; of each core one, and two at least."""
-
-    def __init__(self) -> None:
-        self._places = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
-        self._lock = threading.Lock()  # of everything below
-        self._idle: list[_Worker] = []
-        self._server: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-
-    def place(self) -> threading.BoundedSemaphore:
-        """A place among those at work, to be held while a file is decoded."""
-        return self._places
-
-    def take(self, content: bytes) -> _Worker:
-        """The worker that holds this file, or any idle one, or a new one."""
-        with self._lock:
-            if self._idle:
-                known = (i for i, worker in enumerate(self._idle) if worker.content is content)
-                return self._idle.pop(next(known, -1))
-        return self.start_worker()
-
-    def give_back(self, worker: _Worker) -> None:
-        with self._lock:
-            if self._server is not None:
-                self._idle.append(worker)
-                return
-        worker.connection.close()
-
-    def end(self, worker: _Worker) -> None:
-        """End a worker for good, also one that hangs."""
-        worker.connection.close()
-        with self._lock, contextlib.suppress(OSError):
-            if self._control is not None:
-                self._control.sendall(COMMAND.pack(KILL, worker.process_id))
-
-    def start_worker(self) -> _Worker:
-        """A new worker, forked from the server. Raises DecoderError."""
-        for is_last in (False, True):  # a server that was ended from outside is started again
-            self.start_server()
-            try:
-                return self._fork()
-            except OSError as error:
-                self.close()
-                if is_last:
-                    raise DecoderError(
-                        "The process that decodes images does not start. Free some memory, and start the workbench again."
-                    ) from error
-        raise AssertionError  # not reached
-
-    def _fork(self) -> _Worker:
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs, self._lock:
-                if self._control is None:
-                    raise ConnectionError
-                socket.send_fds(self._control, [COMMAND.pack(FORK, 0)], [theirs.fileno()])
-                answer = self._control.recv(PROCESS_ID.size, socket.MSG_WAITALL)
-                return _Worker(ours, PROCESS_ID.unpack(answer)[0])
-        except (OSError, struct.error) as error:
-            ours.close()
-            raise ConnectionError from error
-
-    def start_server(self) -> None:
-        """Start the server where there is none. Raises DecoderError."""
-        with self._lock:
-            if self._server is not None:
-                return
-            ours, theirs = socket.socketpair()
-            ours.settimeout(_START_S)
-            try:
-                self._server = subprocess.Popen(
-                    [sys.executable, "-m", "kidney_core.decoder_server", str(theirs.fileno())],
-                    cwd=_ROOT,
-                    env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _ONE_THREAD,
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,  # a decoder's complaint may quote the patient
-                    start_new_session=True,  # Ctrl+C is for this process, which then ends it
-                )
-                self._control = ours
-            except OSError as error:
-                ours.close()
-                raise DecoderError(
-                    f"The process that decodes images cannot be started ({error.strerror}). Free some memory, and start "
-                    "the workbench again."
-                ) from error
-            finally:
-                theirs.close()
-
-    def close(self) -> None:
-        """End the server, which ends its workers."""
-        with self._lock:
-            server, control, idle = self._server, self._control, self._idle
-            self._server, self._control, self._idle = None, None, []
-        for worker in idle:
-            worker.connection.close()
-        if control is not None:
-            control.close()
-        if server is not None:
-            try:
-                server.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-
-
-_pool = _Pool()
+_pool = Pool()
 
 
 def _forget() -> None:
     """A forked child of this process starts a server of its own: two must not talk to one worker."""
     global _pool
-    inherited, _pool = _pool, _Pool()
-    # Closed here, so that the server still sees its end with the process that started it; the process is not ours.
-    for worker in inherited._idle:
-        worker.connection.close()
-    if inherited._control is not None:
-        inherited._control.close()
-    if inherited._server is not None:
-        inherited._server.returncode = 0
+    inherited, _pool = _pool, Pool()
+    inherited.forget()
 
 
 atexit.register(stop)

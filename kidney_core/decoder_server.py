@@ -20,7 +20,8 @@ from typing import Any
 from PIL import Image
 
 from kidney_core import dicom, dicom_place, limits, patient_tags, raster, slices
-from kidney_core.decoder import ANSWER, COMMAND, FORK, KILL, PROCESS_ID, REQUEST, TIMEOUT_S
+from kidney_core.decoder import ANSWER, REQUEST
+from kidney_core.decoder_pool import COMMAND, FORK, KILL, PROCESS_ID
 from kidney_core.errors import OversizedSlice, SliceError, UnreadableSlice
 
 _IDLE_S = 60.0  # a worker that is not asked for so long ends
@@ -108,9 +109,9 @@ def _work(connection: socket.socket) -> None:
                 request = json.loads(_exactly(connection, n_request))
                 if n_content:
                     content = b""  # freed before the next one comes
-                    limits.allow(memory_bytes=_WORKING_BYTES + 2 * n_content, cpu_s=TIMEOUT_S - 2)
+                    limits.allow(memory_bytes=_WORKING_BYTES + 2 * n_content, cpu_s=request["processor_s"])
                     content = _exactly(connection, n_content)
-                limits.allow(memory_bytes=_WORKING_BYTES + 2 * len(content), cpu_s=TIMEOUT_S - 2)
+                limits.allow(memory_bytes=_WORKING_BYTES + 2 * len(content), cpu_s=request["processor_s"])
                 answers = _answers(request, content)
                 head = json.dumps([(fields, len(payload)) for fields, payload in answers]).encode()
                 connection.sendall(ANSWER.pack(len(head), sum(len(payload) for _, payload in answers)) + head)

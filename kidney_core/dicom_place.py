@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pydicom
 
-from kidney_core import decoder, dicom
+from kidney_core import decoder, dicom, dicom_file
 from kidney_core.errors import KidneyError, OversizedSlice, UnreadableSlice, UnsupportedSlice
 from kidney_core.slices import MAX_IMAGES, check_content
 
@@ -83,7 +83,7 @@ def told(content: bytes, *, name: str) -> dict[str, Any]:
 
 def places_of(content: bytes, *, name: str) -> list[Place]:
     """`read_places`, in this process."""
-    dataset = dicom.parse(content, name, stop_before_pixels=True, specific_tags=_TAGS)
+    dataset = dicom_file.parse(content, name, stop_before_pixels=True, specific_tags=_TAGS)
     try:
         dicom.check_modality(dataset, name)
         if "Rows" not in dataset:

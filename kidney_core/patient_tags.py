@@ -65,12 +65,12 @@ def _tags_of(answer: decoder.Answer) -> PatientTags:
 
 def told(content: bytes) -> dict[str, str]:
     """What a child tells `read_patient_tags`."""
-    from kidney_core import dicom  # here, since pydicom costs 0.2 s and only a child needs it
+    from kidney_core import dicom_file  # here, since pydicom costs 0.2 s and only a child needs it
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = dicom.parse(content, "the DICOM file", stop_before_pixels=True)
+            dataset = dicom_file.parse(content, "the DICOM file", stop_before_pixels=True)
             found = PatientTags(
                 name=_name(dataset),
                 patient_id=_text(dataset, "PatientID", 64),

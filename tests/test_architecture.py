@@ -7,6 +7,7 @@ from tests.conftest import ROOT
 
 FLOORS = [
     {"errors", "labels", "paper", "files", "allocator", "fonts", "limits", "body"},
+    {"decoder_pool"},
     {"decoder"},
     {
         "slices",
@@ -21,7 +22,18 @@ FLOORS = [
         "audit_log",
         "roles",
     },
-    {"archive", "runs", "anatomy", "optimization", "planes", "perturbation", "raster", "card"},
+    {
+        "archive",
+        "runs",
+        "anatomy",
+        "optimization",
+        "planes",
+        "perturbation",
+        "raster",
+        "dicom_file",
+        "dicom_pixels",
+        "card",
+    },
     {"dicom", "launch", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing", "sampling", "dicom_place", "patient_tags", "run_lock", "parallel"},
     {"checkpoint", "cross_validation", "stack", "decoder_server"},

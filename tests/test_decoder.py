@@ -17,10 +17,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from kidney_core import decoder, slices
+from kidney_core import decoder, decoder_pool, dicom_place, slices
 from kidney_core.errors import OversizedSlice, SliceError, UnreadableSlice, UnsupportedSlice
 from tests.conftest import ROOT
-from tests.hardness import files
+from tests.hardness import bombs, files
 from tests.test_stack import ct_file
 
 PNG = files.picture(Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)), "PNG")
@@ -68,6 +68,15 @@ def test_a_hanging_child_becomes_a_sentence_and_is_ended(pool, monkeypatch):
     assert isinstance(caught.value.__cause__, TimeoutError)
     assert slices.read_slice(PNG).width_px == 16
     assert len(workers(pool)) == 1
+
+
+def test_a_file_that_costs_too_much_of_a_processor_becomes_a_sentence_at_once(pool, monkeypatch):
+    """The system ends the child; it is not asked again, since its death is no riddle."""
+    monkeypatch.setitem(decoder._PROCESSOR_S, "place", 1.0)
+    slices.read_slice(PNG)
+    with pytest.raises(UnreadableSlice, match="“a” was given up: decoding it took longer than 1 s of a processor"):
+        dicom_place.read_places(bombs.elements_in_an_item(), name="a")
+    assert workers(pool) == []
 
 
 def test_a_child_that_died_between_files_costs_nothing(pool):
@@ -233,8 +242,8 @@ def answered(told: bytes):
 
     thread = threading.Thread(target=answer)
     thread.start()
-    worker = decoder._Worker(ours, process_id=0)
-    question = decoder._Question(b"{}", b"content", max_payload_bytes=1000)
+    worker = decoder_pool.Worker(ours, process_id=0)
+    question = decoder._Question(b"{}", b"content", processor_s=5.0, max_payload_bytes=1000)
     try:
         return decoder._exchange(worker, question, decoder._first(lambda each: slices._slice_of(each, "a", 0)))
     finally:
