@@ -37,6 +37,19 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+def wait_for_answer(url: str, process: subprocess.Popen, what: str) -> None:
+    """Wait until a server that a process starts answers. Raises RuntimeError when it ends or a minute has passed."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise RuntimeError(f"{what} did not start") from error
+            time.sleep(0.1)
+
+
 @contextmanager
 def running_app(
     *options: str, command: tuple[str, ...] = ("kidney_core.serve",), **environment: str
@@ -59,15 +72,7 @@ def running_app(
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
-                break
-            except OSError as error:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise RuntimeError(f"the app did not start on {address}") from error
-                time.sleep(0.1)
+        wait_for_answer(f"{address}/_stcore/health", process, f"the app on {address}")
         yield address, process
     finally:
         process.terminate()

@@ -17,6 +17,11 @@ _SECONDS_BEFORE_LEFT_OVER = 24 * 3600
 _WORDS = ("path", "label", "predicted", "sha256", "part", "plane")
 
 
+def listed_paths(text: str) -> list[str]:
+    """The paths of a text that separates them as $PATH does; blanks around them do not count."""
+    return [path.strip() for path in text.split(os.pathsep) if path.strip()]
+
+
 def write_whole(path: Path, write: Callable[[Path], None], *, survives_power_cut: bool = False) -> None:
     """Replace a file in one step: `write` fills a file beside it, which then takes its place.
 

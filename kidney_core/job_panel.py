@@ -25,7 +25,7 @@ def draw() -> None:
 def _job_row(run: Run) -> dict:
     """What the table shows of a run."""
     state, status = run.state(), jobs.status(run)
-    config, figures = run.config(), (run.report() or {}).get("figures")
+    config, tested = run.config(), (run.report() or {}).get("figures")
     place = jobs.queue_place(run) if status == QUEUED else None
     message = state.get("message", "")
     if place:
@@ -39,8 +39,8 @@ def _job_row(run: Run) -> dict:
         "Epoch": f"{state.get('epoch', 0)} / {state.get('n_epochs', config.n_epochs)}",
         "Progress": round(100 * state.get("step", 0) / state["n_steps"]) if state.get("n_steps") else 0,
         "Time left": ui.duration(state.get("seconds_left")) if status == RUNNING else "",
-        "Test accuracy": 100 * figures["accuracy"] if figures else None,
-        "Balanced": 100 * figures["balanced_accuracy"] if figures else None,
+        "Test accuracy": 100 * tested["accuracy"] if tested else None,
+        "Balanced": 100 * tested["balanced_accuracy"] if tested else None,
         "Protocol": PROTOCOL_NAMES[config.protocol],
         "Images/s": state.get("images_per_s") if status == RUNNING else None,
         "Memory": _memory(state) if status == RUNNING else "",

@@ -1,6 +1,5 @@
 """What a run trains on: the squares of its dataset, their parts, and batches of them."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +9,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kidney_core import frozen_features, models, parallel, preprocessing, sampling, splits
+from kidney_core import extra_data, frozen_features, models, parallel, preprocessing, sampling, splits
 from kidney_core.dataset import Dataset, read_dataset, require_classes, short_hash
 from kidney_core.errors import RunError
 from kidney_core.files import read_table, write_json, write_whole
 from kidney_core.pixel_cache import dataset_pixels
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import TRAINED_ON_FILE, Run
-from kidney_core.series import LINK_CORRELATION, scan_table, unit_thumbnails
+from kidney_core.series import scan_table
 
 _KEPT_AS = "frozen_features_kept_as"
 _WAYS_TO_KEEP = ("float32", "float16", "none")
@@ -55,36 +54,24 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
     pixels = dataset_pixels(dataset, view, progress=report("Decoding images"))
     y = np.array(table["label"].map(dataset.labels.index), np.int64)
     position = {part: np.flatnonzero(table["part"] == part) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
-    pixels_of, y_of, scan_of = [pixels], [y], [table["series"].to_numpy()]
-    seen = table.loc[table["part"] != splits.TEST, "sha256"].tolist()
-    n_left_out = 0
-    for folder in config.extra_folders:
-        extra = read_dataset(folder, progress=report("Reading extra images"))
-        unknown = sorted(set(extra.labels) - set(dataset.labels))
-        if unknown:
-            raise RunError(
-                f"The extra data “{folder}” have the class “{unknown[0]}”, which “{config.data}” does not have."
-            )
-        scans = scan_table(extra)
-        kept = _usable(extra, scans, dataset, table["part"].to_numpy(object), config.protocol)
-        n_left_out += int((~kept).sum())
-        pixels_of.append(dataset_pixels(extra, view, progress=report("Decoding extra images"))[kept])
-        y_of.append(extra.table["label"].map(dataset.labels.index).to_numpy(np.int64)[kept])
-        scan_of.append(scans.loc[kept, "series"].to_numpy())
-        seen += scans.loc[kept, "sha256"].tolist()
-    n_extra = sum(len(each) for each in y_of[1:])
+    parts = table["part"].to_numpy(object)
+    extras = [extra_data.read_extra(folder, dataset, parts, config, report) for folder in config.extra_folders]
+    if extras:
+        pixels = np.concatenate([pixels, *(each.pixels for each in extras)])
+        y = np.concatenate([y, *(each.y for each in extras)])
+    n_extra, n_left_out = len(y) - len(dataset), sum(each.n_left_out for each in extras)
     if n_left_out:
         report(
             f"{n_left_out} extra images left out, since their scans, or scans beside them, are tested or validated on"
         )(1, 1)
-    if n_extra:
-        pixels, y = np.concatenate(pixels_of), np.concatenate(y_of)
     train, weights = np.concatenate([position[splits.TRAIN], len(dataset) + np.arange(n_extra)]), None
     if config.sampling == sampling.BALANCED:
-        folder_of, scan = np.repeat(np.arange(len(y_of)), [len(each) for each in y_of]), np.concatenate(scan_of)
-        weights = sampling.balanced_weights(folder_of[train], y[train], scan[train])
+        scans = [table["series"].to_numpy(), *(each.series for each in extras)]
+        folder = np.repeat(np.arange(len(scans)), [len(each) for each in scans])
+        weights = sampling.balanced_weights(folder[train], y[train], np.concatenate(scans)[train])
     n_draws = len(train) if weights is None else len(position[splits.TRAIN])
     if writes:
+        seen = [*table.loc[parts != splits.TEST, "sha256"], *(each for extra in extras for each in extra.sha256)]
         earlier = {_KEPT_AS: run.data()[_KEPT_AS]} if _KEPT_AS in run.data() else {}
         described = {**_describe(dataset, table, config, n_extra), "extra_left_out": n_left_out, **earlier}
         write_json(run.folder / "data.json", described)
@@ -95,33 +82,6 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
     # Without a validation part the test part is watched, as in the paper; nothing is chosen by it.
     validation = position[splits.VALIDATION] if config.validation_fraction else position[splits.TEST]
     return Material(dataset, pixels, y, train, validation, position[splits.TEST], n_draws, weights, n_extra)
-
-
-def _usable(extra: Dataset, scans: pd.DataFrame, dataset: Dataset, part: np.ndarray, protocol: str) -> np.ndarray:
-    """(N,) True for each extra slice that may be trained on beside the training part; `scans` is their `scan_table`.
-
-    Copies and near-twins of held-out slices are left out, which another contrast or size does not hide. Under "grouped"
-    so are their whole scans, and the scans beside those in file order, often the same patient's, unless they are in
-    training anyway.
-    """
-    ours, theirs = unit_thumbnails(dataset.thumbnails), unit_thumbnails(extra.thumbnails)
-
-    def like(rows: np.ndarray) -> np.ndarray:
-        copies = extra.table["sha256"].isin(dataset.table.loc[rows, "sha256"]).to_numpy()
-        return copies | ((theirs @ ours[rows].T).max(axis=1, initial=-1.0) > LINK_CORRELATION)
-
-    like_held_out = like(part != splits.TRAIN)
-    if protocol == splits.RANDOM:
-        return ~like_held_out
-    held_out = set(scans.loc[like_held_out, "series"])
-    trained = set(scans.loc[like(part == splits.TRAIN), "series"]) - held_out
-    beside = set()
-    for _, series in scans.groupby("label")["series"]:
-        in_file_order = series.drop_duplicates().tolist()
-        for one, other in itertools.pairwise(in_file_order):
-            beside |= {other} if one in held_out else set()
-            beside |= {one} if other in held_out else set()
-    return ~scans["series"].isin(held_out | (beside - trained)).to_numpy()
 
 
 def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame, *, writes: bool) -> np.ndarray:

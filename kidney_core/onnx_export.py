@@ -32,12 +32,9 @@ class Answering(nn.Module):
     def __init__(self, network: nn.Module, temperature: float) -> None:
         super().__init__()
         self.network, self.temperature = network, temperature
-        self.register_buffer("mean", torch.tensor(preprocessing.MEAN).view(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(preprocessing.STD).view(1, 3, 1, 1))
 
     def forward(self, grey: torch.Tensor) -> torch.Tensor:
-        images = grey.to(torch.float32).div(255).unsqueeze(1)
-        return (self.network((images - self.mean) / self.deviation) / self.temperature).softmax(dim=1)
+        return (self.network(preprocessing.to_input(grey)) / self.temperature).softmax(dim=1)
 
 
 def known_squares(checkpoint: Checkpoint) -> np.ndarray:

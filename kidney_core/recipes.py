@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from kidney_core.errors import RunError
+from kidney_core.files import listed_paths
 
 
 def _option(default: Any, help: str, choices: tuple[str, ...] | None = None, limits: tuple | None = None) -> Any:
@@ -99,7 +100,7 @@ class TrainingConfig:
     @property
     def extra_folders(self) -> list[str]:
         """The folders that `extra_data` names."""
-        return [folder.strip() for folder in self.extra_data.split(os.pathsep) if folder.strip()]
+        return listed_paths(self.extra_data)
 
     def validated(self) -> "TrainingConfig":
         """Return self, or raise RunError naming the first option out of its range."""

@@ -4,8 +4,7 @@ import itertools
 
 import numpy as np
 
-EACH_ONCE, BALANCED = "each-once", "balanced"
-SAMPLINGS = (EACH_ONCE, BALANCED)
+BALANCED = "balanced"
 
 
 def epoch_order(n_images: int, *, seed: int, epoch: int) -> np.ndarray:

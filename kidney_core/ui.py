@@ -16,6 +16,7 @@ from kidney_core import __version__, access, roots
 from kidney_core.checkpoint import EXPLANATIONS_FILE, Checkpoint, checkpoints_folder, list_checkpoints
 from kidney_core.errors import KidneyError
 from kidney_core.figures import percent
+from kidney_core.files import listed_paths
 from kidney_core.splits import MEASURED, PROTOCOL_NAMES, RANDOM
 
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ def path_input(label: str, value: str = "", *, key: str, several: bool = False, 
     separated by ":" (`os.pathsep`).
     """
     typed = st.text_input(label, value, key=key, **options).strip()
-    named = [part.strip() for part in typed.split(os.pathsep) if part.strip()] if several else [typed]
+    named = listed_paths(typed) if several else [typed]
     try:
         return os.pathsep.join(allowed_path(part) for part in named)
     except KidneyError as error:

@@ -27,6 +27,22 @@ def private_folders(tmp_path, monkeypatch):
         monkeypatch.setenv(f"KIDNEY_{name.upper()}", str(tmp_path / name))
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path
+
+    path = chromium_path()
+    if path is None:
+        pytest.skip("no Chromium or Chrome on this machine (.ci/run installs Debian's chromium)")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield launched
+        launched.close()
+
+
 @pytest.fixture
 def shared_data():
     folder = SHARED / "data"

@@ -4,25 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import streamlit as st
-from playwright.sync_api import sync_playwright
 
-from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path
 from kidney_core import access, audit_log, roles, roots, serve
 from kidney_core.errors import AccessError
 from tests.conftest import ROOT
 from tests.hardness import users
 from tests.test_pages import PAGES, opened, texts
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = chromium_path()
-    if path is None:
-        pytest.skip("no Chromium or Chrome on this machine (.ci/run installs Debian's chromium)")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
-        yield launched
-        launched.close()
 
 
 def test_the_app_does_not_start_open_to_everybody():

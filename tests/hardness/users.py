@@ -5,14 +5,13 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from benchmarks.browser import free_port, running_app, settled
+from benchmarks.browser import free_port, running_app, settled, wait_for_answer
 from tests.conftest import ROOT
 
 PAGES = ("", "Diagnosis", "Evaluation", "Training", "Dataset", "Teaching")
@@ -181,15 +180,7 @@ def provider(token_max_age_s: int) -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/.well-known/openid-configuration", timeout=2).close()
-                break
-            except OSError as error:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise RuntimeError("the OpenID provider did not start") from error
-                time.sleep(0.1)
+        wait_for_answer(f"{address}/.well-known/openid-configuration", process, "the OpenID provider")
         yield address
     finally:
         process.terminate()
