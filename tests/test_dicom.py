@@ -8,54 +8,26 @@ import pydicom
 import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
-from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
-    CTImageStorage,
-    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
     RLELossless,
-    generate_uid,
 )
 
 from kidney_core import slices
 from kidney_core.errors import SliceError, UnreadableSlice, UnsupportedSlice
+from tests import ct_files
+from tests.ct_files import saved
 
 STORED = np.arange(64 * 48, dtype=np.int16).reshape(64, 48) - 1024
 
 
 def ct_dataset(stored: np.ndarray = STORED, **tags) -> pydicom.Dataset:
-    dataset = pydicom.Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, dataset.file_meta.MediaStorageSOPInstanceUID
-    dataset.Modality, dataset.PatientName, dataset.PatientID = "CT", "Canary^Alice", "CANARY-77"
-    dataset.BodyPartExamined = "CANARY"
-    dataset.Rows, dataset.Columns = stored.shape[-2:]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
-    dataset.PixelRepresentation = int(stored.dtype == np.int16)
-    dataset.RescaleIntercept, dataset.RescaleSlope = -24, 2
-    dataset.PixelSpacing, dataset.SliceThickness = [0.7, 0.8], 5
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    if stored.ndim == 3:
-        dataset.NumberOfFrames = len(stored)
-    dataset.PixelData = stored.tobytes()
-    for tag, value in tags.items():
-        if value is None:
-            delattr(dataset, tag)
-        else:
-            setattr(dataset, tag, value)
-    return dataset
-
-
-def saved(dataset: pydicom.Dataset) -> bytes:
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    """Steps of two Hounsfield units, from -24."""
+    own = {"BodyPartExamined": "CANARY", "RescaleIntercept": -24, "RescaleSlope": 2}
+    own |= {"PixelSpacing": [0.7, 0.8], "SliceThickness": 5}
+    return ct_files.ct_dataset(stored, **{**own, **tags})
 
 
 def test_read_dicom_gives_hounsfield_units_exactly():

@@ -9,40 +9,18 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from kidney_core import archive, dicom_place, stack
 from kidney_core.errors import EncryptedArchive, KidneyError, OversizedArchive, UnreadableArchive
+from tests.ct_files import ct_dataset, saved
 
 AXIAL, CORONAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1]
 
 
 def ct_file(value=0, *, n_frames=1, size_px=16, **tags) -> bytes:
     """A CT file whose frames are of HU `value`, `value` + 1, …; None leaves a tag out."""
-    dataset = pydicom.Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = CTImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
-    dataset.Modality, dataset.PatientName, dataset.PatientID = "CT", "Canary^Alice", "CANARY-77"
-    dataset.SeriesInstanceUID, dataset.ImageOrientationPatient = "1.2.3", AXIAL
-    dataset.Rows = dataset.Columns = size_px
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
-    dataset.RescaleIntercept, dataset.RescaleSlope = 0, 1
-    if n_frames > 1:
-        dataset.NumberOfFrames = n_frames
-    frames = [np.full((size_px, size_px), value + i, np.int16) for i in range(n_frames)]
-    dataset.PixelData = np.stack(frames).tobytes()
-    for tag, given in tags.items():
-        if given is None:
-            delattr(dataset, tag)
-        else:
-            setattr(dataset, tag, given)
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    frames = np.stack([np.full((size_px, size_px), value + i, np.int16) for i in range(n_frames)])
+    return saved(ct_dataset(frames if n_frames > 1 else frames[0], **{"SeriesInstanceUID": "1.2.3", **tags}))
 
 
 def at(z, value=0, **tags) -> bytes:

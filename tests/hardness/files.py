@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from PIL import Image
-from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
-    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -22,11 +20,11 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
-    generate_uid,
 )
 
 from kidney_core import phantom
 from tests.conftest import ROOT
+from tests.ct_files import ct_dataset, saved
 
 PILLOW_IMAGES = ROOT / ".hardness"  # Pillow's source, which `make hardness` downloads for its test images
 # `ramp()` without loss, by encoders that are not at hand or not to be trusted in this process: imagecodecs 2026.3.6
@@ -64,28 +62,9 @@ def ct(
     Args:
         encoding: options of pydicom's encoder.
     """
-    made = pydicom.Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = CTImageStorage
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = generate_uid(entropy_srcs=["hardness"])
-    made.Modality, made.PatientName, made.PatientID = "CT", "Canary^Alice", "CANARY-77"
-    made.SeriesInstanceUID = "1.2.3"
-    made.Rows, made.Columns = stored.shape[-2:]
-    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
-    made.BitsAllocated, made.BitsStored, made.HighBit = 16, 16, 15
-    made.PixelRepresentation = int(stored.dtype == np.int16)
-    made.RescaleIntercept, made.RescaleSlope = -1024, 1
-    made.ImageOrientationPatient, made.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 0]
-    made.PixelSpacing = [0.7, 0.7]
-    if stored.ndim == 3:
-        made.NumberOfFrames = len(stored)
-    made.PixelData = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
-    for keyword, value in tags.items():
-        if value is None:
-            delattr(made, keyword)
-        else:
-            setattr(made, keyword, value)
+    own = {"SeriesInstanceUID": "1.2.3", "RescaleIntercept": -1024}
+    own |= {"ImagePositionPatient": [0, 0, 0], "PixelSpacing": [0.7, 0.7]}
+    made = ct_dataset(stored, entropy="hardness", **{**own, **tags})
     return _encoded(made, stored, syntax, encoding or {})
 
 
@@ -105,12 +84,6 @@ def _encoded(made: pydicom.Dataset, stored: np.ndarray, syntax: UID, options: di
     else:
         made.file_meta.TransferSyntaxUID = syntax
     return saved(made)
-
-
-def saved(dataset: pydicom.Dataset) -> bytes:
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()
 
 
 def picture(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -14,6 +14,7 @@ from pydicom.uid import JPEG2000, JPEGBaseline8Bit, JPEGLSNearLossless
 
 from kidney_core import slices
 from kidney_core.errors import SliceError
+from tests import ct_files
 from tests.hardness import files
 from tests.hardness.table import Figures, Options
 
@@ -69,7 +70,7 @@ def _jpeg_ct() -> bytes:
     dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
     dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    return files.saved(dataset)
+    return ct_files.saved(dataset)
 
 
 def _is_installed(name: str) -> bool:
@@ -106,7 +107,7 @@ def refused() -> Iterator[tuple[str, bytes, int, str]]:
         yield number, _in_syntax(number), 0, f"compressed .*{named}.*no decoder here"
     dataset = pydicom.dcmread(_TEST_FILES / "JPGExtended.dcm")
     dataset.Modality = "CT"
-    yield "JPEG of 12 bits", files.saved(dataset), 0, "compressed as JPEG Extended.*no decoder here"
+    yield "JPEG of 12 bits", ct_files.saved(dataset), 0, "compressed as JPEG Extended.*no decoder here"
     for modality, named in {
         "MR": "magnetic resonance",
         "US": "ultrasound",
@@ -136,7 +137,7 @@ def _in_syntax(number: str) -> bytes:
     dataset.PixelData = encapsulate([bytes(100)])
     dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
     dataset.file_meta.TransferSyntaxUID = JPEG2000
-    content = files.saved(dataset)
+    content = ct_files.saved(dataset)
     named = b"\x02\x00\x10\x00UI\x16\x00" + JPEG2000.encode()
     if content.count(named) != 1:
         raise ValueError("the transfer syntax is not where it is expected")
