@@ -65,7 +65,7 @@ def measure_diagnosis() -> dict[str, dict[str, float]]:
     found = {}
     for checkpoint in list_checkpoints()[0]:
         reader = diagnosis.open_reader(checkpoint)
-        batch = preprocessing.input_of(image, checkpoint.view)
+        batch = preprocessing.input_of(diagnosis.see(reader, image))
         with torch.inference_mode():
             forward = median_ms(lambda reader=reader, batch=batch: reader.model(batch), 20)
         found[checkpoint.name] = {"bare forward": forward}

@@ -68,7 +68,7 @@ def _sample(label: str, number: int) -> Slice:
 
 @st.fragment
 def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
-    from kidney_core import breaking, diagnosis, preprocessing, teaching_figures, verdict
+    from kidney_core import breaking, diagnosis, teaching_figures, verdict
 
     reader = ui.reader(checkpoint)
     name = st.segmented_control(
@@ -99,11 +99,11 @@ def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
     before, now = diagnosis.diagnose(reader, image), diagnosis.diagnose(reader, spoiled)
     judged = verdict.judge(reader, spoiled, now)
     with picture:
-        seen = preprocessing.square_of(spoiled, checkpoint.view)
-        heat = None if now.heatmap is None else checkpoint.view.mask(now.heatmap, spoiled.network_grey8())
+        seen = diagnosis.see(reader, spoiled)
+        heat = None if now.heatmap is None else seen.mask(now.heatmap)
         one, other = st.columns(2)
-        one.image(seen, caption="as the network sees it", width="stretch")
-        other.image(pictures.blend(seen, heat), caption=f"its map of {now.explained_label}", width="stretch")
+        one.image(seen.square, caption="as the network sees it", width="stretch")
+        other.image(pictures.blend(seen.square, heat), caption=f"its map of {now.explained_label}", width="stretch")
         st.markdown(f"Undisturbed: **{before.predicted_label}**, {_sure(before)}")
         st.markdown(f"Now: **{now.predicted_label}**, {_sure(now)}" + (" :red[(changed)]" * _changed(before, now)))
         gate = judged.steps[1]

@@ -12,6 +12,7 @@ from kidney_core import checkpoint as checkpoints
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import ModelError
 from kidney_core.familiarity import Reference
+from kidney_core.framing import Seen
 from kidney_core.slices import Slice
 
 
@@ -75,13 +76,18 @@ def open_reader(checkpoint: Checkpoint, *, device: str = "cpu") -> Reader:
     return Reader(checkpoint, model, familiarity.open_reference(checkpoint), checkpoint.explanations())
 
 
-def network_input(reader: Reader, image: Slice) -> torch.Tensor:
-    """A slice as the network of a reader takes it: (1, 3, S, S) on its device."""
-    return preprocessing.input_of(image, reader.checkpoint.view).to(next(reader.model.parameters()).device)
+def see(reader: Reader, image: Slice) -> Seen:
+    """A slice as the network of a reader sees it."""
+    return reader.checkpoint.view.see(image.network_grey8())
+
+
+def network_input(reader: Reader, seen: Seen) -> torch.Tensor:
+    """What the network of a reader sees as it takes it: (1, 3, S, S) on its device."""
+    return preprocessing.input_of(seen).to(next(reader.model.parameters()).device)
 
 
 def draw_map(
-    reader: Reader, image: Slice, *, explain: str | None, against: str | None, method: str
+    reader: Reader, seen: Seen, *, explain: str | None, against: str | None, method: str
 ) -> explanation.Heatmap:
     """The evidence over the square input. Raises ModelError where the network cannot be explained so."""
     labels = reader.checkpoint.labels
@@ -90,7 +96,7 @@ def draw_map(
             raise ValueError(f"explain and against must be of {labels}, got {label!r}")
     return explanation.explain(
         reader.model,
-        network_input(reader, image),
+        network_input(reader, seen),
         labels.index(explain) if explain else None,
         method=method,
         against=labels.index(against) if against else None,
@@ -113,9 +119,9 @@ def diagnose(
         method: a name of `explanation.METHODS`.
     """
     labels = reader.checkpoint.labels
-    heatmap, strength, reason = None, None, ""
+    seen, heatmap, strength, reason = see(reader, image), None, None, ""
     try:
-        found = draw_map(reader, image, explain=explain, against=against, method=method)
+        found = draw_map(reader, seen, explain=explain, against=against, method=method)
         logits, explained = found.logits, labels[found.target]
         # The scale was measured for single labels: a difference of two has another one.
         full_scale = (reader.explanations or {}).get("full_scale", {}).get(method) if against is None else None
@@ -123,10 +129,10 @@ def diagnose(
         if found.is_empty:
             reason = f"Nothing in this image speaks for {explained}: the map is zero everywhere."
         else:
-            heatmap = reader.checkpoint.view.over(found.scaled(), image.network_grey8())
+            heatmap = seen.over(found.scaled())
     except ModelError as error:
         with torch.inference_mode():
-            logits = reader.model(network_input(reader, image))[0].double().cpu().numpy()
+            logits = reader.model(network_input(reader, seen))[0].double().cpu().numpy()
         explained, reason = explain or labels[int(logits.argmax())], str(error)
     exponent = np.exp(logits - logits.max())
     probabilities = calibration.calibrate((exponent / exponent.sum())[None], reader.checkpoint.temperature)[0]

@@ -4,7 +4,7 @@ Scanners reconstruct fields of view of many sizes, so that a kidney is drawn lar
 and the table. A frame around the body shows kidneys at about the same scale, larger, and hides the table.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -29,35 +29,54 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A grey image as a network sees it.
+
+    Attributes:
+        square: (S, S) uint8, what the network gets.
+        frame: the part of the image that it shows.
+        shape: (H, W) of the image.
+    """
+
+    square: np.ndarray = field(repr=False)
+    frame: Frame
+    shape: tuple[int, int]
+
+    def mask(self, mask: np.ndarray) -> np.ndarray:
+        """A mask or map over the image, (H, W) in 0..1, as the network sees it: (S, S) in 0..1."""
+        shown = np.rint(self.frame.of(mask).astype(np.float32) * 255).clip(0, 255).astype(np.uint8)
+        return square(shown, len(self.square)).astype(np.float32) / 255
+
+    def over(self, heatmap: np.ndarray) -> np.ndarray:
+        """Lay a map of the square over the image it came from: (h, w) -> (H, W) in 0..1, bilinear.
+
+        The padding's part of the map is cut off, and outside the frame there is no evidence.
+        """
+        frame, size_px = self.frame, len(self.square)
+        top, left, height, width = placement(frame.height, frame.width, size_px)
+        down, across = heatmap.shape[0] / size_px, heatmap.shape[1] / size_px
+        inner = (left * across, top * down, (left + width) * across, (top + height) * down)
+        laid = np.zeros(self.shape, np.float32)
+        part = Image.fromarray(heatmap).resize((frame.width, frame.height), Image.Resampling.BILINEAR, box=inner)
+        frame.of(laid)[:] = np.clip(np.asarray(part), 0.0, 1.0)
+        return laid
+
+
+@dataclass(frozen=True)
 class View:
     """How a network sees an image: a part of it, "whole" or "body", fitted into a square of `size_px`."""
 
     size_px: int
     framing: str = WHOLE
 
+    def see(self, grey: np.ndarray) -> Seen:
+        """A grey image, (H, W) uint8, as the network sees it; to find the body takes some milliseconds, so keep it."""
+        frame = frame_of(grey, self.framing)
+        return Seen(square(frame.of(grey), self.size_px), frame, grey.shape)
+
     def square(self, grey: np.ndarray) -> np.ndarray:
-        """A grey image as the network sees it: (H, W) uint8 -> (size_px, size_px) uint8."""
-        return square(frame_of(grey, self.framing).of(grey), self.size_px)
-
-    def mask(self, mask: np.ndarray, grey: np.ndarray) -> np.ndarray:
-        """A mask or map over a grey image, (H, W) in 0..1, as the network sees that image: (size_px, size_px) in 0..1."""
-        frame = frame_of(grey, self.framing)
-        shown = np.rint(frame.of(mask).astype(np.float32) * 255).clip(0, 255).astype(np.uint8)
-        return square(shown, self.size_px).astype(np.float32) / 255
-
-    def over(self, heatmap: np.ndarray, grey: np.ndarray) -> np.ndarray:
-        """Lay a square map over the grey image it came from: (h, w) -> (H, W) in 0..1, bilinear.
-
-        Undoes `square`: the padding's part of the map is cut off, and outside the frame there is no evidence.
-        """
-        frame = frame_of(grey, self.framing)
-        top, left, height, width = placement(frame.height, frame.width, self.size_px)
-        down, across = heatmap.shape[0] / self.size_px, heatmap.shape[1] / self.size_px
-        inner = (left * across, top * down, (left + width) * across, (top + height) * down)
-        laid = np.zeros(grey.shape, np.float32)
-        part = Image.fromarray(heatmap).resize((frame.width, frame.height), Image.Resampling.BILINEAR, box=inner)
-        frame.of(laid)[:] = np.clip(np.asarray(part), 0.0, 1.0)
-        return laid
+        """The square alone: (H, W) uint8 -> (size_px, size_px) uint8."""
+        return self.see(grey).square
 
 
 def square(grey: np.ndarray, size_px: int) -> np.ndarray:

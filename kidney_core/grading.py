@@ -22,12 +22,12 @@ def grade(reader: Reader, image: Slice, answer: Diagnosis, *, others: tuple[Read
     """
     if answer.heatmap is None:
         return ()
-    labels = reader.checkpoint.labels
+    labels, seen = reader.checkpoint.labels, diagnosis.see(reader, image)
     drawn = diagnosis.draw_map(
-        reader, image, explain=answer.explained_label, against=answer.against_label, method=answer.method
+        reader, seen, explain=answer.explained_label, against=answer.against_label, method=answer.method
     )
-    batch = diagnosis.network_input(reader, image)
-    body = reader.checkpoint.view.mask(body_mask(image.network_grey8()), image.network_grey8()) > 0.5
+    batch = diagnosis.network_input(reader, seen)
+    body = seen.mask(body_mask(image.network_grey8())) > 0.5
     against = labels.index(answer.against_label) if answer.against_label else None
     draw: Callable[[Tensor], Heatmap] = lambda moved: explanation.explain(  # noqa: E731 - a closure over the question
         reader.model, moved, drawn.target, method=answer.method, against=against
@@ -66,11 +66,12 @@ def maps_of(readers: tuple[Reader, ...], image: Slice, answer: Diagnosis) -> dic
     found = {}
     for reader in readers:
         if {answer.explained_label, answer.against_label} - {None} <= set(reader.checkpoint.labels):
+            seen = diagnosis.see(reader, image)
             try:
                 drawn = diagnosis.draw_map(
-                    reader, image, explain=answer.explained_label, against=answer.against_label, method=answer.method
+                    reader, seen, explain=answer.explained_label, against=answer.against_label, method=answer.method
                 )
             except ModelError:
                 continue
-            found[reader.checkpoint.name] = reader.checkpoint.view.over(drawn.scaled(), image.network_grey8())
+            found[reader.checkpoint.name] = seen.over(drawn.scaled())
     return found

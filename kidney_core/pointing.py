@@ -56,11 +56,12 @@ def measure(
             near, body = _near(known.lesion), body_mask(known.image.network_grey8())
             chances.append(float((near & body).sum() / body.sum()))
             areas.append(float((known.lesion & body).sum() / body.sum()))
-            batch = preprocessing.input_of(known.image, checkpoint.view)
+            seen = checkpoint.view.see(known.image.network_grey8())
+            batch = preprocessing.input_of(seen)
             target = checkpoint.labels.index(known.label)
             for method in explanation.METHODS:
                 drawn = explanation.explain(model, batch, target, method=method)
-                laid = checkpoint.view.over(drawn.scaled(), known.image.network_grey8())
+                laid = seen.over(drawn.scaled())
                 hits[method] += int(not drawn.is_empty and near[np.unravel_index(laid.argmax(), laid.shape)])
                 heat[method].append(map_grades.inside(laid, known.lesion))
                 peaks[method].append(drawn.peak)
@@ -83,7 +84,7 @@ def measure_shuffled(checkpoint: Checkpoint, slices: list[KnownLesion]) -> dict[
     Source: Adebayo et al. 2018, arXiv:1810.03292.
     """
     chosen = slices[:: max(1, len(slices) // N_SHUFFLED)][:N_SHUFFLED]
-    batches = [preprocessing.input_of(known.image, checkpoint.view) for known in chosen]
+    batches = [preprocessing.input_of(checkpoint.view.see(known.image.network_grey8())) for known in chosen]
     model = load_model(checkpoint).requires_grad_(False)
     shuffled = shuffled_weights(load_model(checkpoint, fold=False), torch.cat(batches)).requires_grad_(False)
     found: dict[str, dict[str, float | int]] = {}

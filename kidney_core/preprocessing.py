@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from kidney_core.framing import View
+from kidney_core.framing import Seen, View
 from kidney_core.slices import Slice
 
 # ImageNet statistics, Source: Krizhevsky et al. preprocessing as in torchvision's pretrained models.
@@ -22,9 +22,9 @@ def square_of(image: Slice, view: View) -> np.ndarray:
     return view.square(image.network_grey8())
 
 
-def input_of(image: Slice, view: View) -> torch.Tensor:
-    """A slice as a network takes it: (1, 3, size_px, size_px) float32."""
-    return to_input(torch.from_numpy(np.array(square_of(image, view)))[None])
+def input_of(seen: Seen) -> torch.Tensor:
+    """What a network sees as it takes it: (1, 3, S, S) float32."""
+    return to_input(torch.from_numpy(np.array(seen.square))[None])
 
 
 def to_input(grey: torch.Tensor) -> torch.Tensor:

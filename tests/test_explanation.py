@@ -43,7 +43,7 @@ def assert_alike(ours, cam, size_px=96):
     """The library scales each map to 0..1 and to the input's size; the same is done to ours."""
     low, high = ours.evidence.min(), ours.evidence.max()
     scaled = ((ours.evidence - low) / (high - low)).astype(np.float32)
-    scaled = View(size_px).over(scaled, np.zeros((size_px, size_px), np.uint8))
+    scaled = View(size_px).see(np.zeros((size_px, size_px), np.uint8)).over(scaled)
     assert np.corrcoef(scaled.ravel(), cam.ravel())[0, 1] > 0.99
 
 

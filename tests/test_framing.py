@@ -34,7 +34,7 @@ def test_square_places_an_image_where_placement_says(height, width):
 def test_over_cuts_the_padding_off():
     square = np.zeros((8, 8), np.float32)
     square[3:5] = 1.0  # the middle band of a wide image
-    laid = View(8).over(square, np.zeros((40, 80), np.uint8))
+    laid = View(8).see(np.zeros((40, 80), np.uint8)).over(square)
     assert laid.shape == (40, 80)
     assert laid[20].min() > 0.9
     assert laid[0].max() < 0.2
@@ -46,14 +46,15 @@ def test_over_undoes_square(kind, height, width):
     """A bright spot is found again where it lies in the image, whatever part of it the network sees."""
     grey, view = slice_with_skin()[:height, :width].copy(), View(128, kind)
     grey[120:130, 90:100] = 255
-    spot = (view.square(grey) > 245).astype(np.float32)
-    rows, columns = np.nonzero(view.over(spot, grey) > 0.5)
+    seen = view.see(grey)
+    spot = (seen.square > 245).astype(np.float32)
+    rows, columns = np.nonzero(seen.over(spot) > 0.5)
     assert (rows.mean(), columns.mean()) == pytest.approx((124.5, 94.5), abs=2)
     mask = np.zeros(grey.shape, bool)
     mask[120:130, 90:100] = True
-    seen = view.mask(mask, grey)
-    assert seen.shape == (128, 128)
-    assert (seen[spot > 0] > 0.5).mean() > 0.9
+    shown = seen.mask(mask)
+    assert shown.shape == (128, 128)
+    assert (shown[spot > 0] > 0.5).mean() > 0.9
 
 
 def test_a_body_is_seen_larger_than_the_whole_image_and_without_its_table():
@@ -66,7 +67,7 @@ def test_a_body_is_seen_larger_than_the_whole_image_and_without_its_table():
 
 def test_outside_the_frame_there_is_no_evidence():
     grey = slice_with_skin()
-    laid = View(64, BODY).over(np.ones((4, 4), np.float32), grey)
+    laid = View(64, BODY).see(grey).over(np.ones((4, 4), np.float32))
     frame = framing.frame_of(grey, BODY)
     assert frame.of(laid).min() > 0.99
     assert laid.sum() == pytest.approx(frame.height * frame.width)
