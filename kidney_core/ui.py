@@ -219,7 +219,8 @@ def describe(checkpoint: Checkpoint) -> str:
     honest = (
         f"right on {percent(found['accuracy'], 0)} of slices of unseen scans" if found else "unmeasured on unseen scans"
     )
-    return f"{checkpoint.name} · {honest}" + (" · not sealed" if checkpoint.unsealed else "")
+    # Before the figure, since a narrow list cuts the end off.
+    return checkpoint.name + (" · not sealed" if checkpoint.unsealed else "") + f" · {honest}"
 
 
 def honest_pair(checkpoint: Checkpoint) -> None:
