@@ -52,24 +52,26 @@ def wait_for_answer(url: str, process: subprocess.Popen, what: str) -> None:
 
 @contextmanager
 def running_app(
-    *options: str, command: tuple[str, ...] = ("kidney_core.serve",), **environment: str
+    *options: str, command: tuple[str, ...] = ("kidney_core.serve",), log: Path | None = None, **environment: str
 ) -> Iterator[tuple[str, subprocess.Popen]]:
     """The app as `make app` starts it, on a free port; (address, process).
 
     Args:
         options: of Streamlit.
         command: the module that is run, with its arguments.
+        log: takes what the app prints; it is thrown away otherwise.
 
     Raises: RuntimeError when it does not answer within a minute.
     """
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command, "--server.port", str(port), *options],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with (log or Path(os.devnull)).open("ab") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, "--server.port", str(port), *options],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=printed,
+            stderr=printed,
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for_answer(f"{address}/_stcore/health", process, f"the app on {address}")

@@ -1,14 +1,17 @@
-"""A zip -> the files in it, read in memory one after another.
+"""A zip -> the files in it, read in memory one after another, and again when they are asked for.
 
 Nothing is written to disk, names are never used as paths, and every limit is kept on the bytes that really come
 out: a header may lie, and a bomb of 200 KB may unpack to gigabytes.
 """
 
+import functools
 import io
 import struct
+import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from kidney_core.errors import EncryptedArchive, OversizedArchive, UnreadableArchive
@@ -49,8 +52,40 @@ def is_skipped(name: str) -> bool:
     return hidden or "__MACOSX" in parts or parts[-1].upper() == "DICOMDIR"
 
 
-def read_files(content: bytes, *, name: str, already: int = 0) -> Iterator[tuple[str, bytes | None, str]]:
-    """Each file of a zip: its name, its content or None, and why there is no content.
+@dataclass(frozen=True)
+class Member:
+    """A file of a zip.
+
+    Attributes:
+        name: fit to be shown.
+        content: its bytes, or None where `problem` says why there are none.
+        again: gives the content anew, so that a series need not be held unpacked.
+    """
+
+    name: str
+    content: bytes | None = field(repr=False, default=None)
+    problem: str = ""
+    again: Callable[[], bytes] | None = field(repr=False, default=None)
+
+
+class _Unpacker:
+    """The files of a zip by their entries; the last one is kept, since frames of one file are asked for in turn."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive, self._lock = archive, threading.Lock()
+        self._entry: zipfile.ZipInfo | None = None
+        self._content = b""
+
+    def __call__(self, entry: zipfile.ZipInfo) -> bytes:
+        with self._lock:
+            if self._entry is not entry:
+                self._content = b""  # freed before the next one is there
+                self._entry, self._content = entry, b"".join(_pieces(self._archive, entry))
+            return self._content
+
+
+def read_files(content: bytes, *, name: str, already: int = 0) -> Iterator[Member]:
+    """Each file of a zip.
 
     Args:
         already: bytes of the same upload that were unpacked before, which count towards the limit.
@@ -61,25 +96,28 @@ def read_files(content: bytes, *, name: str, already: int = 0) -> Iterator[tuple
         OversizedArchive: more than 3,000 files or 2 GiB.
     """
     total = already
-    with _opened(content, name) as archive:
-        for entry in _entries(archive, name):
-            shown = _shown(entry.filename)
-            if entry.compress_type not in _METHODS:
-                yield shown, None, f"“{shown}” is compressed with method {entry.compress_type}. Zip it with Deflate."
-                continue
-            unpacked = io.BytesIO()  # gives its bytes without a copy
-            try:
-                for piece in _pieces(archive, entry):
-                    total += len(piece)
-                    _check_total(total - already, total, len(content), name)
-                    unpacked.write(piece)
-            except _DAMAGE as error:
-                yield shown, None, f"“{shown}” is damaged in the zip ({type(error).__name__}). Zip it again."
-                continue
-            if unpacked.tell() > MAX_BYTES:
-                yield shown, None, f"“{shown}” has more than {MAX_BYTES // 1024**2} MB. Leave it out of the zip."
-            else:
-                yield shown, unpacked.getvalue(), ""
+    archive = _opened(content, name)
+    unpack = _Unpacker(archive)
+    for entry in _entries(archive, name):
+        shown = _shown(entry.filename)
+        if entry.compress_type not in _METHODS:
+            yield Member(
+                shown, problem=f"“{shown}” is compressed with method {entry.compress_type}. Zip it with Deflate."
+            )
+            continue
+        unpacked = io.BytesIO()  # gives its bytes without a copy
+        try:
+            for piece in _pieces(archive, entry):
+                total += len(piece)
+                _check_total(total - already, total, len(content), name)
+                unpacked.write(piece)
+        except _DAMAGE as error:
+            yield Member(shown, problem=f"“{shown}” is damaged in the zip ({type(error).__name__}). Zip it again.")
+            continue
+        if unpacked.tell() > MAX_BYTES:
+            yield Member(shown, problem=f"“{shown}” has more than {MAX_BYTES // 1024**2} MB. Leave it out of the zip.")
+        else:
+            yield Member(shown, unpacked.getvalue(), again=functools.partial(unpack, entry))
 
 
 def _check_total(unpacked: int, total: int, zipped: int, name: str) -> None:

@@ -47,7 +47,9 @@ def draw(chosen: list[Checkpoint]) -> None:
     shown = pd.DataFrame(rows).sort_values(title, ascending=False)
     ui.show_table(shown, key="evaluation_comparison", percents=(title, *(other for other in OVERALL if other != title)))
     table_button, export_button = st.columns(2)
-    table_button.download_button("Download the comparison (CSV)", ui.csv_bytes(shown), "comparison.csv", "text/csv")
+    table_button.download_button(
+        "Download the comparison (CSV)", ui.csv_bytes(shown), "comparison.csv", "text/csv", on_click="ignore"
+    )
     with export_button:
         _export(chosen)
     st.caption(
@@ -76,6 +78,7 @@ def _export(chosen: list[Checkpoint]) -> None:
         "application/zip",
         help="Predictions, figures (SVG), an HTML report, model cards, CLAIM checklists, and a manifest from which "
         "`python -m kidney_core.report_check ZIP` recomputes the numbers.",
+        on_click="ignore",
     )
 
 

@@ -150,6 +150,11 @@ def start() -> None:
     _pool.start_server()
 
 
+def rest() -> None:
+    """Let go of workers that nobody asks; to be called from time to time where a process lives long."""
+    _pool.rest()
+
+
 def stop() -> None:
     """End the server and every worker of this process; the next file starts them anew."""
     _pool.close()

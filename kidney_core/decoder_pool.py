@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from kidney_core.errors import DecoderError
 FORK, KILL = 0, 1
 COMMAND = struct.Struct("!BI")  # FORK with a socket, or KILL with a process id
 PROCESS_ID = struct.Struct("!I")
+IDLE_S = 60.0  # a worker that is not asked for so long ends
 _START_S = 300.0  # patience with a server that imports its decoders on a busy machine
 _ROOT = Path(__file__).resolve().parent.parent
 # What the server inherits: neither tokens nor anything else that is not needed to start Python.
@@ -30,6 +32,7 @@ class Worker:
     process_id: int
     n_served: int = 0
     content: bytes | None = None  # the file it holds, where that holds several images
+    given_back_at: float = 0.0  # by the monotonic clock
 
 
 class Pool:
@@ -57,9 +60,19 @@ class Pool:
     def give_back(self, worker: Worker) -> None:
         with self._lock:
             if self._server is not None:
+                worker.given_back_at = time.monotonic()
                 self._idle.append(worker)
                 return
         worker.connection.close()
+
+    def rest(self) -> None:
+        """Let workers go that were not asked for `IDLE_S`, with the files that are kept for them."""
+        latest = time.monotonic() - IDLE_S
+        with self._lock:
+            rested = [worker for worker in self._idle if worker.given_back_at < latest]
+            self._idle = [worker for worker in self._idle if worker.given_back_at >= latest]
+        for worker in rested:
+            worker.connection.close()
 
     def end(self, worker: Worker) -> None:
         """End a worker for good, also one that hangs."""

@@ -21,10 +21,9 @@ from PIL import Image
 
 from kidney_core import dicom, dicom_place, limits, patient_tags, raster, slices
 from kidney_core.decoder import ANSWER, REQUEST
-from kidney_core.decoder_pool import COMMAND, FORK, KILL, PROCESS_ID
+from kidney_core.decoder_pool import COMMAND, FORK, IDLE_S, KILL, PROCESS_ID
 from kidney_core.errors import OversizedSlice, SliceError, UnreadableSlice
 
-_IDLE_S = 60.0  # a worker that is not asked for so long ends
 # Of data, beyond twice the file itself, which is there as it came and as it was parsed: a colour image of 50
 # megapixels. What wants more is a bomb.
 _WORKING_BYTES = 350 * 1024**2
@@ -101,7 +100,7 @@ def _work(connection: socket.socket) -> None:
     try:
         limits.die_with_parent()
         limits.confine()
-        connection.settimeout(_IDLE_S)
+        connection.settimeout(IDLE_S)
         with contextlib.suppress(OSError, EOFError):  # asked no more, or the asker is gone
             content = b""
             while True:

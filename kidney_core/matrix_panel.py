@@ -57,7 +57,9 @@ def show_report(
     st.table(figures.report_with_intervals(found, intervals))
     left, right = st.columns(2)
     report = ui.csv_bytes(evaluation.report_table(found), index=True)
-    left.download_button("Report (CSV)", report, f"{key}-report.csv", "text/csv", key=f"{key}_report_csv")
+    left.download_button(
+        "Report (CSV)", report, f"{key}-report.csv", "text/csv", key=f"{key}_report_csv", on_click="ignore"
+    )
     if predictions is not None:
         right.download_button(
             "Predictions (CSV)",
@@ -65,6 +67,7 @@ def show_report(
             f"{key}-predictions.csv",
             "text/csv",
             key=f"{key}_predictions_csv",
+            on_click="ignore",
         )
 
 

@@ -238,7 +238,9 @@ def _series(checkpoint: Checkpoint) -> None:
     st.table(figures.report_with_intervals(found, ranges).rename(columns={"Slices": "Series"}))
     table = table.assign(right=table["label"] == table["predicted"])
     ui.show_table(table, key="evaluation_series")
-    st.download_button("Series (CSV)", ui.csv_bytes(table), f"{checkpoint.name}-series.csv", "text/csv")
+    st.download_button(
+        "Series (CSV)", ui.csv_bytes(table), f"{checkpoint.name}-series.csv", "text/csv", on_click="ignore"
+    )
 
 
 def _training(checkpoint: Checkpoint) -> None:

@@ -239,7 +239,11 @@ def _as_file(configs: list[TrainingConfig]) -> None:
         for config in configs[:1]:
             st.code(recipes.command_line(config), language="bash", wrap_lines=True)
             st.download_button(
-                "Save the configuration", recipes.to_file(config), "kidney-ct-training.json", "application/json"
+                "Save the configuration",
+                recipes.to_file(config),
+                "kidney-ct-training.json",
+                "application/json",
+                on_click="ignore",
             )
         if len(configs) > 1:
             st.caption(f"The first of {len(configs)}.")

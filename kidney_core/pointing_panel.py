@@ -49,7 +49,9 @@ def draw(checkpoint: Checkpoint) -> None:
         )
         st.table(_shown(table, measured))
     everything = pd.concat(tables, names=["set", "method"]).reset_index()
-    st.download_button("Pointing (CSV)", ui.csv_bytes(everything), f"{checkpoint.name}-pointing.csv", "text/csv")
+    st.download_button(
+        "Pointing (CSV)", ui.csv_bytes(everything), f"{checkpoint.name}-pointing.csv", "text/csv", on_click="ignore"
+    )
 
 
 def _table(found: dict, measured: dict) -> pd.DataFrame:

@@ -241,4 +241,4 @@ def _show_score(checkpoint: Checkpoint, name: str, cases: list["Case"], answered
             f"{checkpoint.name} was trained on {ui.counted(n_seen, 'of these cases or its scan', 'of these cases or their scans')}: "
             "there it remembers, and you had to look. Compare yourselves on the others."
         )
-    st.download_button("Download the score (CSV)", ui.csv_bytes(table), "quiz-score.csv", "text/csv")
+    st.download_button("Download the score (CSV)", ui.csv_bytes(table), "quiz-score.csv", "text/csv", on_click="ignore")

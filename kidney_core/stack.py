@@ -1,16 +1,18 @@
 """Uploaded files -> stacks of slices in the order in which they lie in the body.
 
 A stack is one DICOM series in one orientation, or all raster images in the order of their names. The bytes are held
-once; a slice is decoded when it is asked for.
+once, those of a zip packed as they came; a slice is unpacked and decoded when it is asked for.
 """
 
+import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from kidney_core import archive, dicom, slices
+from kidney_core.archive import Member
 from kidney_core.dataset import natural_key
 from kidney_core.dicom_place import Place, read_places
 from kidney_core.errors import SliceError
@@ -27,17 +29,22 @@ class StackItem:
 
     Attributes:
         name: of the file, and the frame where it holds several; shown, never used as a path.
-        content: the file's bytes, which the frames of one file share.
+        read: gives the file's bytes, which the frames of one file share.
         frame: which image of the file, from 0.
         position_mm: along the stack; None where the order comes from numbers or names.
         sha256: of the content, in hexadecimal.
     """
 
     name: str
-    content: bytes = field(repr=False)
+    read: Callable[[], bytes] = field(repr=False, compare=False)
     frame: int
     position_mm: float | None
     sha256: str
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the file."""
+        return self.read()
 
 
 @dataclass(frozen=True)
@@ -75,9 +82,10 @@ def open_stacks(uploads: Iterable[tuple[str, bytes]]) -> Opened:
     unplaced: list[StackItem] = []
     problems: list[str] = []
     known: dict[str, str] = {}
-    for name, content, problem in _files(uploads):
+    for file in _files(uploads):
+        name, content = file.name, file.content
         if content is None:
-            problems.append(problem)
+            problems.append(file.problem)
             continue
         digest = hashlib.sha256(content).hexdigest()
         if digest in known:
@@ -86,9 +94,9 @@ def open_stacks(uploads: Iterable[tuple[str, bytes]]) -> Opened:
         try:
             if slices.is_dicom(content):
                 places = read_places(content, name=name)
-                placed += zip(_items(name, content, digest, "frame", len(places)), places, strict=True)
+                placed += zip(_items(file, digest, "frame", len(places)), places, strict=True)
             else:
-                unplaced += _items(name, content, digest, "page", slices.count_images(content, name=name))
+                unplaced += _items(file, digest, "page", slices.count_images(content, name=name))
         except SliceError as error:
             problems.append(str(error))
             continue
@@ -105,25 +113,28 @@ def open_item(item: StackItem) -> Slice:
     return slices.read_slice(item.content, name=item.name, frame=item.frame)
 
 
-def _files(uploads: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes | None, str]]:
-    """Name, content or None, and why there is none, of each upload and of each file of the zips among them."""
+def _files(uploads: Iterable[tuple[str, bytes]]) -> Iterator[Member]:
+    """Each upload, and each file of the zips among them."""
     total = 0
     for name, content in uploads:
         if archive.is_zip(content):
-            for inner, unpacked, problem in archive.read_files(content, name=name, already=total):
-                total += len(unpacked or b"")
-                if unpacked is not None and archive.is_zip(unpacked):
-                    yield inner, None, f"“{inner}” is a zip within “{name}”. Unpack it and upload it alone."
+            for inner in archive.read_files(content, name=name, already=total):
+                total += len(inner.content or b"")
+                if inner.content is not None and archive.is_zip(inner.content):
+                    yield Member(
+                        inner.name,
+                        problem=f"“{inner.name}” is a zip within “{name}”. Unpack it and upload it alone.",
+                    )
                 else:
-                    yield inner, unpacked, problem
+                    yield inner
         elif not archive.is_skipped(name):
-            yield name, content, ""
+            yield Member(name, content, again=functools.partial(bytes, content))  # the same object, not a copy
 
 
-def _items(name: str, content: bytes, digest: str, word: str, n_images: int) -> list[StackItem]:
+def _items(file: Member, digest: str, word: str, n_images: int) -> list[StackItem]:
     if n_images == 1:
-        return [StackItem(name, content, 0, None, digest)]
-    return [StackItem(f"{name}, {word} {frame + 1}", content, frame, None, digest) for frame in range(n_images)]
+        return [StackItem(file.name, file.again, 0, None, digest)]
+    return [StackItem(f"{file.name}, {word} {frame + 1}", file.again, frame, None, digest) for frame in range(n_images)]
 
 
 def _dicom_stacks(placed: list[tuple[StackItem, Place]]) -> list[Stack]:

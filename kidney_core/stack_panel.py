@@ -147,6 +147,7 @@ def download(reading: "StackReading", checkpoint) -> None:
         "kidney-ct-results.csv",
         "text/csv",
         key="diagnosis_csv",
+        on_click="ignore",
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from kidney_core import __version__, access, roots
+from kidney_core import __version__, access, roots, uploads
 from kidney_core.checkpoint import EXPLANATIONS_FILE, Checkpoint, checkpoints_folder, list_checkpoints
 from kidney_core.errors import KidneyError
 from kidney_core.figures import percent
@@ -63,7 +63,7 @@ def start_page(title: str, icon: str, lead: str, *, needs: str = access.VIEWER) 
     st.set_page_config(page_title=f"{title} · Kidney CT workbench", page_icon=icon, layout="wide")
     _hide_values_in_logs()
     person = access.enter(needs)
-    _keep_uploads_in_memory()
+    uploads.begin_page(title)
     _warm_up()
     st.html(_STYLE)
     with st.sidebar:
@@ -95,14 +95,6 @@ class _NoTracebacks(logging.Filter):
 @st.cache_resource
 def _hide_values_in_logs() -> None:
     logging.getLogger("streamlit.error_util").addFilter(_NoTracebacks())
-
-
-@st.cache_resource
-def _keep_uploads_in_memory() -> None:
-    """The web server moves uploads above 1 MB to the temporary folder, unless told that they may be larger."""
-    from starlette.formparsers import MultiPartParser
-
-    MultiPartParser.spool_max_size = (int(st.get_option("server.maxUploadSize")) + 1) * 1024**2
 
 
 @st.cache_resource

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from kidney_core import uploads
 from kidney_core.errors import KidneyError
 from kidney_core.labels import LABELS
 from kidney_core.slices import Slice
@@ -49,19 +50,28 @@ def _draw(label: str, number: int) -> Slice:
 def choose() -> Opened | Sample | None:
     """What was uploaded, sorted into stacks, or the chosen sample; None before anything was chosen."""
     kind = st.segmented_control(
-        "Upload", [FILES, FOLDER], default=FILES, required=True, key="diagnosis_kind", label_visibility="collapsed"
+        "Upload",
+        [FILES, FOLDER],
+        default=FILES,
+        required=True,
+        key="diagnosis_kind",
+        label_visibility="collapsed",
+        on_change=uploads.drop,
     )
-    uploads = st.file_uploader(
-        "CT slices or whole series: PNG, JPEG, BMP, TIFF, DICOM, or a zip of them, up to 200 MB a file"
+    megabytes = uploads.limit_bytes() // 1024**2
+    files = st.file_uploader(
+        f"CT slices or whole series: PNG, JPEG, BMP, TIFF, DICOM, or a zip of them, up to {megabytes} MB together"
         if kind == FILES
         else "The folder of a scan, such as a DICOM export",
         accept_multiple_files=True if kind == FILES else "directory",
         key=f"diagnosis_uploads_{kind}",
         help="DICOM files may have any name. The content decides, not the extension.",
     )
-    if uploads:
-        return _opened(uploads)
-    st.session_state.pop("diagnosis_opened", None)
+    if problem := uploads.refused():
+        st.error(problem)
+    if files:
+        return _opened(files)
+    uploads.forget_opened()
     return _sample()
 
 
@@ -102,24 +112,24 @@ def choose_stack(opened: Opened) -> tuple[Stack, bool]:
     return st.selectbox("Series", opened.stacks, format_func=lambda stack: stack.title, key="diagnosis_stack"), True
 
 
-def _opened(uploads: list) -> Opened | None:
+def _opened(files: list) -> Opened | None:
     """The uploads of this session as stacks; unpacked once."""
-    ids = tuple(upload.file_id for upload in uploads)
-    kept = st.session_state.get("diagnosis_opened")
-    if kept is None or kept[0] != ids:
-        try:
-            with st.spinner("Sorting the slices…"):
-                kept = (ids, open_stacks([(upload.name, upload.getvalue()) for upload in uploads]))
-        except KidneyError as error:
-            st.error(str(error))
-            return None
-        st.session_state["diagnosis_opened"] = kept
-    _show_problems(kept[1].problems)
-    if not kept[1].stacks and not kept[1].problems:
+
+    def read() -> Opened:
+        with st.spinner("Sorting the slices…"):
+            return open_stacks([(file.name, file.getvalue()) for file in files])
+
+    try:
+        opened = uploads.opened(files, read)
+    except KidneyError as error:
+        st.error(str(error))
+        return None
+    _show_problems(opened.problems)
+    if not opened.stacks and not opened.problems:
         st.error(
             "Nothing in this upload is an image: it is empty, or holds hidden files only. Choose the slices themselves."
         )
-    return kept[1] if kept[1].stacks else None
+    return opened if opened.stacks else None
 
 
 def _show_problems(problems: tuple[str, ...]) -> None:

@@ -176,7 +176,9 @@ def show_oddities(found) -> None:
         "two labels is wrong or the scan shows both; simulated bodies can be alike by chance."
     )
     slices_csv = ui.csv_bytes(found.table)
-    st.download_button("Download slices with their series (CSV)", slices_csv, "series.csv", "text/csv")
+    st.download_button(
+        "Download slices with their series (CSV)", slices_csv, "series.csv", "text/csv", on_click="ignore"
+    )
 
 
 ask()

@@ -64,7 +64,7 @@ FLOORS = [
     {"jobs"},
     {"mlflow_mirror", "run_keeping"},
     {"access"},
-    {"recording"},
+    {"recording", "uploads"},
     {"ui", "viewer"},
     {
         "matrix_panel",

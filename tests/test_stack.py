@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zipfile
 import zlib
 
@@ -230,6 +231,17 @@ def test_a_zip_is_known_by_its_content_and_its_folders_are_walked():
     found = stack.open_stacks([("series.bin", content), ("top", at(9, 9))])
     assert values(found.stacks[0]) == [0, 1, 2, 9]
     assert found.problems == ()
+
+
+def test_of_a_zip_one_file_at_a_time_is_held_unpacked():
+    files = {f"{i}.dcm": at(i, i, size_px=256) for i in range(8)}
+    packed = zipped(files.items())
+    tracemalloc.start()
+    (found,) = stack.open_stacks([("series.zip", packed)]).stacks
+    assert [item.content for item in found.items] == list(files.values())
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 2 * len(files["0.dcm"])  # the last file, and the directory
 
 
 def test_names_in_a_zip_are_never_paths(tmp_path, monkeypatch):

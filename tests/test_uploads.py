@@ -1,0 +1,96 @@
+"""What sessions hold of uploads: within the limit, of the page that is shown, and packed as it came."""
+
+import asyncio
+import types
+
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+
+from kidney_core import uploads
+
+
+def file(name: str, size: int) -> UploadedFileRec:
+    return UploadedFileRec(file_id=name, name=name, type="", data=bytes(size))
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """A store of uploads that allows 1,000 bytes a session."""
+    monkeypatch.setattr(uploads, "limit_bytes", lambda: 1000)
+    made = MemoryUploadedFileManager("/upload")
+    uploads._hold_limit(made)
+    return made
+
+
+def test_all_files_of_a_session_share_the_limit(store):
+    store.add_file("me", file("a", 600))
+    store.add_file("me", file("b", 400))
+    with pytest.raises(HTTPException, match="no room") as refused:
+        store.add_file("me", file("c", 1))
+    assert refused.value.status_code == 413
+    store.add_file("you", file("c", 1000))
+    store.remove_file("me", "a")
+    store.add_file("me", file("c", 600))
+    assert [each.name for each in store.get_files("me", ["b", "c"])] == ["b", "c"]
+
+
+def test_what_found_no_room_is_told_until_the_session_starts_anew(store, monkeypatch):
+    monkeypatch.setattr(uploads, "_session", lambda: "me")
+    uploads.drop()
+    assert uploads.refused() == ""
+    store.add_file("me", file("a", 900))
+    for name in "bc":
+        with pytest.raises(HTTPException):
+            store.add_file("me", file(name, 200))
+    assert uploads.refused().startswith("2 files were not taken")
+    store.remove_session_files("me")
+    store.add_file("me", file("d", 10))
+    assert uploads.refused() == ""
+
+
+def parser(length: str) -> MultiPartParser:
+    return types.SimpleNamespace(headers={"content-length": length} if length else {})
+
+
+def test_large_bodies_are_received_one_after_the_other():
+    at_once, most = 0, 0
+
+    async def parse(self):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.01)
+        at_once -= 1
+
+    in_turn = uploads._one_after_the_other(parse)
+
+    async def receive(n: int, size: int) -> None:
+        await asyncio.gather(*(in_turn(parser(str(size))) for _ in range(n)))
+
+    asyncio.run(receive(6, uploads._IN_FLIGHT_BYTES // 2))
+    assert most == 2
+    most = 0
+    asyncio.run(receive(3, 2 * uploads._IN_FLIGHT_BYTES))  # larger than all that is allowed at once: alone
+    assert most == 1
+
+
+def test_bodies__error_no_length_and_no_patience(monkeypatch):
+    monkeypatch.setattr(uploads, "_PATIENCE_S", 0.05)
+
+    async def parse(self):
+        await asyncio.sleep(1)
+
+    in_turn = uploads._one_after_the_other(parse)
+    with pytest.raises(HTTPException) as refused:
+        asyncio.run(in_turn(parser("")))
+    assert refused.value.status_code == 411
+
+    async def two() -> None:
+        await asyncio.gather(*(in_turn(parser(str(uploads._IN_FLIGHT_BYTES))) for _ in range(2)))
+
+    with pytest.raises(HTTPException) as refused:
+        asyncio.run(two())
+    assert refused.value.status_code == 503
