@@ -23,7 +23,7 @@ from kidney_core import allocator, decoder
 _MIB = 1024**2
 _SECONDS_BETWEEN_SWEEPS = 10.0
 # Of bodies that are being received; more of them wait, since each is there several times until it is parsed.
-_IN_FLIGHT_BYTES = 16 * _MIB
+_IN_FLIGHT_BYTES = 8 * _MIB
 _PATIENCE_S = 60.0
 _page, _opened = "uploads_page", "uploads_opened"  # session keys: what was drawn last, what was made of its uploads
 _refused: Counter[str] = Counter()  # session -> files that found no room
@@ -57,6 +57,7 @@ def opened(files: list[Any], read: Callable[[], Any]) -> Any:
     if kept is None or kept[0] != ids:
         st.session_state.pop(_opened, None)
         kept = st.session_state[_opened] = (ids, read())
+        allocator.return_freed_memory()
     return kept[1]
 
 
@@ -72,7 +73,7 @@ def refused() -> str:
         return ""
     what = "One file was" if n_files == 1 else f"{n_files:,} files were"
     return (
-        f"{what} not taken: all files of one visitor may have {limit_bytes() // _MIB} MB together. Remove some, or zip the "
+        f"{what} not taken: the files of one visitor may have {limit_bytes() // _MIB} MB together. Remove some, or zip the "
         "series, which about halves it. Whoever runs the workbench can allow more: maxUploadSize in "
         ".streamlit/config.toml."
     )
@@ -98,9 +99,14 @@ def _guard_server() -> None:
 
 def _hold_limit(held: Any) -> None:
     """Let the store of uploads refuse a file with which its session would hold more than the limit."""
-    add = held.add_file
+    add, since_tidied = held.add_file, 0
 
     def add_file(session_id: str, file: Any) -> None:
+        nonlocal since_tidied
+        since_tidied += len(file.data)
+        if since_tidied > _IN_FLIGHT_BYTES:  # what receiving took, the C library would keep
+            allocator.return_freed_memory()
+            since_tidied = 0
         others = sum(len(each.data) for each in list(held.file_storage.get(session_id, {}).values()))
         if not others:
             _refused.pop(session_id, None)
@@ -150,4 +156,4 @@ def _sweep(server: Any) -> None:
         if ended:
             del ended, information
             gc.collect()  # a session and its server refer to each other
-            allocator.return_freed_memory()
+        allocator.return_freed_memory()

@@ -86,7 +86,7 @@ def measure_residual(browser: Browser, *, idle_s: float = 150, n_files: int = 15
     """What the server still holds of an upload so long after its visitor left, with nobody there who wakes it."""
     with running_app() as (address, process):
         with _visit(browser, []) as page:
-            _show_one(page, address)
+            _warm(page, address)
         time.sleep(5)
         before = _memory(process.pid)
         with _visit(browser, []) as page:
@@ -106,14 +106,13 @@ def measure_quota(browser: Browser, workplace: Path, *, n_files: int = 200) -> F
         paths.append(workplace / f"{number}.png")
         paths[-1].write_bytes(_noise(number))
     with running_app() as (address, process), _visit(browser, []) as page:
-        _show_one(page, address)
-        _upload(page, [_file("warm.png", _noise(0))])
+        _warm(page, address)
         before = _memory(process.pid)
         with _peak(process.pid) as peak:
             page.reload()
             page.locator(_UPLOADS).wait_for(state="attached")
             _upload(page, paths, seconds=600)
-            told = page.get_by_text("not taken: all files of one visitor").count()
+            told = page.get_by_text("not taken: the files of one visitor").count()
     grown = (peak[0] - before) / 1e6
     return {"files": n_files, "mb": round(4.2 * n_files), "told": told, "grown_mb": round(grown, 1)}
 
@@ -163,15 +162,15 @@ def _ct(number: int) -> bytes:
     return saved(made)
 
 
-def _grey(size: int = 96) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(1).integers(0, 255, (size, size), np.uint8))
+def _grey(seed: int = 1, size: int = 96) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (size, size), np.uint8))
 
 
-def _png() -> bytes:
+def _png(seed: int = 1) -> bytes:
     texts, buffer = PngInfo(), io.BytesIO()
     texts.add_text("Author", CANARY)
     texts.add_itxt("Comment", f"{CANARY} it")
-    _grey().save(buffer, "PNG", pnginfo=texts)
+    _grey(seed).save(buffer, "PNG", pnginfo=texts)
     return buffer.getvalue()
 
 
@@ -218,6 +217,12 @@ def _visit(browser: Browser, urls: list[str]) -> Iterator[Page]:
         context.close()
 
 
+def _warm(page: Page, address: str) -> None:
+    """What the first visitor of a server costs: a network, and a whole batch that is read."""
+    _show_one(page, address)
+    _upload(page, [_file(f"{number}.png", _png(number)) for number in range(20)])
+
+
 def _show_one(page: Page, address: str) -> None:
     """Open Diagnosis and let a sample be read, so that the network is loaded."""
     page.goto(f"{address}/Diagnosis")
@@ -229,13 +234,12 @@ def _show_one(page: Page, address: str) -> None:
 
 def _upload(page: Page, files: list, *, seconds: float = 240) -> None:
     """Upload, and wait until the page has answered: a picture, a table, or an error."""
-    with page.expect_request(lambda request: request.method == "PUT" and "upload_file" in request.url):
-        page.locator(_UPLOADS).set_input_files(files)
-    page.wait_for_function(
-        "n => document.querySelectorAll('[data-testid=stFileChip]').length > 0", arg=0, timeout=seconds * 1000
-    )
+    page.locator(_UPLOADS).set_input_files(files)
+    page.locator('[data-testid="stFileChip"]').first.wait_for()
+    uploading = "document.querySelectorAll('[data-testid=stFileChipIconSpinner]').length"
+    page.wait_for_function(f"() => {uploading} === 0", timeout=seconds * 1000)
     settled(page, seconds=seconds)
-    page.wait_for_timeout(1000)  # the last files end after the first ones were answered
+    page.wait_for_timeout(1000)  # the page is drawn anew when the last file is there
     settled(page, seconds=seconds)
 
 
