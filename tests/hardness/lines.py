@@ -2,7 +2,19 @@
 
 import functools
 
-from tests.hardness import audit, bombs, checkpoints, content, damage, greys, paths, supply, syntaxes, users
+from tests.hardness import (
+    audit,
+    bombs,
+    checkpoints,
+    content,
+    damage,
+    egress,
+    greys,
+    paths,
+    supply,
+    syntaxes,
+    users,
+)
 from tests.hardness.table import Line
 
 LINES = (
@@ -91,6 +103,13 @@ LINES = (
             "executed": ("=", 0),
             "wrong_arguments": ("=", 0),
         },
+    ),
+    Line(
+        10,
+        "all pages and flows without a way outside",
+        egress.measure,
+        {"outbound_attempts": ("=", 0), "control_seen": ("=", 3)},
+        needs_browser=True,
     ),
     Line(
         11,
