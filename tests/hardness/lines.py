@@ -7,6 +7,7 @@ from tests.hardness import (
     bombs,
     checkpoints,
     content,
+    crowd,
     damage,
     egress,
     greys,
@@ -116,6 +117,13 @@ LINES = (
         "audit log of several processes, tampered with",
         audit.measure,
         {"lines": ("=", 120), "tampered": ("=", 201), "undetected": ("=", 0), "appended_after_cut": ("=", 0)},
+    ),
+    Line(
+        13,
+        "many users at once: diagnosis, evaluation, live curves",
+        crowd.measure,
+        {"errors": ("=", 0), "wrong": ("=", 0), "growing_mib": ("<=", 50), "grown_mib": ("<=", 50)},
+        slow=True,
     ),
     Line(
         14,
