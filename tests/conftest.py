@@ -30,17 +30,12 @@ def private_folders(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium."""
-    from playwright.sync_api import sync_playwright
+    from benchmarks.browser import chromium_path, launched_browser
 
-    from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path
-
-    path = chromium_path()
-    if path is None:
+    if chromium_path() is None:
         pytest.skip("no Chromium or Chrome on this machine (.ci/run installs Debian's chromium)")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+    with launched_browser() as launched:
         yield launched
-        launched.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Who gets in, and what they may do there (point 7); the figures are printed."""
+"""Who gets in, and what they may do there (point 7), beside the lines of the table."""
 
 from types import SimpleNamespace
 
@@ -10,35 +10,6 @@ from kidney_core.errors import AccessError
 from tests.conftest import ROOT
 from tests.hardness import users
 from tests.test_pages import PAGES, opened, texts
-
-
-def test_the_app_does_not_start_open_to_everybody():
-    figures = users.measure_starts()
-    print(figures)
-    assert figures["starts"] == 5
-    assert figures["started"] == figures["without_remedy"] == 0
-
-
-@pytest.mark.browser
-def test_deep_links_roles_and_forged_cookies_with_a_real_provider(browser, tmp_path):
-    figures = users.measure_log_in(browser, tmp_path)
-    print(figures)
-    assert figures.pop("deep_links") == 30
-    assert set(figures.values()) == {0}
-
-
-@pytest.mark.browser
-def test_an_ended_token_is_denied_with_a_real_provider(browser, tmp_path):
-    figures = users.measure_ended_token(browser, tmp_path)
-    print(figures)
-    assert figures == {"admitted": 1, "expired_admitted": 0}
-
-
-@pytest.mark.browser
-def test_started_by_streamlit_run_the_pages_refuse_by_themselves(browser):
-    figures = users.measure_streamlit_run(browser)
-    print(figures)
-    assert figures == {"deep_links": 6, "open_pages": 0}
 
 
 @pytest.mark.browser

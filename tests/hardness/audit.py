@@ -11,8 +11,9 @@ import numpy as np
 from kidney_core import audit_log
 from kidney_core.errors import AuditError
 from tests.conftest import ROOT
+from tests.hardness.table import Figures, Options
 
-SEED = 11
+SEED, N_TAMPERED = 11, 200
 _WRITER = """
 import sys
 from pathlib import Path
@@ -22,8 +23,9 @@ for i in range(int(sys.argv[2])):
 """
 
 
-def measure(workplace: Path, *, n: int = 200) -> dict[str, int]:
-    """Write with three processes at once, twice, then tamper `n` times and count what `verify` and `append` overlook."""
+def measure(options: Options) -> Figures:
+    """Write with three processes at once, twice, then tamper often and count what `verify` and `append` overlook."""
+    workplace = options.workplace
     log = workplace / "audit.jsonl"
     for _ in range(2):  # the second round is an app that was started anew
         writers = [start_writer(log, 20, f"user{i}@hospital.example") for i in range(3)]
@@ -33,7 +35,7 @@ def measure(workplace: Path, *, n: int = 200) -> dict[str, int]:
     count, last = audit_log.verify(log)
     rng = np.random.default_rng(SEED)
     figures = {"lines": count, "tampered": 0, "undetected": 0, "appended_after_cut": 0}
-    for i in range(n):
+    for i in range(N_TAMPERED):
         harmed = workplace / "harmed.jsonl"
         shutil.copy(f"{log}.head", f"{harmed}.head")
         lines = log.read_bytes().splitlines(keepends=True)

@@ -18,17 +18,15 @@ from safetensors.torch import load_file, save, save_file
 from kidney_core import checkpoint, diagnosis, digests, evaluation, familiarity, models
 from kidney_core.errors import CheckpointError
 from kidney_core.files import write_json
+from tests.hardness.table import Figures, Options
 
-SEED = 6
+SEED, N_LOADS = 6, 1000
 Harm = Callable[[Path, np.random.Generator], None]
 
 
-def measure(workplace: Path, *, n: int = 1000) -> dict[str, int]:
-    """Harm copies of a sealed checkpoint in `n` ways and load each; see the module for what is counted.
-
-    Args:
-        workplace: an empty folder.
-    """
+def measure(options: Options) -> Figures:
+    """Harm copies of a sealed checkpoint in a thousand ways and load each; see the module for what is counted."""
+    workplace = options.workplace
     original = make_complete(workplace / "original").folder
     marker = workplace / "executed"
     published = everything(original)
@@ -44,7 +42,7 @@ def measure(workplace: Path, *, n: int = 1000) -> dict[str, int]:
     rng = np.random.default_rng(SEED)
     figures = {"executed": 0, "silent_loads": 0, "harmless": 0, "loads": 0}
     for name, (share, harm) in kinds.items():
-        figures[name] = n * share // total
+        figures[name] = N_LOADS * share // total
         for _ in range(figures[name]):
             folder = workplace / "harmed"
             shutil.copytree(original, folder)

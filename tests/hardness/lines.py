@@ -2,7 +2,20 @@
 
 import functools
 
-from tests.hardness import bombs, content, damage, greys, syntaxes
+from tests.hardness import (
+    audit,
+    bombs,
+    checkpoints,
+    content,
+    crowd,
+    damage,
+    egress,
+    greys,
+    paths,
+    supply,
+    syntaxes,
+    users,
+)
 from tests.hardness.table import Line
 
 LINES = (
@@ -36,4 +49,92 @@ LINES = (
         {"not_exact": ("=", 0), "lossy_error": ("<=", 0.01), "gpl_packages": ("=", 0)},
     ),
     Line(5, "what is no CT slice is told so", syntaxes.measure_sentences, {"unnamed": ("=", 0)}),
+    Line(
+        6,
+        "checkpoints, harmed and forged",
+        checkpoints.measure,
+        {"loads": ("=", 1000), "executed": ("=", 0), "silent_loads": ("=", 0), "harmless": ("<=", 20)},
+    ),
+    Line(
+        7,
+        "starts that would be open to everybody",
+        users.measure_starts,
+        {"starts": ("=", 5), "started": ("=", 0), "without_remedy": ("=", 0)},
+    ),
+    Line(
+        7,
+        "every page by deep link, with a real provider",
+        users.measure_log_in,
+        {
+            "deep_links": ("=", 30),
+            "open_without_log_in": ("=", 0),
+            "wrong_roles": ("=", 0),
+            "forged_admitted": ("=", 0),
+        },
+        needs_browser=True,
+    ),
+    Line(
+        7,
+        "a log-in that ends while the page is open",
+        users.measure_ended_token,
+        {"admitted": ("=", 1), "expired_admitted": ("=", 0)},
+        needs_browser=True,
+    ),
+    Line(
+        7,
+        "started past the gate, by streamlit run",
+        users.measure_streamlit_run,
+        {"deep_links": ("=", 6), "open_pages": ("=", 0)},
+        needs_browser=True,
+    ),
+    Line(
+        8,
+        "typed paths",
+        paths.measure_paths,
+        {"typed": (">=", 50), "escapes": ("=", 0), "let_in": ("<=", 8), "false_refusals": ("=", 0)},
+    ),
+    Line(
+        8,
+        "job fields, on three engines",
+        paths.measure_jobs,
+        {
+            "jobs": ("=", 9),
+            "processes": (">=", 2),
+            "shell_spawns": ("=", 0),
+            "executed": ("=", 0),
+            "wrong_arguments": ("=", 0),
+        },
+    ),
+    Line(
+        10,
+        "all pages and flows without a way outside",
+        egress.measure,
+        {"outbound_attempts": ("=", 0), "control_seen": ("=", 3)},
+        needs_browser=True,
+    ),
+    Line(
+        11,
+        "audit log of several processes, tampered with",
+        audit.measure,
+        {"lines": ("=", 120), "tampered": ("=", 201), "undetected": ("=", 0), "appended_after_cut": ("=", 0)},
+    ),
+    Line(
+        13,
+        "many users at once: diagnosis, evaluation, live curves",
+        crowd.measure,
+        {"errors": ("=", 0), "wrong": ("=", 0), "growing_mib": ("<=", 50), "grown_mib": ("<=", 50)},
+        slow=True,
+    ),
+    Line(
+        14,
+        "dependencies, and the bill of materials",
+        supply.measure,
+        {
+            "locked": (">=", 81),
+            "unpinned": ("=", 0),
+            "missing_from_bill": ("=", 0),
+            "only_in_bill": ("=", 0),
+            "is_of_this_version": ("=", 1),
+        },
+    ),
 )

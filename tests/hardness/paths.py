@@ -17,12 +17,17 @@ from kidney_core import jobs, launch, recipes, roots
 from kidney_core.errors import PathError
 from kidney_core.files import write_json
 from kidney_core.runs import QUEUED, RUNNING, Run
+from tests.hardness.table import Figures, Options
 
 SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "busybox"}
 
 
-def measure_paths(workplace: Path) -> dict[str, int]:
-    """Type every way out that is known here; an escape is one that is let through to something outside."""
+def measure_paths(options: Options) -> Figures:
+    """Type every way out that is known here; an escape is one that is let through to something outside.
+
+    What is let in otherwise names something inside that is not there.
+    """
+    workplace = options.workplace
     root, outside = workplace / "root", workplace / "outside"
     (root / "inner" / "Cyst").mkdir(parents=True)
     (root / "linked" / "Cyst").mkdir(parents=True)
@@ -92,7 +97,8 @@ def measure_paths(workplace: Path) -> dict[str, int]:
             figures["escapes"] += 1
         except PathError:
             figures["refused"] += 1
-    assert roots.inside(str(root / "inner"), allowed) == (root / "inner").resolve()
+    figures["let_in"] = figures["typed"] - figures["refused"]
+    figures["false_refusals"] = int(roots.inside(str(root / "inner"), allowed) != (root / "inner").resolve())
     return figures
 
 
@@ -118,13 +124,14 @@ def hostile_configs(marker: Path) -> list[recipes.TrainingConfig]:
     return [replace(base, data=one, extra_data=other) for one, other in zip(words[::2], words[1::2], strict=True)]
 
 
-def measure_jobs(workplace: Path) -> dict[str, int]:
+def measure_jobs(options: Options) -> Figures:
     """Submit hostile jobs to each engine in folders with hostile names; count shells and what they did.
 
     The processes of the local engine are watched from inside: each Python that starts notes what it starts. Slurm's
     batch script and Ray's entry point are words for a shell by those systems' own design; they are run here by a real
     shell, with programs in place of srun and Python that note their arguments.
     """
+    workplace = options.workplace
     marker, spawned = workplace / "pwned", workplace / "spawned.jsonl"
     folder = workplace / f"runs $(touch {marker.name}) ; touch pwned '\""
     watcher = workplace / "watcher"

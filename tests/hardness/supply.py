@@ -4,24 +4,24 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.hardness.table import Figures, Options
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;]+)( ; .+)?$")
 
 
-def measure(workplace: Path) -> dict[str, int]:
+def measure(options: Options) -> Figures:
     """Write the bill of materials as `make sbom` does (the library checks it against CycloneDX's schema) and compare."""
     lines = [
         line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")
     ]
     pins = [_PIN.match(line) for line in lines]
     locked = {(found[1], found[2]) for found in pins if found}
-    target = workplace / "sbom.cdx.json"
+    target = options.workplace / "sbom.cdx.json"
     command = [sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", str(ROOT / "requirements.lock")]
-    options = ["--pyproject", str(ROOT / "pyproject.toml"), "--output-reproducible", "--validate", "-o", str(target)]
-    subprocess.run([*command, *options], check=True, cwd=ROOT)
+    settings = ["--pyproject", str(ROOT / "pyproject.toml"), "--output-reproducible", "--validate", "-o", str(target)]
+    subprocess.run([*command, *settings], check=True, cwd=ROOT)
     bill = json.loads(target.read_text())
     listed = {(part["name"], part["version"]) for part in bill["components"]}
     return {

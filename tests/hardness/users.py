@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from benchmarks.browser import free_port, running_app, settled, wait_for_answer
 from tests.conftest import ROOT
+from tests.hardness.table import Figures, Options
 
 PAGES = ("", "Diagnosis", "Evaluation", "Training", "Dataset", "Teaching")
 OPEN, LOGIN, ROLE, NOBODY, UNSAFE = "open", "log in", "role is missing", "no role", "open to everybody"
@@ -48,7 +49,7 @@ viewer = ["*@view.example"]
 """
 
 
-def measure_starts() -> dict[str, int]:
+def measure_starts(_options: Options) -> Figures:
     """Start the app with settings that would open it to everybody; each must end by itself, with a remedy."""
     figures = {"starts": 0, "started": 0, "without_remedy": 0}
     for options, variables in (
@@ -80,8 +81,9 @@ def measure_starts() -> dict[str, int]:
     return figures
 
 
-def measure_log_in(browser: Browser, workplace: Path) -> dict[str, int]:
+def measure_log_in(options: Options) -> Figures:
     """Every page by deep link: without a log-in, as each user, and with forged cookies."""
+    browser, workplace = options.browser, options.workplace
     (workplace / "roles.toml").write_text(_ROLES)
     figures = {"deep_links": 0, "open_without_log_in": 0, "wrong_roles": 0, "forged_admitted": 0}
     with (
@@ -106,15 +108,16 @@ def measure_log_in(browser: Browser, workplace: Path) -> dict[str, int]:
     return figures
 
 
-def measure_ended_token(browser: Browser, workplace: Path) -> dict[str, int]:
+def measure_ended_token(options: Options) -> Figures:
     """A log-in whose token ends while the page is open: the next click is denied, and so is opening it anew."""
+    workplace = options.workplace
     (workplace / "roles.toml").write_text(_ROLES)
     roles = f"{workplace}/roles.toml"
     figures = {"admitted": 0, "expired_admitted": 0}
     with (
         provider(TOKEN_LASTS_S) as issuer,
         running_app(*secrets(workplace, issuer), KIDNEY_ROLES=roles) as (app, _),
-        visitor(browser) as page,
+        visitor(options.browser) as page,
     ):
         log_in(page, app, "researcher")
         until = time.monotonic() + TOKEN_LASTS_S + 1
@@ -127,11 +130,11 @@ def measure_ended_token(browser: Browser, workplace: Path) -> dict[str, int]:
     return figures
 
 
-def measure_streamlit_run(browser: Browser) -> dict[str, int]:
+def measure_streamlit_run(options: Options) -> Figures:
     """Started past `serve`, the pages themselves refuse."""
     figures = {"deep_links": 0, "open_pages": 0}
     command = ("streamlit", "run", str(ROOT / "streamlit_app.py"))
-    with running_app("--server.address", "0.0.0.0", command=command) as (app, _), visitor(browser) as page:
+    with running_app("--server.address", "0.0.0.0", command=command) as (app, _), visitor(options.browser) as page:
         for name in PAGES:
             figures["deep_links"] += 1
             figures["open_pages"] += state_of(page, f"{app}/{name}") != UNSAFE
