@@ -93,7 +93,7 @@ def test_a_job_that_does_not_listen_is_killed_with_its_whole_tree(small_dataset,
 def test_a_zombie_and_a_reused_number_are_no_job(tmp_path):
     run = tiny_run(tmp_path, "over")
     ended = subprocess.Popen([sys.executable, "-c", ""])
-    born = psutil.Process(ended.pid).create_time()
+    born = psutil.Process(ended.pid).create_time() - psutil.boot_time()
     wait_for(lambda: psutil.Process(ended.pid).status() == psutil.STATUS_ZOMBIE, 10)
     run.write_job("local", str(ended.pid), born=born)
     assert psutil.pid_exists(ended.pid)
@@ -101,7 +101,7 @@ def test_a_zombie_and_a_reused_number_are_no_job(tmp_path):
     ended.wait()
     run.write_job("local", str(os.getpid()), born=born - 1000)  # the number is this process's now
     assert local_engine.process_of(run) is None
-    run.write_job("local", str(os.getpid()), born=psutil.Process().create_time())
+    run.write_job("local", str(os.getpid()), born=psutil.Process().create_time() - psutil.boot_time())
     assert local_engine.process_of(run).pid == os.getpid()
     run.write_job("local")  # or what follows this test would kill it
 
