@@ -3,7 +3,7 @@
 import pytest
 
 from tests.hardness.lines import LINES
-from tests.hardness.table import Options, told
+from tests.hardness.table import CannotMeasure, Options, told
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,9 @@ from tests.hardness.table import Options, told
     [pytest.param(line, id=line.what, marks=[pytest.mark.hardness] if line.slow else []) for line in LINES],
 )
 def test_a_line_of_the_table_reaches_its_targets(line):
-    figures = line.measure(Options())
+    try:
+        figures = line.measure(Options())
+    except CannotMeasure as error:
+        pytest.skip(str(error))
     print(f"{line.point} | {line.what} | {told(figures)}")
     assert not line.missed(figures), told(figures)

@@ -2,9 +2,10 @@
 
 import functools
 
-from tests.hardness import bombs, content, damage, greys, syntaxes
+from tests.hardness import bombs, content, damage, disks, faults, greys, kills, syntaxes
 from tests.hardness.table import Line
 
+_ALL_WELL = dict.fromkeys(("unclear", "corrupt", "others_failed", "not_resumed"), ("=", 0.0))
 LINES = (
     Line(
         1,
@@ -36,4 +37,22 @@ LINES = (
         {"not_exact": ("=", 0), "lossy_error": ("<=", 0.01), "gpl_packages": ("=", 0)},
     ),
     Line(5, "what is no CT slice is told so", syntaxes.measure_sentences, {"unnamed": ("=", 0)}),
+    Line(12, "a full disk", disks.measure_full, _ALL_WELL),
+    Line(12, "a read-only disk", disks.measure_read_only, _ALL_WELL),
+    Line(12, "too little memory", faults.measure_memory, _ALL_WELL),
+    Line(12, "a dataset that vanishes", faults.measure_vanished, _ALL_WELL),
+    Line(
+        12,
+        "a clock that jumps by days",
+        faults.measure_clock,
+        dict.fromkeys(("insane", "out_of_order", "not_stopped", "corrupt", "not_resumed"), ("=", 0)),
+    ),
+    Line(12, "two apps on one folder of runs", faults.measure_two_apps, {"not_once": ("=", 0), **_ALL_WELL}),
+    Line(
+        12,
+        "kill -9 of app, jobs and decoders",
+        kills.measure,
+        dict.fromkeys(("corrupt", "orphans", "not_resumed", "others_failed"), ("=", 0)),
+        slow=True,
+    ),
 )

@@ -9,6 +9,10 @@ Figures = dict[str, float | int | str]
 _JUDGES = {"=": operator.eq, "<=": operator.le, ">=": operator.ge}
 
 
+class CannotMeasure(Exception):
+    """This machine or user cannot make what a line measures; the message says what is missing."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How much to do.
@@ -57,11 +61,16 @@ def told(figures: Figures) -> str:
 
 
 def print_table(lines: Iterable[Line], options: Options) -> bool:
-    """Measure and print line after line; True where every target is reached."""
+    """Measure and print line after line; True where every target is reached, which one that cannot be measured is not."""
     print("point | what | figures | target | ok", flush=True)
     all_ok = True
     for line in lines:
-        figures = line.measure(options)
+        try:
+            figures = line.measure(options)
+        except CannotMeasure as error:
+            all_ok = False
+            print(f"{line.point} | {line.what} | not measured: {error} | {line.target} | no", flush=True)
+            continue
         missed = line.missed(figures)
         all_ok = all_ok and not missed
         print(f"{line.point} | {line.what} | {told(figures)} | {line.target} | {'no' if missed else 'yes'}", flush=True)
