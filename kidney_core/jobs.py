@@ -79,7 +79,7 @@ def submit(run: Run, engine: str | None = None) -> None:
     chosen = _engine(engine or run.job().get("engine") or default_engine())
     check_unfinished(run)
     if run.job() and status(run) in (QUEUED, RUNNING):
-        raise RunError(f"The run “{run.name}” is queued or running already.")
+        raise RunError(f"The run “{run.name}” is queued or running already. Wait for it, or stop it first.")
     with shortage.told_as(RunError, run.folder):
         chosen.submit(run)
 

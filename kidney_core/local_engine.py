@@ -46,7 +46,7 @@ class LocalEngine:
         _check_processes(run)
         descriptor = _lock_of(run)
         if descriptor is None:
-            raise RunError(f"The run “{run.name}” is queued or running already.")
+            raise RunError(f"The run “{run.name}” is queued or running already. Wait for it, or stop it first.")
         try:
             check_unfinished(run)  # another app's job may have ended between its first look and the lock
             (run.folder / CANCEL_FILE).unlink(missing_ok=True)

@@ -18,8 +18,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 import train
-from kidney_core import dataset, jobs, local_engine, pixel_cache, run_lock
+from kidney_core import dataset, jobs, local_engine, pixel_cache, training
 from kidney_core.errors import RunError
 from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, Run
 from tests.conftest import ROOT
@@ -29,7 +31,8 @@ from tests.hardness.workplace import Found
 from tests.killing import on_call
 
 _DAY_S = 24 * 3600.0
-_MEMORY_BYTES = {"for Python": 500 * 1024**2, "for torch": 4500 * 1024**2}  # of addresses, of which torch takes 3 GB
+_TOO_LITTLE_FOR_TORCH = 1024**3  # bytes of addresses, of which torch takes three times as many
+_TOO_LITTLE_FOR_A_STEP = 64 * 1024**2  # beyond what is taken before the first
 _MEMORY_BEYOND = {"image_size_px": 512, "batch_size": 48, "n_epochs": 1}  # activations of gigabytes
 _FIGURES = ("unclear", "corrupt", "others_failed", "not_resumed")
 
@@ -61,15 +64,23 @@ def _let_the_clock_jump(_run: Run) -> None:
     time.time_ns = lambda: now_ns() + int(days() * _DAY_S * 1e9)
 
 
-def _have_little_memory(limit: int) -> Callable[[Run], None]:
-    return lambda _run: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+def _have_little_memory(_run: Run) -> None:
+    def limit(real, *arguments, **options):
+        _limit_memory(psutil.Process().memory_info().vms + _TOO_LITTLE_FOR_A_STEP)
+        return real(*arguments, **options)
+
+    on_call(training._Training, "step", limit, count=1)
+
+
+def _limit_memory(n_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (n_bytes, n_bytes))
 
 
 HOW: dict[str, Callable[[Run], None]] = {
     "vanishes while listed": _vanish_before(dataset, 2),
     "vanishes while decoded": _vanish_before(pixel_cache, 2),
     "clock": _let_the_clock_jump,
-    **{f"memory {what}": _have_little_memory(limit) for what, limit in _MEMORY_BYTES.items()},
+    "little memory": _have_little_memory,
 }
 
 
@@ -82,6 +93,16 @@ def _live(how: str, run: Run) -> subprocess.Popen:
     )
 
 
+def _start_in_little_memory(run: Run) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "train.py", "--resume", str(run.folder)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: _limit_memory(_TOO_LITTLE_FOR_TORCH),
+    )
+
+
 # --- lines --------------------------------------------------------------------------------------
 
 
@@ -89,10 +110,12 @@ def measure_memory(_options: Options) -> Figures:
     """Too few addresses to start and to train, and the kernel's way to end what takes too much."""
     found = Found()
     with workplace.workplace() as place:
-        for what in _MEMORY_BYTES:
-            run = place.run(what.replace(" ", "-"), **_MEMORY_BEYOND)
-            _live(f"memory {what}", run).wait(workplace.PATIENCE_S)
-            found.check("unclear", jobs.status(run) == FAILED, f"{what}: {jobs.status(run)}, {run.log_tail(3)}")
+        for name in ("to-start", "to-train"):
+            run = place.run(name, **_MEMORY_BEYOND)
+            (_start_in_little_memory(run) if name == "to-start" else _live("little memory", run)).wait(
+                workplace.PATIENCE_S
+            )
+            found.check("unclear", jobs.status(run) == FAILED, f"{name}: {jobs.status(run)}, {run.log_tail(3)}")
             found.check_clear(jobs.message(run), "Memory ran out", run.name, "smaller")
             workplace.check_folder(found, run)
         run, next_in_line = place.run("killed"), place.run("next", n_epochs=1)
@@ -137,13 +160,12 @@ def measure_clock(_options: Options) -> Figures:
     found = Found()
     with workplace.workplace() as place:
         run = place.run("jumps")
-        with run_lock.hold(place.run("idle")):  # holding a lock takes no time
-            life = _live("clock", run)
-            while life.poll() is None:
-                state = run.state()
-                left = state.get("seconds_left", 0)
-                found.check("insane", state["state"] in (QUEUED, RUNNING, FINISHED) and 0 <= left < 3600, str(state))
-                time.sleep(0.05)
+        life = _live("clock", run)
+        while life.poll() is None:
+            state = run.state()
+            sane = state["state"] in (QUEUED, RUNNING, FINISHED) and 0 <= state.get("seconds_left", 0) < _DAY_S / 2
+            found.check("insane", sane, str(state))
+            time.sleep(0.05)
         workplace.check_ends(found, run)
         holder = place.run("holder")
         jobs.submit(holder)
@@ -205,7 +227,7 @@ def measure_two_apps(options: Options) -> Figures:
                 workplace.check_ends(found, run, n_epochs=2)
                 found.check("not_once", run.log_tail(1000).count(f"run {run.folder}") == 1, run.log_tail())
                 for each in filter(None, said):
-                    found.check_clear(each + " Wait.", run.name, "queued or running already|is finished")
+                    found.check_clear(each, run.name, "queued or running already|is finished")
             found.check("others_failed", apps[1].poll() is None, "the other app ended too")
         finally:
             for app in apps:

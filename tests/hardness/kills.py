@@ -17,12 +17,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import psutil
 
 from benchmarks.browser import running_app
 from kidney_core import errors, jobs, launch, local_engine
-from kidney_core.runs import FINISHED, QUEUED, RUNNING, Run
+from kidney_core.runs import CRASHED, FINISHED, RUNNING, Run
 from kidney_core.slices import read_slice
 from tests.conftest import ROOT
 from tests.hardness import workplace
@@ -32,6 +33,7 @@ from tests.hardness.workplace import Found, Workplace
 N_KILLS, SEED = 100, 12
 _ALIVE_AT_MOST_S = 10.0  # after the one that they belong to was killed
 _TRAINING = {"alone": {}, "by hand": {}, "two": {"n_processes": 2}}  # what is trained, in how many processes
+_TRAINERS = {"job": "alone", "training by hand": "by hand", "launcher": "two"}
 
 
 @dataclass
@@ -61,7 +63,7 @@ class World:
 
     def go_on(self, kind: str, run: Run) -> None:
         """Resume a run on which nobody works."""
-        if not workplace.is_over(run) and not (jobs.status(run) == QUEUED and not run.job()):
+        if not workplace.is_over(run):
             return
         if kind == "by hand":
             if self.by_hand is None or self.by_hand.poll() is not None:
@@ -80,7 +82,7 @@ class World:
             for child in _below(root):
                 command = " ".join(_command(child))
                 if "decoder_server" in command:
-                    is_worker = "decoder_server" in " ".join(_command(child.parent()))
+                    is_worker = child not in _children(root)
                     found[f"decoder {'worker' if is_worker else 'server'} of {name}"] = child
                 elif str(launch.COMMAND) in command and "--standalone" not in command:
                     found["worker of two"] = child
@@ -100,10 +102,10 @@ class World:
         self.killed[name] += 1
         left = psutil.wait_procs(below, timeout=_ALIVE_AT_MOST_S)[1]
         self.found.check("orphans", not left, f"{[_command(each) for each in left]} outlive the {name}")
-        dead = [each for each in others if not each.is_running() or each.status() == psutil.STATUS_ZOMBIE]
-        # A training may have come to its end meanwhile, and its decoders with it.
-        unexpected = [each for each in dead if each in (victims.get("app"), victims.get("decoding process"))]
-        self.found.check("others_failed", not unexpected, f"{name} took others with it")
+        dead = {key for key, each in victims.items() if each in others and not _is_alive(each)}
+        crashed = {key for key, kind in _TRAINERS.items() if jobs.status(self.made[kind][-1]) == CRASHED} & dead
+        taken = crashed | dead & {"app", "decoding process"}  # of the others, a training may have come to its end
+        self.found.check("others_failed", not taken, f"{taken} ended with the {name}")
 
     def end(self) -> None:
         """Let every training come to its end, end the rest, and look who is left."""
@@ -129,6 +131,13 @@ def _started(*arguments: str) -> subprocess.Popen:
     )
 
 
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _below(process: psutil.Process) -> list[psutil.Process]:
     try:
         return process.children(recursive=True)
@@ -136,9 +145,16 @@ def _below(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _command(process: psutil.Process | None) -> list[str]:
+def _children(process: psutil.Process) -> list[psutil.Process]:
     try:
-        return process.cmdline() if process else []
+        return process.children()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
     except psutil.Error:
         return []
 
@@ -166,7 +182,7 @@ def _wait_until_none(look: Callable[[], list[psutil.Process]]) -> list[psutil.Pr
 def measure(options: Options, n_kills: int | None = None) -> Figures:
     """Kill again and again, mend, and let all end: see `World`."""
     chance, n_kills = random.Random(SEED), n_kills or (N_KILLS if options.thorough else 10)
-    with workplace.workplace() as place, _slots(3):
+    with workplace.workplace() as place, mock.patch.dict(os.environ, KIDNEY_SLOTS="3"):
         already = set(_ours())
         world = World(place)
         began = time.monotonic()
@@ -188,12 +204,6 @@ def measure(options: Options, n_kills: int | None = None) -> Figures:
         trainings=sum(map(len, world.made.values())),
         seconds=round(time.monotonic() - began),
     )
-
-
-def _slots(n: int):
-    from unittest import mock
-
-    return mock.patch.dict(os.environ, KIDNEY_SLOTS=str(n))
 
 
 def _decode(folder: Path) -> None:
