@@ -32,7 +32,8 @@ from tests.hardness.workplace import Found, Workplace
 
 N_KILLS, SEED = 100, 12
 _ALIVE_AT_MOST_S = 10.0  # after the one that they belong to was killed
-_TRAINING = {"alone": {}, "by hand": {}, "two": {"n_processes": 2}}  # what is trained, in how many processes
+_LONGER = {"n_epochs": 120}  # than most lives
+_TRAINING = {"alone": _LONGER, "by hand": _LONGER, "two": {**_LONGER, "n_processes": 2}}
 _TRAINERS = {"job": "alone", "training by hand": "by hand", "launcher": "two"}
 
 

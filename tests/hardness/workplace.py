@@ -1,15 +1,16 @@
 """Where faults are made: a dataset, folders of runs and caches of its own, and what must hold of them afterwards."""
 
 import functools
-import io
 import json
 import os
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from safetensors.torch import load_file
 from kidney_core import jobs, local_engine, run_lock, training
 from kidney_core.errors import KidneyError
 from kidney_core.runs import FINISHED, QUEUED, RUNNING, Run
-from tests.conftest import tiny_run, write_series_dataset
+from tests.conftest import ROOT, tiny_run, write_series_dataset
 from tests.hardness.table import Figures
 
 PATIENCE_S = 600.0  # of a busy machine
@@ -41,6 +42,7 @@ class Found:
         """Count one thing under `figure` where it is not well."""
         self.counted[figure] += not is_well
         if not is_well:
+            print(f"  {figure}: {what}", file=sys.stderr, flush=True)
             self.odd = self.odd or f"{figure}: {what}".replace("|", "/").replace("\n", " ")[:300]
 
     def check_clear(self, said: str, *parts: str) -> None:
@@ -103,14 +105,9 @@ def runs_in(folder: Path) -> Iterator[None]:
 def undisturbed(**changes: Any) -> tuple[dict[str, torch.Tensor], dict]:
     """The last checkpoint and the report of a run of `Workplace.run` that nothing happened to."""
     with workplace() as place:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            run = place.run("undisturbed", **changes)
-            with redirect_stdout(io.StringIO()):
-                training.train(run)
-        finally:
-            torch.set_num_threads(threads)
+        run = place.run("undisturbed", **changes)
+        command = [sys.executable, "train.py", "--resume", str(run.folder)]
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         return load_file(run.folder / training.LAST_FILE), run.report()
 
 
