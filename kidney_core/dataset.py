@@ -147,7 +147,7 @@ def _candidates(root: Path, label: str | None) -> tuple[list[tuple[str, str]], l
     The content decides whether it is one: files of a PACS have no suffix, or end in a number.
     """
     if not root.is_dir():
-        raise DatasetError(f"There is no folder “{root}”. {LAYOUT_HELP}")
+        raise DatasetError(f"There is no folder “{root}”. Check its name, or mount the disk it is on. {LAYOUT_HELP}")
     class_folders = [root]
     if label is None:
         class_folders = sorted(
