@@ -18,7 +18,7 @@ from pathlib import Path
 from kidney_core import allocator, cross_validation, launch, limits, shortage
 from kidney_core.errors import RunError, command
 from kidney_core.recipes import TrainingConfig, config_from_recipe
-from kidney_core.run_lock import hold, is_alive
+from kidney_core.run_lock import hold
 from kidney_core.runs import CANCEL_FILE, FINISHED, Run
 from kidney_core.splits import GROUPED, PROTOCOL_TITLES
 from kidney_core.work import check_unfinished, logged, work, work_in_processes
@@ -117,8 +117,8 @@ def train_in_a_group(run: Run) -> int:
     """Train a run as one of the processes that torchrun or Ray started; the first of them holds it and logs."""
     if launch.is_worker_of_torchrun():
         limits.die_with_parent()
-        if launch.is_held_by_launcher(run) and not is_alive(run):
-            raise RunError("The process that started this one is gone. Resume the run.")  # while this one was starting
+        if launch.is_held_by_launcher(run) and not launch.is_below_torchrun():  # killed before the line above
+            raise RunError(f"The process that started this one of “{run.name}” is gone. Resume the run.")
     if launch.rank() > 0:
         return work(run)
     with hold(run, patience_s=_SECONDS_FOR_A_LAST_LIFE), logged(run):

@@ -67,6 +67,22 @@ def test_workers_die_with_a_killed_launcher(small_dataset):
     assert psutil.wait_procs(list(workers.values()), timeout=5)[1] == []
 
 
+def test_a_worker_whose_launcher_died_before_it_could_notice_ends(small_dataset):
+    """Also where the run was resumed meanwhile, so that somebody holds it: the launcher is another one."""
+    run = two_processes(small_dataset)
+    told = {"RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x", launch.HELD_RUN: str(run.folder.resolve())}
+    with run_lock.hold(run):
+        done = subprocess.run(
+            [sys.executable, "train.py", "--resume", str(run.folder)],
+            cwd=ROOT,
+            env={**os.environ, **told},
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert "The process that started this one of “two” is gone" in done.stderr
+
+
 def test_a_killed_worker_is_a_crash_of_the_whole_job(small_dataset):
     run = two_processes(small_dataset)
     workers = started(run)
