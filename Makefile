@@ -4,7 +4,7 @@
 # make test-engines
 #                real Ray and Slurm clusters on this machine: the same curve, cancel, crash, resume; an MLflow server;
 #                ONNX files answer as their checkpoints
-# make hardness  hostile files in full: the table of figures and targets; FOLDERS="a b" reads the files of those too
+# make hardness  hostile files and faults in full: the table of figures and targets; FOLDERS="a b" reads the files of those too
 # make sbom      write the bill of materials of the lock file to sbom.cdx.json (CycloneDX)
 # make audit-dependencies
 #                ask the Python advisory database about every locked package; needs internet access

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from kidney_core import allocator, cross_validation, launch, limits
+from kidney_core import allocator, cross_validation, launch, limits, shortage
 from kidney_core.errors import RunError, command
 from kidney_core.recipes import TrainingConfig, config_from_recipe
 from kidney_core.run_lock import hold
@@ -107,7 +107,7 @@ def train_all(runs: Iterator[Run]) -> int:
 
 def train_alone(run: Run) -> int:
     """Train a run in this process, or in as many as it asks for; the exit status."""
-    with hold(run), logged(run):
+    with shortage.told_as(RunError, run.folder), hold(run), logged(run):
         (run.folder / CANCEL_FILE).unlink(missing_ok=True)
         n_processes = run.config().n_processes
         return work_in_processes(run, n_processes) if n_processes > 1 else work(run, show_progress=sys.stderr.isatty())
@@ -117,6 +117,8 @@ def train_in_a_group(run: Run) -> int:
     """Train a run as one of the processes that torchrun or Ray started; the first of them holds it and logs."""
     if launch.is_worker_of_torchrun():
         limits.die_with_parent()
+        if launch.is_held_by_launcher(run) and not launch.is_below_torchrun():  # killed before the line above
+            raise RunError(f"The process that started this one of “{run.name}” is gone. Resume the run.")
     if launch.rank() > 0:
         return work(run)
     with hold(run, patience_s=_SECONDS_FOR_A_LAST_LIFE), logged(run):

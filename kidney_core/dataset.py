@@ -119,6 +119,18 @@ def require_classes(dataset: Dataset) -> None:
         )
 
 
+def gone(root: Path, path: Path) -> DatasetError:
+    """The error for a file or folder of a dataset that vanished since it was listed."""
+    if not root.is_dir():
+        return DatasetError(
+            f"The folder “{root}” vanished while it was read. Mount it or move it back, then start or resume again."
+        )
+    return DatasetError(
+        f"“{path.relative_to(root)}” vanished from “{root}” while it was read. Wait until nothing changes there, then start "
+        "or resume again."
+    )
+
+
 def short_hash(sha256: str) -> str:
     """The first 12 hexadecimal digits: enough to know one of a million files again."""
     return sha256[:12]
@@ -135,7 +147,7 @@ def _candidates(root: Path, label: str | None) -> tuple[list[tuple[str, str]], l
     The content decides whether it is one: files of a PACS have no suffix, or end in a number.
     """
     if not root.is_dir():
-        raise DatasetError(f"There is no folder “{root}”. {LAYOUT_HELP}")
+        raise DatasetError(f"There is no folder “{root}”. Check its name, or mount the disk it is on. {LAYOUT_HELP}")
     class_folders = [root]
     if label is None:
         class_folders = sorted(
@@ -148,6 +160,8 @@ def _candidates(root: Path, label: str | None) -> tuple[list[tuple[str, str]], l
     unlisted: list[tuple[str, str]] = []
 
     def note(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise gone(root, Path(error.filename)) from error
         folder = Path(error.filename).relative_to(root).as_posix()
         unlisted.append((folder, f"The folder “{folder}” cannot be listed ({error.strerror}). Check its permissions."))
 
@@ -203,15 +217,20 @@ def _sketch(image: Slice, content: bytes) -> _Sketch:
 
 
 def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | None) -> tuple[Dataset, bool]:
-    """The dataset, and whether it will be the same tomorrow: a file may get permission, or a decoder more time."""
+    """The dataset, and whether it will be the same tomorrow: a file may get permission, or a decoder more time.
+
+    Raises: DatasetError where a file is gone that was there a moment ago: what is left is another dataset.
+    """
     rows, thumbnails, unreadable, lasting = [], [], [], True
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a decoder of its own
         parts = [[root / path for path, _ in files[i : i + TOGETHER]] for i in range(0, len(files), TOGETHER)]
         results = itertools.chain.from_iterable(pool.map(_read_some, parts))
         for done, ((path, label), result) in enumerate(zip(files, results, strict=True), start=1):
             if isinstance(result, SliceError):
+                if isinstance(result.__cause__, FileNotFoundError):
+                    raise gone(root, root / path) from result
                 unreadable.append((path, str(result)))
-                lasting = lasting and not isinstance(result.__cause__, PermissionError | TimeoutError)
+                lasting = lasting and not isinstance(result.__cause__, OSError)
             else:
                 thumbnails.append(result[0])
                 rows.append((path, label, *result[1:]))

@@ -81,7 +81,11 @@ def ask(
                 with contextlib.suppress(_ChildDied):
                     return _exchange(worker, question, _first(read))
                 worker = _pool.start_worker()
-            return _exchange(worker, question, _first(read))
+            # Also a new one may have been killed from outside, first of all where memory is short: a file is damaged
+            # where two of them die of it.
+            with contextlib.suppress(_ChildDied):
+                return _exchange(worker, question, _first(read))
+            return _exchange(_pool.start_worker(), question, _first(read))
         except TimeoutError as error:
             raise UnreadableSlice(
                 f"“{name}” was given up: decoding it took longer than {error}. Export or copy the file again."

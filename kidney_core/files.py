@@ -1,5 +1,6 @@
 """Files that are whole or not there, whoever is killed while writing, and tables whose words stay words."""
 
+import errno
 import json
 import os
 import time
@@ -8,6 +9,8 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kidney_core import shortage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +32,8 @@ def write_whole(path: Path, write: Callable[[Path], None], *, survives_power_cut
 
     Args:
         survives_power_cut: wait until the bytes are on the disk; a kill needs no such wait.
+
+    Raises: OSError, which names `path`; the file that was there before is then there still, and nothing beside it.
     """
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
@@ -37,13 +42,38 @@ def write_whole(path: Path, write: Callable[[Path], None], *, survives_power_cut
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(partial)):  # where a write fails, the system names no file
+            error.filename = str(path)
+        raise
+    except Exception as error:
+        refused = shortage.system_error(error)
+        if refused is None:
+            raise
+        refused.filename = str(path)
+        raise refused from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file in one step."""
-    write_whole(path, lambda partial: partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n"))
+    write_whole(path, lambda partial: partial.write_text(_as_json(value)))
+
+
+def overwrite_json(path: Path, value: Any) -> None:
+    """Replace what a small JSON file holds, in the place it takes already: a full disk has no other.
+
+    It is one write within one block, of which a reader sees all or nothing.
+    """
+    with path.open("r+b", buffering=0) as file:
+        content = _as_json(value).encode().ljust(os.fstat(file.fileno()).st_size)  # JSON may end in blanks
+        if file.write(content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_table(source: Path | BytesIO) -> "pd.DataFrame":

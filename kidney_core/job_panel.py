@@ -26,16 +26,10 @@ def _job_row(run: Run) -> dict:
     """What the table shows of a run."""
     state, status = run.state(), jobs.status(run)
     config, tested = run.config(), (run.report() or {}).get("figures")
-    place = jobs.queue_place(run) if status == QUEUED else None
-    message = state.get("message", "")
-    if place:
-        message = f"place {place} in the queue"
-    elif status == CRASHED:
-        message = "the process died; resume goes on from the last checkpoint"
     return {
         "Run": run.name,
         "State": status,
-        "Message": message,
+        "Message": jobs.message(run),
         "Epoch": f"{state.get('epoch', 0)} / {state.get('n_epochs', config.n_epochs)}",
         "Progress": round(100 * state.get("step", 0) / state["n_steps"]) if state.get("n_steps") else 0,
         "Time left": ui.duration(state.get("seconds_left")) if status == RUNNING else "",

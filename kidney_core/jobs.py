@@ -7,10 +7,11 @@ run's job.json. $KIDNEY_ENGINE names the engine of new jobs, "local" without it.
 import os
 from typing import Protocol
 
+from kidney_core import shortage
 from kidney_core.errors import RunError
 from kidney_core.local_engine import LocalEngine, has_gpu, n_slots
 from kidney_core.ray_engine import RayEngine
-from kidney_core.runs import QUEUED, RUNNING, Run
+from kidney_core.runs import CRASHED, QUEUED, RUNNING, Run
 from kidney_core.slurm_engine import SlurmEngine
 from kidney_core.work import check_unfinished
 
@@ -21,6 +22,7 @@ __all__ = [
     "cancel",
     "default_engine",
     "has_gpu",
+    "message",
     "n_slots",
     "queue_place",
     "status",
@@ -77,8 +79,9 @@ def submit(run: Run, engine: str | None = None) -> None:
     chosen = _engine(engine or run.job().get("engine") or default_engine())
     check_unfinished(run)
     if run.job() and status(run) in (QUEUED, RUNNING):
-        raise RunError(f"The run “{run.name}” is queued or running already.")
-    chosen.submit(run)
+        raise RunError(f"The run “{run.name}” is queued or running already. Wait for it, or stop it first.")
+    with shortage.told_as(RunError, run.folder):
+        chosen.submit(run)
 
 
 def status(run: Run) -> str:
@@ -91,7 +94,19 @@ def cancel(run: Run) -> None:
 
     Asked again ten seconds later, the job is ended by force.
     """
-    _engine_of(run).cancel(run)
+    with shortage.told_as(RunError, run.folder):
+        _engine_of(run).cancel(run)
+
+
+def message(run: Run) -> str:
+    """What there is to say of a run: its place in the queue, its own last word, or why it could not say one."""
+    found = status(run)
+    if found == CRASHED:
+        return shortage.of_disk(run.folder) or (
+            "The process died, or was killed as happens where memory is short; resume goes on from the last checkpoint."
+        )
+    place = queue_place(run) if found == QUEUED else None
+    return f"place {place} in the queue" if place else run.state().get("message", "")
 
 
 def queue_place(run: Run) -> int | None:

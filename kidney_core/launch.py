@@ -7,10 +7,13 @@ import os
 import sys
 from pathlib import Path
 
+import psutil
+
 from kidney_core.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = ROOT / "train.py"
+_LAUNCHER = "torch.distributed.run"
 HELD_RUN = "KIDNEY_HELD_RUN"  # the run whose lock the launcher holds for its workers
 LOGGED = "KIDNEY_LOGGED"  # set where standard output is the run's log already
 RAY_WORKER = "KIDNEY_RAY_WORKER"  # set in a worker of Ray Train, which makes and ends torch's process group itself
@@ -36,10 +39,18 @@ def is_worker_of_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def is_below_torchrun() -> bool:
+    """True while the parent is what `torchrun` starts; a process whose parent died has another."""
+    try:
+        return _LAUNCHER in psutil.Process(os.getppid()).cmdline()
+    except psutil.Error:
+        return False
+
+
 def torchrun(run: Run, n_processes: int) -> list[str]:
     """The command that trains a run in processes of this machine."""
     start = ["--standalone", f"--nproc-per-node={n_processes}"]
-    return [sys.executable, "-m", "torch.distributed.run", *start, str(COMMAND), "--resume", str(run.folder.resolve())]
+    return [sys.executable, "-m", _LAUNCHER, *start, str(COMMAND), "--resume", str(run.folder.resolve())]
 
 
 def environment(run: Run, n_processes: int, **more: str) -> dict[str, str]:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from kidney_core import launch, run_lock
+from kidney_core import launch, run_lock, shortage
 from kidney_core.errors import KidneyError, RunError
 from kidney_core.runs import CANCEL_FILE, FAILED, QUEUED, STOPPED, Run, list_runs
-from kidney_core.work import work
+from kidney_core.work import check_unfinished, work
 
 _POLL_S = 0.5
 # How much a job stands back for the app on the same processor: a diagnosis beside it waits 0.01 s, not 1 s.
@@ -46,11 +46,12 @@ class LocalEngine:
         _check_processes(run)
         descriptor = _lock_of(run)
         if descriptor is None:
-            raise RunError(f"The run “{run.name}” is queued or running already.")
+            raise RunError(f"The run “{run.name}” is queued or running already. Wait for it, or stop it first.")
         try:
+            check_unfinished(run)  # another app's job may have ended between its first look and the lock
             (run.folder / CANCEL_FILE).unlink(missing_ok=True)
+            run.write_job(self.name, submitted_at=(submitted_at := _last_place(run.folder.parent)))
             run.write_state(QUEUED, **run.standing())
-            run.write_job(self.name, submitted_at=(submitted_at := time.time_ns()))
             with (run.folder / "log.txt").open("ab") as log:
                 # The job inherits the lock: there is no moment at which nobody holds it.
                 started = subprocess.Popen(
@@ -63,7 +64,7 @@ class LocalEngine:
                     pass_fds=(descriptor,),
                     env={**os.environ, "PYTHONUNBUFFERED": "1", launch.LOGGED: "1"},
                 )
-            born = psutil.Process(started.pid).create_time()
+            born = _born(psutil.Process(started.pid))
             run.write_job(self.name, str(started.pid), submitted_at=submitted_at, born=born)
             # Asking after those that ended lets the system forget them: no zombies in a long-lived app.
             _started[:] = [process for process in _started if process.poll() is None] + [started]
@@ -77,7 +78,8 @@ class LocalEngine:
     def cancel(self, run: Run) -> None:
         """Ask a job to stop with a checkpoint; asked again ten seconds later, its whole tree of processes is killed."""
         cancel = run.folder / CANCEL_FILE
-        if cancel.exists() and time.time() - cancel.stat().st_mtime > _SECONDS_TO_LEAVE:
+        # A request from the future was written before the clock was set back.
+        if cancel.exists() and not 0 <= time.time() - cancel.stat().st_mtime <= _SECONDS_TO_LEAVE:
             kill_tree(process_of(run))
         elif not cancel.exists():
             cancel.touch()
@@ -98,7 +100,8 @@ def move_to_front(run: Run) -> None:
     waiting = _waiting(run.folder.parent)
     if run.name not in [other.name for _, other in waiting]:
         raise RunError(f"The run “{run.name}” does not wait in the queue.")
-    run.write_job(**{**run.job(), "submitted_at": waiting[0][0] - 1})
+    with shortage.told_as(RunError, run.folder):
+        run.write_job(**{**run.job(), "submitted_at": waiting[0][0] - 1})
 
 
 def process_of(run: Run) -> psutil.Process | None:
@@ -106,10 +109,15 @@ def process_of(run: Run) -> psutil.Process | None:
     job = run.job()
     try:
         process = psutil.Process(int(job["job_id"]))
-        is_same = abs(process.create_time() - job["born"]) < _SAME_START_S
+        is_same = abs(_born(process) - job["born"]) < _SAME_START_S
         return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
     except (KeyError, TypeError, ValueError, psutil.Error):
         return None
+
+
+def _born(process: psutil.Process) -> float:
+    """When a process started, in seconds since the machine did: its time of day moves with the clock."""
+    return process.create_time() - psutil.boot_time()
 
 
 def kill_tree(process: psutil.Process | None) -> None:
@@ -175,6 +183,11 @@ def _waiting(folder: Path) -> list[tuple[int, Run]]:
     return sorted(((run.job().get("submitted_at", 0), run) for run in queued), key=lambda item: (item[0], item[1].name))
 
 
+def _last_place(folder: Path) -> int:
+    """A place behind all that wait, also where the clock was set back since they came: nanoseconds since 1970."""
+    return max([time.time_ns(), *(place + 1 for place, _ in _waiting(folder))])
+
+
 def _wait_for_slots(run: Run) -> list[int] | None:
     """Wait until this run is first in the queue and its slots are free; the slots, or None when cancelled."""
     n_wanted = _n_slots_of(run)
@@ -214,7 +227,9 @@ def main(arguments: list[str]) -> int:
             command = launch.torchrun(run, n_processes)
             os.execve(command[0], command, launch.environment(run, n_processes))
         return work(run)
-    except KidneyError as error:  # the run's state says so already
+    except KidneyError as error:
+        if run.state()["state"] == QUEUED:  # it did not come to train, which writes its own last word
+            run.fail(str(error))
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -62,8 +62,7 @@ def mirror(client: "MlflowClient", run: Run, *, experiment: str = EXPERIMENT) ->
 
     there = _find_or_create(client, run, experiment)
     params = [Param(name, str(value)) for name, value in asdict(run.config()).items()]
-    state = run.state()
-    tags = [RunTag("kidney_ct.state", jobs.status(run)), RunTag("kidney_ct.message", state.get("message", ""))]
+    tags = [RunTag("kidney_ct.state", jobs.status(run)), RunTag("kidney_ct.message", jobs.message(run))]
     client.log_batch(there, params=params, tags=tags)
     known: dict[str, set[int]] = {}
     metrics = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kidney_core.dataset import DECODING, Dataset, cache_folder
+from kidney_core.dataset import DECODING, Dataset, cache_folder, gone
 from kidney_core.errors import SliceError
 from kidney_core.files import write_whole
 from kidney_core.framing import FRAMES, WHOLE, View
@@ -22,7 +22,8 @@ def dataset_pixels(dataset: Dataset, view: View, *, progress: Callable[[int, int
     """The grey squares of a dataset, as a network sees them, in the order of its table: (N, size_px, size_px) uint8, read-only.
 
     Decoded by all cores on the first call, memory-mapped from the cache folder afterwards.
-    Raises SliceError when a file has become unreadable since the dataset was read.
+    Raises: SliceError when a file has become unreadable since the dataset was read, DatasetError when it is gone; OSError
+        where the cache folder cannot take the array.
     """
     framed = "" if view.framing == WHOLE else f"-{view.framing}{FRAMES}"
     path = cache_folder() / f"pixels-{DECODING}-{dataset.fingerprint[:24]}-{view.size_px}{framed}.npy"
@@ -35,6 +36,9 @@ def dataset_pixels(dataset: Dataset, view: View, *, progress: Callable[[int, int
 def _decode(dataset: Dataset, view: View, path: Path, progress: Callable[[int, int], None] | None) -> None:
     shape = (len(dataset), view.size_px, view.size_px)
     pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:  # a page that finds no room on a full disk would be the end of this process
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
     paths = [dataset.root / path for path in dataset.table["path"]]
 
@@ -42,6 +46,8 @@ def _decode(dataset: Dataset, view: View, path: Path, progress: Callable[[int, i
         some = paths[start : start + TOGETHER]
         for position, found in enumerate(read_slices(some), start=start):
             if isinstance(found, SliceError):
+                if isinstance(found.__cause__, FileNotFoundError):
+                    raise gone(dataset.root, paths[position]) from found
                 raise found
             pixels[position] = square_of(found[0], view)
         return start + len(some)

@@ -74,7 +74,8 @@ class RayEngine:
         """
         cancel = run.folder / CANCEL_FILE
         waits = run.state()["state"] == QUEUED
-        again = cancel.exists() and time.time() - cancel.stat().st_mtime > _SECONDS_TO_LEAVE
+        # A request from the future was written before the clock was set back.
+        again = cancel.exists() and not 0 <= time.time() - cancel.stat().st_mtime <= _SECONDS_TO_LEAVE
         if not cancel.exists():
             cancel.touch()  # Ray Train's workers get no signal: they look for this file
         if waits or again:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from kidney_core import jobs, run_lock
+from kidney_core import jobs, run_lock, shortage
 from kidney_core.errors import RunError
 from kidney_core.files import write_json
 from kidney_core.runs import QUEUED, RUNNING, Run, usable_name
@@ -40,13 +40,14 @@ def note_of(run: Run) -> Note:
 def write_note(run: Run, text: str, tags: str) -> Note:
     """Keep a note with its tags, which are separated by commas or spaces.
 
-    Raises: RunError when it is longer than a note.
+    Raises: RunError when it is longer than a note, or the folder cannot be written.
     """
     named = tuple(dict.fromkeys(tags.replace(",", " ").split()))
     if len(text) > MAX_NOTE or len(named) > MAX_TAGS:
         raise RunError(f"A note has up to {MAX_NOTE:,} letters and {MAX_TAGS} tags. Shorten it.")
     note = Note(text.strip(), named)
-    write_json(run.folder / NOTE_FILE, asdict(note))
+    with shortage.told_as(RunError, run.folder):
+        write_json(run.folder / NOTE_FILE, asdict(note))
     return note
 
 
@@ -66,7 +67,8 @@ def archive(run: Run) -> None:
 
 def bring_back(run: Run) -> None:
     """Undo `archive`."""
-    (run.folder / ARCHIVED_FILE).unlink(missing_ok=True)
+    with shortage.told_as(RunError, run.folder):
+        (run.folder / ARCHIVED_FILE).unlink(missing_ok=True)
 
 
 def rename(run: Run, name: str) -> Run:
@@ -99,9 +101,12 @@ def delete(run: Run) -> None:
 
 @contextmanager
 def _left_alone(run: Run) -> Iterator[None]:
-    """Hold a run on which nobody works, on this machine or on a cluster. Raises RunError where somebody does."""
+    """Hold a run on which nobody works, on this machine or on a cluster.
+
+    Raises: RunError where somebody does, or what the block does to the folder is refused.
+    """
     # A new run says queued until it is submitted, and then has a job.
     if run.job() and jobs.status(run) in (QUEUED, RUNNING):
         raise RunError(f"The run “{run.name}” is {jobs.status(run)}. Stop it first.")
-    with run_lock.hold(run):
+    with run_lock.hold(run), shortage.told_as(RunError, run.folder):
         yield

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kidney_core import launch
+from kidney_core import launch, shortage
 from kidney_core.errors import RunError
 from kidney_core.runs import CANCEL_FILE, CRASHED, QUEUED, RUNNING, STOPPED, Run
 
@@ -26,8 +26,11 @@ def try_lock(path: Path, *, patience_s: float = _SECONDS_A_LOOK_MAY_LAST) -> int
 
     Args:
         patience_s: how long to try again: whoever looks whether a run is alive is in the way for a moment.
+
+    Raises: RunError where the file cannot be opened or its file system has no locks.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    with shortage.told_as(RunError, path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     deadline = time.monotonic() + patience_s
     while True:
         try:

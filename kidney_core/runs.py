@@ -18,13 +18,16 @@ runs/<name>/
 import json
 import os
 import re
+import shutil
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from kidney_core import shortage
 from kidney_core.errors import RunError
-from kidney_core.files import remove_left_over, write_json, write_whole
+from kidney_core.files import overwrite_json, remove_left_over, write_json, write_whole
 from kidney_core.recipes import TrainingConfig
 
 QUEUED, RUNNING, STOPPED, FINISHED, FAILED = "queued", "running", "stopped", "finished", "failed"
@@ -78,8 +81,13 @@ class Run:
                     f"The run folder “{path}” cannot be made ({error.strerror}). Check “{parent}”."
                 ) from error
             run = cls(path)
-            write_json(path / "config.json", asdict(config))
-            run.write_state(QUEUED)
+            try:
+                with shortage.told_as(RunError, path):
+                    write_json(path / "config.json", asdict(config))
+                    run.write_state(QUEUED)
+            except RunError:
+                shutil.rmtree(path, ignore_errors=True)
+                raise
             return run
         raise RunError(f"There are a thousand runs named “{stem}”. Delete some of them.")
 
@@ -106,8 +114,22 @@ class Run:
         return {key: state[key] for key in ("epoch", "n_epochs", "step", "n_steps") if key in state}
 
     def write_state(self, state: str, **more: Any) -> None:
-        """Replace the state; `more` may give message, epoch, step, n_steps, seconds_left."""
-        write_json(self.folder / STATE_FILE, {"state": state, "updated_at": time.time(), **more})
+        """Replace the state; `more` may give message, epoch, step, n_steps, seconds_left.
+
+        A full disk hears it as well: that it is full is what there is to say.
+        """
+        path, told = self.folder / STATE_FILE, {"state": state, "updated_at": time.time(), **more}
+        try:
+            write_json(path, told)
+        except OSError as error:
+            if not shortage.is_full(error) or not path.is_file():
+                raise
+            overwrite_json(path, told)
+
+    def fail(self, message: str) -> None:
+        """Say why the run failed, where the folder can still be written."""
+        with suppress(OSError):
+            self.write_state(FAILED, **{**self.standing(), "message": message})
 
     def job(self) -> dict[str, Any]:
         """Who works on the run, as its engine wrote it: engine, job_id, submitted_at; empty for a run without a job."""

@@ -26,12 +26,13 @@ from kidney_core import (
     parallel,
     preprocessing,
     sampling,
+    shortage,
     splits,
     training_state,
     validation,
 )
 from kidney_core.errors import KidneyError, RunError
-from kidney_core.runs import CANCEL_FILE, FAILED, FINISHED, STOPPED, Run, WatchedRun
+from kidney_core.runs import CANCEL_FILE, FINISHED, STOPPED, Run, WatchedRun
 from kidney_core.training_log import TrainingLog
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -64,22 +65,18 @@ def train(run: Run, *, should_stop: Callable[[], bool] = lambda: False, show_pro
             run.write_state(STOPPED, **run.standing())
         return STOPPED
     except KidneyError as error:
-        run.write_state(FAILED, **{**run.standing(), "message": str(error)})
+        run.fail(str(error))
         raise
-    except torch.OutOfMemoryError as error:
-        message = "The device ran out of memory. Lower the batch size or the image size, then resume."
-        run.write_state(FAILED, **{**run.standing(), "message": message})
-        raise RunError(message) from error
-    except OSError as error:
-        message = f"The run could not write or read a file ({error}). Make room or check the folder, then resume."
-        run.write_state(FAILED, **{**run.standing(), "message": message})
-        raise RunError(message) from error
     except Exception as error:
+        message = shortage.told(error, run.folder)
+        if message:
+            run.fail(message)
+            raise RunError(message) from error
         if isinstance(error, RuntimeError) and launch.size() > 1 and parallel.is_lost_peer(error):
             # Its last word stands: why it failed, or, where it was killed, "running", which is shown as crashed.
             raise RunError("Another process of this run ended. The log has the details; resume goes on.") from error
         message = f"Unexpected error: {type(error).__name__}: {error}. The log has the details."
-        run.write_state(FAILED, **{**run.standing(), "message": message})
+        run.fail(message)
         raise
 
 

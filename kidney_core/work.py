@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TextIO
 
-from kidney_core import allocator, launch, limits
+from kidney_core import allocator, launch, limits, shortage
 from kidney_core.errors import RunError
 from kidney_core.runs import FINISHED, Run
 
@@ -28,7 +28,14 @@ def work(run: Run, *, show_progress: bool = False) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _frame: asked.append(received))
     allocator.keep_freed_memory()
-    from kidney_core import training  # only now: torch takes seconds and 300 MB
+    try:
+        from kidney_core import training  # only now: torch takes seconds and 300 MB
+    except (ImportError, MemoryError, OSError) as error:
+        message = shortage.told(error, run.folder)
+        if message is None:
+            raise
+        run.fail(message)
+        raise RunError(message) from error
 
     if launch.rank() == 0:
         print(f"run {run.folder}", flush=True)

@@ -6,7 +6,9 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 FLOORS = [
-    {"errors", "labels", "paper", "files", "allocator", "fonts", "limits", "body"},
+    {"errors", "labels", "paper", "allocator", "fonts", "limits", "body"},
+    {"shortage"},
+    {"files"},
     {"decoder_pool"},
     {"decoder"},
     {

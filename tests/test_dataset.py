@@ -1,5 +1,6 @@
 """A folder becomes a table; what is wrong with it is said, and nothing readable is lost."""
 
+import contextlib
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -155,3 +156,20 @@ def test_read_dataset__error_nothing_readable(tmp_path):
         (tmp_path / name / "a.png").write_bytes(b"nothing")
     with pytest.raises(DatasetError, match="None of the 2 files"):
         dataset.read_dataset(tmp_path)
+
+
+def test_read_dataset__error_when_the_folder_vanishes_while_it_is_read(small_dataset, monkeypatch):
+    """What was read so far is another dataset: it is neither trained on nor kept for the day the folder is back."""
+    read, away = dataset.read_slices, small_dataset.with_name("away")
+
+    def vanish(paths):
+        with contextlib.suppress(FileNotFoundError):
+            small_dataset.rename(away)
+        return read(paths)
+
+    with monkeypatch.context() as during:
+        during.setattr(dataset, "read_slices", vanish)
+        with pytest.raises(DatasetError, match="vanished while it was read. Mount it or move it back"):
+            dataset.read_dataset(small_dataset)
+    away.rename(small_dataset)
+    assert len(dataset.read_dataset(small_dataset)) == 60

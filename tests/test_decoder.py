@@ -85,6 +85,20 @@ def test_a_child_that_died_between_files_costs_nothing(pool):
     assert slices.read_slice(PNG).width_px == 16
 
 
+def test_a_new_child_that_is_killed_from_outside_is_no_damaged_file(pool, monkeypatch):
+    start, killed = pool.start_worker, []
+
+    def start_and_kill_the_first():
+        worker = start()
+        if not killed:
+            killed.append(os.kill(worker.process_id, signal.SIGKILL))
+        return worker
+
+    monkeypatch.setattr(pool, "start_worker", start_and_kill_the_first)
+    assert slices.read_slice(PNG).width_px == 16
+    assert killed
+
+
 def test_a_server_that_died_is_started_again(pool):
     slices.read_slice(PNG)
     pool._server.kill()

@@ -67,6 +67,22 @@ def test_workers_die_with_a_killed_launcher(small_dataset):
     assert psutil.wait_procs(list(workers.values()), timeout=5)[1] == []
 
 
+def test_a_worker_whose_launcher_died_before_it_could_notice_ends(small_dataset):
+    """Also where the run was resumed meanwhile, so that somebody holds it: the launcher is another one."""
+    run = two_processes(small_dataset)
+    told = {"RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x", launch.HELD_RUN: str(run.folder.resolve())}
+    with run_lock.hold(run):
+        done = subprocess.run(
+            [sys.executable, "train.py", "--resume", str(run.folder)],
+            cwd=ROOT,
+            env={**os.environ, **told},
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert "The process that started this one of “two” is gone" in done.stderr
+
+
 def test_a_killed_worker_is_a_crash_of_the_whole_job(small_dataset):
     run = two_processes(small_dataset)
     workers = started(run)
@@ -93,7 +109,7 @@ def test_a_job_that_does_not_listen_is_killed_with_its_whole_tree(small_dataset,
 def test_a_zombie_and_a_reused_number_are_no_job(tmp_path):
     run = tiny_run(tmp_path, "over")
     ended = subprocess.Popen([sys.executable, "-c", ""])
-    born = psutil.Process(ended.pid).create_time()
+    born = psutil.Process(ended.pid).create_time() - psutil.boot_time()
     wait_for(lambda: psutil.Process(ended.pid).status() == psutil.STATUS_ZOMBIE, 10)
     run.write_job("local", str(ended.pid), born=born)
     assert psutil.pid_exists(ended.pid)
@@ -101,7 +117,7 @@ def test_a_zombie_and_a_reused_number_are_no_job(tmp_path):
     ended.wait()
     run.write_job("local", str(os.getpid()), born=born - 1000)  # the number is this process's now
     assert local_engine.process_of(run) is None
-    run.write_job("local", str(os.getpid()), born=psutil.Process().create_time())
+    run.write_job("local", str(os.getpid()), born=psutil.Process().create_time() - psutil.boot_time())
     assert local_engine.process_of(run).pid == os.getpid()
     run.write_job("local")  # or what follows this test would kill it
 

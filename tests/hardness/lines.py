@@ -9,15 +9,20 @@ from tests.hardness import (
     content,
     crowd,
     damage,
+    disks,
     egress,
+    faults,
     greys,
+    kills,
     paths,
+    patients,
     supply,
     syntaxes,
     users,
 )
 from tests.hardness.table import Line
 
+_ALL_WELL = dict.fromkeys(("unclear", "corrupt", "others_failed", "not_resumed"), ("=", 0.0))
 LINES = (
     Line(
         1,
@@ -106,10 +111,33 @@ LINES = (
         },
     ),
     Line(
+        9,
+        "canaries in every text, through every way",
+        patients.measure_canaries,
+        {"hits": ("=", 0), "spilled": ("=", 0), "named_when_ticked": ("=", 3), "tags": (">=", 600)},
+        needs_browser=True,
+    ),
+    Line(
+        9,
+        "files of 4 MB into one session",
+        patients.measure_quota,
+        {"told": ("=", 1), "peak_mb": ("<=", 100), "grown_mb": ("<=", 100)},
+        needs_browser=True,
+    ),
+    Line(
+        9,
+        "what is left of an upload whose visitor is gone",
+        patients.measure_residual,
+        {"residual_mb": ("<=", 20)},
+        slow=True,
+        needs_browser=True,
+    ),
+    Line(
         10,
         "all pages and flows without a way outside",
         egress.measure,
         {"outbound_attempts": ("=", 0), "control_seen": ("=", 3)},
+        slow=True,
         needs_browser=True,
     ),
     Line(
@@ -117,6 +145,25 @@ LINES = (
         "audit log of several processes, tampered with",
         audit.measure,
         {"lines": ("=", 120), "tampered": ("=", 201), "undetected": ("=", 0), "appended_after_cut": ("=", 0)},
+    ),
+    Line(12, "a full disk", disks.measure_full, _ALL_WELL, slow=True),
+    Line(12, "a read-only disk", disks.measure_read_only, _ALL_WELL, slow=True),
+    Line(12, "too little memory", faults.measure_memory, _ALL_WELL, slow=True),
+    Line(12, "a dataset that vanishes", faults.measure_vanished, _ALL_WELL, slow=True),
+    Line(
+        12,
+        "a clock that jumps by days",
+        faults.measure_clock,
+        dict.fromkeys(("insane", "out_of_order", "not_stopped", "corrupt", "not_resumed"), ("=", 0)),
+        slow=True,
+    ),
+    Line(12, "two apps on one folder of runs", faults.measure_two_apps, {"not_once": ("=", 0), **_ALL_WELL}, slow=True),
+    Line(
+        12,
+        "kill -9 of app, jobs and decoders",
+        kills.measure,
+        dict.fromkeys(("corrupt", "orphans", "not_resumed", "others_failed"), ("=", 0)),
+        slow=True,
     ),
     Line(
         13,

@@ -1,0 +1,222 @@
+"""Point 12: kill -9 of app, jobs and decoders at random instants; everything goes on, and nothing of them is left.
+
+python -m tests.hardness.kills decode FOLDER        decode the images of a folder again and again, as the app does
+
+A browser uploads nothing here: the decoder's processes that are killed are those of a process that decodes as the app
+does, and the server that a real app has started.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+import psutil
+
+from benchmarks.browser import running_app
+from kidney_core import errors, jobs, launch, local_engine
+from kidney_core.runs import CRASHED, FINISHED, RUNNING, Run
+from kidney_core.slices import read_slice
+from tests.conftest import ROOT
+from tests.hardness import workplace
+from tests.hardness.table import Figures, Options
+from tests.hardness.workplace import Found, Workplace
+
+N_KILLS, SEED = 100, 12
+_ALIVE_AT_MOST_S = 10.0  # after the one that they belong to was killed
+_LONGER = {"n_epochs": 120}  # than most lives
+_TRAINING = {"alone": _LONGER, "by hand": _LONGER, "two": {**_LONGER, "n_processes": 2}}
+_TRAINERS = {"job": "alone", "training by hand": "by hand", "launcher": "two"}
+
+
+@dataclass
+class World:
+    """Everything of the workbench that is alive: an app, a process that decodes, and a training of each kind."""
+
+    place: Workplace
+    found: Found = field(default_factory=Found)
+    made: dict[str, list[Run]] = field(default_factory=lambda: {kind: [] for kind in _TRAINING})
+    by_hand: subprocess.Popen | None = None
+    decoding: subprocess.Popen | None = None
+    app: subprocess.Popen | None = None
+    stack: ExitStack = field(default_factory=ExitStack)
+    killed: Counter[str] = field(default_factory=Counter)
+
+    def mend(self) -> None:
+        """Start again what is not alive."""
+        if self.app is None or self.app.poll() is not None:
+            _, self.app = self.stack.enter_context(running_app())
+        if self.decoding is None or self.decoding.poll() is not None:
+            self.decoding = _started("-m", "tests.hardness.kills", "decode", str(self.place.data))
+        for kind, changes in _TRAINING.items():
+            kept = self.made[kind]
+            if not kept or jobs.status(kept[-1]) == FINISHED:
+                kept.append(self.place.run(f"{kind.replace(' ', '-')}-{len(kept)}", **changes))
+            self.go_on(kind, kept[-1])
+
+    def go_on(self, kind: str, run: Run) -> None:
+        """Resume a run on which nobody works."""
+        if not workplace.is_over(run):
+            return
+        if kind == "by hand":
+            if self.by_hand is None or self.by_hand.poll() is not None:
+                self.by_hand = _started("train.py", "--resume", str(run.folder))
+        elif jobs.status(run) != FINISHED:
+            said = workplace.refusal(lambda: jobs.submit(run))
+            self.found.check("not_resumed", not said, said)
+
+    def victims(self) -> dict[str, psutil.Process]:
+        """The processes that are alive, by what they are."""
+        alone, two = (local_engine.process_of(self.made[kind][-1]) for kind in ("alone", "two"))
+        roots = {"app": self.app, "decoding process": self.decoding, "training by hand": self.by_hand}
+        found = {name: psutil.Process(each.pid) for name, each in roots.items() if each and each.poll() is None}
+        found |= {name: each for name, each in (("job", alone), ("launcher", two)) if each}
+        for name, root in list(found.items()):
+            for child in _below(root):
+                command = " ".join(_command(child))
+                if "decoder_server" in command:
+                    is_worker = child not in _children(root)
+                    found[f"decoder {'worker' if is_worker else 'server'} of {name}"] = child
+                elif str(launch.COMMAND) in command and "--standalone" not in command:
+                    found["worker of two"] = child
+        return found
+
+    def kill_one(self, chance: random.Random) -> None:
+        """Kill one of them; what belongs to it must end, and what does not must live."""
+        victims = self.victims()
+        name = chance.choice(sorted(victims))
+        victim = victims[name]
+        below, above = _below(victim), {root for root in victims.values() if victim in _below(root)}
+        others = [each for each in victims.values() if each not in {victim, *below, *above}]
+        try:
+            victim.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:  # it ended by itself
+            return
+        self.killed[name] += 1
+        left = psutil.wait_procs(below, timeout=_ALIVE_AT_MOST_S)[1]
+        self.found.check("orphans", not left, f"{[_command(each) for each in left]} outlive the {name}")
+        dead = {key for key, each in victims.items() if each in others and not _is_alive(each)}
+        crashed = {key for key, kind in _TRAINERS.items() if jobs.status(self.made[kind][-1]) == CRASHED} & dead
+        taken = crashed | dead & {"app", "decoding process"}  # of the others, a training may have come to its end
+        self.found.check("others_failed", not taken, f"{taken} ended with the {name}")
+
+    def end(self) -> None:
+        """Let every training come to its end, end the rest, and look who is left."""
+        for kind, made in self.made.items():
+            for run in made:
+                if jobs.status(run) != FINISHED:
+                    workplace.wait_for(lambda run=run: workplace.is_over(run) or jobs.status(run) == RUNNING)
+                while jobs.status(run) != FINISHED and not self.found.counted["not_resumed"]:
+                    self.go_on(kind, run)
+                    over = workplace.wait_for(lambda run=run: workplace.is_over(run))
+                    self.found.check("not_resumed", over, f"{run.name}: {jobs.message(run)}")
+                workplace.check_ends(self.found, run, **_TRAINING[kind])
+        self.decoding.terminate()
+        self.decoding.wait()
+        self.stack.close()
+        left = _wait_until_none(_ours)
+        self.found.check("orphans", not left, f"{[_command(each) for each in left]} are left")
+
+
+def _started(*arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _ours() -> list[psutil.Process]:
+    """Processes of the workbench in this folder that do not belong to this one."""
+    mine = {psutil.Process(), *_below(psutil.Process()), *psutil.Process().parents()}
+    found = []
+    for process in psutil.process_iter():
+        command = " ".join(_command(process))
+        try:
+            is_ours = process.cwd() == str(ROOT) and ("kidney_core" in command or "train.py" in command)
+        except psutil.Error:
+            continue
+        if is_ours and process not in mine:
+            found.append(process)
+    return found
+
+
+def _wait_until_none(look: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
+    workplace.wait_for(lambda: not look(), _ALIVE_AT_MOST_S)
+    return look()
+
+
+def measure(options: Options, n_kills: int | None = None) -> Figures:
+    """Kill again and again, mend, and let all end: see `World`."""
+    chance, n_kills = random.Random(SEED), n_kills or (N_KILLS if options.thorough else 10)
+    with workplace.workplace() as place, mock.patch.dict(os.environ, KIDNEY_SLOTS="3"):
+        already = set(_ours())
+        world = World(place)
+        began = time.monotonic()
+        world.mend()
+        workplace.wait_for(lambda: workplace.trains(world.made["two"][-1]))
+        start_s = time.monotonic() - began  # of a training: the kills come before, in and after that time
+        tried = 0
+        while world.killed.total() < n_kills and tried < 3 * n_kills:
+            tried += 1
+            world.mend()
+            workplace.wait_for(lambda: False, chance.uniform(0, start_s / 2))
+            world.kill_one(chance)
+        world.end()
+        world.found.check("orphans", not (set(_ours()) - already), "processes are left")
+    return world.found.figures(
+        *("corrupt", "orphans", "not_resumed", "others_failed"),
+        kills=world.killed.total(),
+        victims=len(world.killed),
+        trainings=sum(map(len, world.made.values())),
+        seconds=round(time.monotonic() - began),
+    )
+
+
+def _decode(folder: Path) -> None:
+    while True:
+        for path in sorted(folder.glob("*/*.png")):
+            try:
+                read_slice(path)
+            except errors.DecoderError:  # its server may be killed twice in a row
+                continue
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "decode":
+        _decode(Path(sys.argv[2]))
+    print(measure(Options(), int(sys.argv[2])))
