@@ -25,7 +25,7 @@ from kidney_core.errors import SliceError, UnreadableSlice, UnsupportedSlice
 
 TIMEOUT_S = 10.0
 _STARVED_TIMEOUT_S = 60.0  # for a child that waits for a processor, of which it has its share in any case:
-_PROCESSOR_S = {"decode": 8.0, "count": 5.0, "place": 5.0, "patient": 5.0}  # an upload is placed, then decoded
+_PROCESSOR_S = {"decode": 8.0, "count": 3.0, "place": 3.0, "patient": 3.0}  # an upload is placed, then decoded
 REQUEST = struct.Struct("!IQ")  # bytes of JSON, bytes of the file: none for the file before
 ANSWER = struct.Struct("!IQ")  # bytes of JSON, bytes of pixels
 _MAX_FIELDS_BYTES = 8 * 1024**2  # the places of 3,000 frames are one
