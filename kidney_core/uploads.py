@@ -89,10 +89,9 @@ def _guard_server() -> None:
     """Once a server: keep uploads out of the temporary folder, hold the limit, and free what ended sessions held."""
     # The server moves uploads above 1 MB to the temporary folder, unless told that they may be larger.
     MultiPartParser.spool_max_size = limit_bytes() + _MIB
-    if not runtime.exists():  # a test that runs a page by itself
-        return
+    if not runtime.exists() or type(server := runtime.get_instance()) is not runtime.Runtime:
+        return  # a page that is run by itself, without a server
     MultiPartParser.parse = _one_after_the_other(MultiPartParser.parse)
-    server = runtime.get_instance()
     _hold_limit(server.uploaded_file_mgr)
     threading.Thread(target=_sweep, args=(server,), name="uploads", daemon=True).start()
 

@@ -121,7 +121,7 @@ LINES = (
         9,
         "files of 4 MB into one session",
         patients.measure_quota,
-        {"told": ("=", 1), "peak_mb": ("<=", 100), "grown_mb": ("<=", 100)},
+        {"told": ("=", 1), "grown_mb": ("<=", 100)},
         needs_browser=True,
     ),
     Line(

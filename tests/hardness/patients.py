@@ -101,9 +101,9 @@ def measure_residual(options: Options, *, idle_s: float = 150, n_files: int = 15
 
 
 def measure_quota(options: Options) -> Figures:
-    """Files into one session: by how much the app grows, and that the page says why some were not taken.
+    """Files into one session: by how much the app has grown then, and that the page says why some were not taken.
 
-    They are no images: what reading costs, it costs for a moment and once, whoever uploads.
+    `peak_mb` has what receiving and reading took for a moment, in the app and its decoders. The files are no images.
     """
     n_files = 200 if options.thorough else 30
     paths = [options.workplace / f"{number}.bin" for number in range(n_files)]
