@@ -27,6 +27,7 @@ from tests.test_report import pdf_text
 CANARY = "QX7CANARY"
 _TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 _MIB = 1024**2
+_CHECKPOINTS = str(ROOT / "checkpoints")
 _TIDIED_S = 12.0  # the app gives freed memory back every ten seconds
 _UPLOADS = '[data-testid="stFileUploaderDropzoneInput"]'
 _PATIENT = "Put the patient's and the study's tags of the DICOM file into it"
@@ -42,7 +43,7 @@ def measure_canaries(options: Options) -> Figures:
     (home / "tmp").mkdir(parents=True)
     variables = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "KIDNEY_AUDIT_LOG": str(home / "audit.jsonl")}
     variables |= {f"KIDNEY_{name.upper()}": str(home / name) for name in ("runs", "cache")}
-    variables["KIDNEY_CHECKPOINTS"] = str(ROOT / "checkpoints")
+    variables["KIDNEY_CHECKPOINTS"] = _CHECKPOINTS
     exports: list[Path] = []
     ticked: list[Path] = []
     urls: list[str] = []
@@ -85,7 +86,7 @@ def measure_canaries(options: Options) -> Figures:
 
 def measure_residual(options: Options, *, idle_s: float = 150, n_files: int = 15) -> Figures:
     """What the server still holds of an upload so long after its visitor left, with nobody there who wakes it."""
-    with running_app() as (address, process):
+    with running_app(KIDNEY_CHECKPOINTS=_CHECKPOINTS) as (address, process):
         with _visit(options.browser, []) as page:
             _warm(page, address)
         time.sleep(_TIDIED_S)
@@ -109,7 +110,7 @@ def measure_quota(options: Options) -> Figures:
     paths = [options.workplace / f"{number}.bin" for number in range(n_files)]
     for path in paths:
         path.write_bytes(os.urandom(4 * _MIB))
-    with running_app() as (address, process), _visit(options.browser, []) as page:
+    with running_app(KIDNEY_CHECKPOINTS=_CHECKPOINTS) as (address, process), _visit(options.browser, []) as page:
         _warm(page, address)
         page.reload()
         page.locator(_UPLOADS).wait_for(state="attached")
