@@ -19,7 +19,7 @@ from playwright.sync_api import BrowserContext, Page
 from benchmarks import screenshots
 from benchmarks.browser import running_app, settled
 from kidney_core import phantom, phantom_dicom, recipes
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY
 from tests.hardness import nowhere
 from tests.hardness.table import Figures, NotMeasured, Options
 
@@ -161,15 +161,7 @@ def _download(page: Page, title: str) -> None:
 
 def train(page: Page, images: Path) -> None:
     """Start a tiny job by its saved configuration, watch its curves to the end, publish it."""
-    config = recipes.config_from_recipe(
-        "paper",
-        data=str(images),
-        architecture="test_resnet",
-        init="scratch",
-        trainable="all",
-        image_size_px=32,
-        n_epochs=3,
-    )
+    config = recipes.config_from_recipe("paper", **{**TINY, "data": str(images), "batch_size": 32, "n_epochs": 3})
     page.get_by_text("As a command, as a file", exact=True).click()
     content = recipes.to_file(config)
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(

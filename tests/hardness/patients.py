@@ -21,6 +21,7 @@ from benchmarks.browser import running_app, settled
 from kidney_core import audit_log
 from tests.conftest import ROOT
 from tests.ct_files import ct_dataset, saved
+from tests.hardness.files import picture
 from tests.hardness.table import Figures, Options
 from tests.test_report import pdf_text
 
@@ -175,24 +176,20 @@ def _grey(seed: int = 1, size: int = 96) -> Image.Image:
 
 
 def _png(seed: int = 1) -> bytes:
-    texts, buffer = PngInfo(), io.BytesIO()
+    texts = PngInfo()
     texts.add_text("Author", CANARY)
     texts.add_itxt("Comment", f"{CANARY} it")
-    _grey(seed).save(buffer, "PNG", pnginfo=texts)
-    return buffer.getvalue()
+    return picture(_grey(seed), "PNG", pnginfo=texts)
 
 
 def _jpeg() -> bytes:
-    buffer, exif = io.BytesIO(), Image.Exif()
+    exif = Image.Exif()
     exif[0x010E], exif[0x013B] = f"{CANARY} description", f"{CANARY} artist"
-    _grey().save(buffer, "JPEG", exif=exif, comment=CANARY.encode())
-    return buffer.getvalue()
+    return picture(_grey(), "JPEG", exif=exif, comment=CANARY.encode())
 
 
 def _tiff() -> bytes:
-    buffer = io.BytesIO()
-    _grey().save(buffer, "TIFF", description=f"{CANARY} tiff", artist=CANARY)
-    return buffer.getvalue()
+    return picture(_grey(), "TIFF", description=f"{CANARY} tiff", artist=CANARY)
 
 
 def _zip(files: dict[str, bytes]) -> bytes:
@@ -206,10 +203,7 @@ def _zip(files: dict[str, bytes]) -> bytes:
 
 def _noise(number: int) -> bytes:
     """A sound PNG of 4 MB."""
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(number).integers(0, 255, (2048, 2048), np.uint8)
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
-    return buffer.getvalue()
+    return picture(_grey(number, 2048), "PNG", compress_level=0)
 
 
 @contextmanager
@@ -279,8 +273,8 @@ def _has_canary(path: Path) -> bool:
     if zipfile.is_zipfile(io.BytesIO(content)):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             content += b"".join(archive.read(name) for name in archive.namelist())
-    wanted = CANARY.encode()
-    return any(each in content.upper() for each in (wanted, CANARY.encode("utf-16-le"), CANARY.encode("utf-16-be")))
+    upper = content.upper()
+    return any(CANARY.encode(encoding) in upper for encoding in ("ascii", "utf-16-le", "utf-16-be"))
 
 
 def _written_since(moment: float, folders: tuple[Path, ...], *, beside: Path) -> list[Path]:

@@ -69,10 +69,15 @@ class Line:
         return " ".join(f"{name}{sign}{bound:g}" for name, (sign, bound) in self.targets.items())
 
 
-@contextmanager
-def _browser() -> Iterator[Browser]:
+def require_browser() -> None:
+    """Raises: NotMeasured."""
     if chromium_path() is None:
         raise NotMeasured("there is no Chromium or Chrome on this machine")
+
+
+@contextmanager
+def _browser() -> Iterator[Browser]:
+    require_browser()
     with launched_browser() as browser:
         yield browser
 
