@@ -251,13 +251,14 @@ def answered(told: bytes):
 
     def answer():
         with theirs:
-            theirs.recv(10_000)
+            n_asked = decoder.REQUEST.size + len(question.request) + len(question.content)
+            theirs.recv(n_asked, socket.MSG_WAITALL)  # all of it: a child that hears half a question is another test
             theirs.sendall(told)
 
-    thread = threading.Thread(target=answer)
-    thread.start()
     worker = decoder_pool.Worker(ours, process_id=0)
     question = decoder._Question(b"{}", b"content", processor_s=5.0, max_payload_bytes=1000)
+    thread = threading.Thread(target=answer)
+    thread.start()
     try:
         return decoder._exchange(worker, question, decoder._first(lambda each: slices._slice_of(each, "a", 0)))
     finally:
