@@ -151,6 +151,7 @@ def _sweep(server: Any) -> None:
             ended = sessions._session_storage._cache.expire()
         for session_id, information in ended:
             information.session.shutdown()
+            information.session.session_state.clear()  # the server's loop keeps the session that it served last
             _refused.pop(session_id, None)
         if ended:
             del ended, information

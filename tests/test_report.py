@@ -1,9 +1,7 @@
 """A report: the verdict first, the numbers of the diagnosis, and nothing of the patient unless ticked."""
 
-import base64
 import dataclasses
 import re
-import zlib
 from datetime import UTC, datetime
 
 import numpy as np
@@ -16,6 +14,7 @@ from kidney_core.map_grades import Grade
 from kidney_core.patient_tags import PatientTags, read_patient_tags
 from kidney_core.slices import Slice, Window
 from tests.conftest import ROOT
+from tests.pdf import pdf_text
 from tests.test_dicom import ct_dataset, saved
 
 WHEN = datetime(2025, 11, 24, 12, 3, tzinfo=UTC)
@@ -57,20 +56,6 @@ def made(reader, image=None, *, trained_on_file=False, **options):
     answer = diagnosis.diagnose(reader, image)
     judged = verdict.judge(reader, image, answer, trained_on_file=trained_on_file)
     return report.compose(image, answer, judged, reader.checkpoint, created=WHEN, **options)
-
-
-def pdf_text(content: bytes) -> str:
-    """The text that a PDF of reportlab shows in Helvetica, in the order in which it is drawn."""
-    shown = []
-    for packed in re.findall(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
-        try:
-            stream = zlib.decompress(base64.a85decode(packed.strip().removesuffix(b"~>")))
-        except (ValueError, zlib.error):
-            continue
-        shown += re.findall(rb"\(((?:\\.|[^\\)])*)\) Tj", stream, re.DOTALL)
-    text = b" ".join(shown)
-    text = re.sub(rb"\\(\d{3})", lambda found: bytes([int(found[1], 8)]), text)
-    return " ".join(re.sub(rb"\\(.)", rb"\1", text).decode("cp1252", "replace").split())
 
 
 def test_the_pdf_says_what_the_diagnosis_says_in_order(reader):

@@ -1,5 +1,6 @@
 """Point 9, patient data: nothing of a patient stays anywhere, uploads are freed, and one visitor cannot fill the memory."""
 
+import contextlib
 import io
 import os
 import threading
@@ -23,7 +24,7 @@ from tests.conftest import ROOT
 from tests.ct_files import ct_dataset, saved
 from tests.hardness.files import picture
 from tests.hardness.table import Figures, Options
-from tests.test_report import pdf_text
+from tests.pdf import pdf_text
 
 CANARY = "QX7CANARY"
 _TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
@@ -313,13 +314,12 @@ def _deleted_files(process_id: int) -> int:
 
 
 def _memory(process_id: int) -> int:
-    """Bytes that only the app and its children hold (USS: what would be free without them)."""
+    """Bytes that the app and its children hold, beside files: what they share is counted once."""
     total = 0
     for process in _family(process_id):
-        try:
-            total += process.memory_full_info().uss
-        except psutil.NoSuchProcess:
-            continue
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+            total += 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
     return total
 
 
