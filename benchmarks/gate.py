@@ -79,16 +79,22 @@ def main(arguments: list[str] | None = None) -> int:
     foreign = foreign_sets(shared)
     samples = [phantom.draw_series(each, 990_001 + k, n_slices=3)[1].as_slice("") for each in LABELS for k in range(5)]
     for checkpoint in checkpoints.list_checkpoints()[0]:
+        predictions = checkpoint.predictions("grouped")
+        if predictions is None:
+            print(
+                f"{checkpoint.name}: no scans were kept from it; publish one fold of its cross-validation and ask that."
+            )
+            continue
         reader = diagnosis.open_reader(checkpoint)
         data = shared / "data" / checkpoint.card["data"]["name"]
-        tested = checkpoint.predictions("grouped")["path"].tolist()
+        tested = predictions["path"].tolist()
         unseen = read(data / path for path in tested[::_EVERY])
         own, refused, seen = ask(reader, unseen)
         print(
             f"{checkpoint.name}: {len(unseen)} slices of unseen scans, {refused.sum()} refused, {seen.sum()} taken for seen"
         )
-        others = set(checkpoint.predictions("random")["path"]) - set(tested)
-        trained = read(data / path for path in sorted(others)[::_EVERY])
+        others = {str(path.relative_to(data)) for path in data.glob("*/*")} - set(tested)
+        trained = read(data / path for path in sorted(others)[:: 5 * _EVERY])
         _, _, seen = ask(reader, trained)
         print(f"  {'slices of training and validation scans taken for seen':62} {seen.sum():3}/{len(trained)}")
         for name, greys in {**foreign, **turned(unseen)}.items():
