@@ -69,9 +69,12 @@ def write_reference(run: Run, model: nn.Module, material: Material) -> dict[str,
     series[:n_slices] = table["series"]
     paths = np.full(len(material.y), "", object)
     paths[:n_slices] = table["path"]
-    # Every second slice of a scan stands for its neighbours, and the others tell how near those are.
-    second = pd.Series(series[material.train]).groupby(series[material.train]).cumcount().to_numpy() % 2 == 1
-    kept, others = material.train[~second], material.train[second & (series[material.train] >= 0)]
+    # Every second slice of a scan stands for its neighbours, and the others tell how near those are. Extra data tell only
+    # what is not foreign; every fourth of them does.
+    place = pd.Series(series[material.train]).groupby(series[material.train]).cumcount().to_numpy()
+    is_extra = series[material.train] < 0
+    kept = material.train[place % np.where(is_extra, 4, 2) == 0]
+    others = material.train[~is_extra & (place % 2 == 1)]
     reference = familiarity.learn(
         familiarity.pooled_features(model, material.pixels[kept]),
         same_scans=familiarity.pooled_features(model, material.pixels[others]),

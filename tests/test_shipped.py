@@ -28,10 +28,10 @@ def test_they_take_at_most_40_mb():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cards_carry_the_honest_figure_and_the_leak_of_each_protocol(shipped, name):
-    card = shipped[name].card
+    card, honest = shipped[name].card, shipped[name].honest
     assert card["labels"] == list(LABELS)
-    assert "grouped" in card["metrics"]
-    assert card["split"]["grouped"]["shared_series_fraction"] == 0.0
+    assert honest != "random"
+    assert card["split"][honest]["shared_series_fraction"] == 0.0
     if "random" in card["metrics"]:
         assert card["split"]["random"]["shared_series_fraction"] > 0.95
     assert card["intended_use"] == checkpoint.INTENDED_USE
@@ -65,15 +65,23 @@ def test_samples_are_answered_with_a_map_or_the_reason_why_there_is_none(shipped
 @pytest.mark.data
 @pytest.mark.parametrize("name", NAMES)
 def test_shipped_weights_give_the_stored_predictions_on_the_real_images(shipped, name, shared_data):
-    """Half precision on disk and another machine change probabilities by less than 0.03 and hardly a label."""
+    """Half precision on disk and another machine change probabilities by less than 0.03 and hardly a label.
+
+    A network that was taught with all scans has no stored predictions; it must know what it was taught.
+    """
     found = dataset.read_dataset(shared_data / "ct-kidney-plain")
     assert found.fingerprint == shipped[name].card["data"]["fingerprint"]
-    stored = shipped[name].predictions("grouped").iloc[::8]
+    stored = shipped[name].predictions("grouped")
+    is_tested = stored is not None
+    stored = (stored if is_tested else found.table).iloc[:: 8 if is_tested else 40]
     rows = found.table.set_index("path").loc[stored["path"]].reset_index()
     part = dataset.Dataset(
         found.root, found.labels, rows, found.thumbnails[: len(rows)], (), "part" + found.fingerprint
     )
     table = prediction.predict_dataset(shipped[name], part, device="cpu")
+    if not is_tested:
+        assert (table["predicted"].to_numpy() == stored["label"].to_numpy()).mean() > 0.97
+        return
     columns = [f"p_{label}" for label in LABELS]
     assert np.abs(table[columns].to_numpy() - stored[columns].to_numpy()).max() < 0.03
     assert (table["predicted"].to_numpy() == stored["predicted"].to_numpy()).mean() > 0.99
@@ -110,18 +118,20 @@ def test_photographs_and_screenshots_are_refused_and_samples_are_not(shipped, na
 @pytest.mark.parametrize("name", NAMES)
 def test_unseen_scans_are_let_through_and_training_scans_are_recognised(shipped, name, shared_data):
     reader, folder = diagnosis.open_reader(shipped[name]), shared_data / "ct-kidney-plain"
-    unseen = shipped[name].predictions("grouped")["path"].tolist()
+    tested = shipped[name].predictions("grouped")
+    unseen = [] if tested is None else tested["path"].tolist()
     new = [judged(reader, read_slice(folder / path)) for path in unseen[::25]]
     # The reference keeps every second slice of a scan; the others are not in it.
     left_out = sorted(set(shipped[name].predictions("random")["path"]) - {*reader.reference.paths, *unseen})
     seen = [judged(reader, read_slice(folder / path)) for path in left_out[::6]]
-    inverted = [judged(reader, invert(read_slice(folder / path))) for path in unseen[::100]]
+    inverted = [judged(reader, invert(read_slice(folder / path))) for path in (unseen or left_out)[::100]]
     print(
         f"{name}: of {len(new)} slices of unseen scans {sum(each.refused for each in new)} refused and "
         f"{sum(each.seen for each in new)} taken for seen; of {len(seen)} others {sum(each.seen for each in seen)} seen"
     )
-    assert np.mean([each.refused for each in new]) < 0.15
-    assert np.mean([each.seen for each in new]) < 0.1
+    if unseen:
+        assert np.mean([each.refused for each in new]) < 0.15
+        assert np.mean([each.seen for each in new]) < 0.1
     assert np.mean([each.seen for each in seen]) > 0.6  # a fifth of them is of validation scans
     assert all(each.refused for each in inverted)
 
