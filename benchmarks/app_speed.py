@@ -82,13 +82,14 @@ def memory_with_all_models(page: Page, process: psutil.Process) -> float:
     page.get_by_role("button", name="Cyst").click()
     settled(page)
     peak = process.memory_info().rss
-    box = page.get_by_test_id("stSelectbox").first
+    box, options = page.get_by_test_id("stSelectbox").first.get_by_role("combobox"), page.locator('[role="option"]')
     box.click()
-    n_options = page.get_by_role("option").count()
+    options.first.wait_for()
+    n_options = options.count()
     page.keyboard.press("Escape")
     for option in range(n_options):
         box.click()
-        page.get_by_role("option").nth(option).click()
+        options.nth(option).click()
         settled(page)
         peak = max(peak, process.memory_info().rss)
     return peak / 1024**2

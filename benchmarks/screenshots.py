@@ -99,7 +99,7 @@ def panel(name: str) -> Callable[[Page], None]:
     def act(page: Page) -> None:
         page.get_by_text("One model", exact=True).click()
         settled(page)
-        page.get_by_text(name, exact=True).click()
+        page.get_by_role("radio", name=name, exact=True).click()
         settled(page)
         page.wait_for_timeout(1500)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from unittest import mock
 from urllib.parse import urlparse
 
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Error, Page
 
 from benchmarks import screenshots
 from benchmarks.browser import running_app, settled
@@ -24,7 +24,7 @@ from tests.hardness import nowhere
 from tests.hardness.table import Figures, NotMeasured, Options
 
 IDLE_S = 10
-_WAIT_S = 300
+_WAIT_S = 120
 # Its files have other names here; `upload` reads them.
 _NOT_THESE = {"diagnosis-batch"}
 _FETCH = "fetch('http://192.0.2.1/', {mode: 'no-cors', signal: AbortSignal.timeout(500)}).catch(() => null)"
@@ -48,7 +48,7 @@ def measure(options: Options) -> Figures:
         for name, flow in screenshots.SCENES.items()
         if name not in _NOT_THESE and (options.thorough or "-" not in name)
     }
-    by_flow, asked = {}, []
+    by_flow, asked, not_ended = {}, [], []
     with (
         mock.patch.dict(os.environ, KIDNEY_SCREENSHOT_DATA=str(images)),
         # Tests elsewhere are told not to download; here nothing may hold the app back.
@@ -70,8 +70,9 @@ def measure(options: Options) -> Figures:
             settled(page, seconds=_WAIT_S)
             try:
                 act(page)
-            except Exception as error:
-                raise RuntimeError(f"the flow “{name}” did not end") from error
+            except (Error, RuntimeError) as error:  # the others are measured all the same
+                print(f"the flow “{name}” did not end: {error}")
+                not_ended.append(name)
             context.close()
             by_flow[name] = attempts() - before
         n_requests = len(asked)
@@ -79,6 +80,7 @@ def measure(options: Options) -> Figures:
     found = {name: count for name, count in by_flow.items() if count}
     return {
         "flows": len(by_flow),
+        "not_ended": len(not_ended),
         "requests": n_requests,
         "outbound_attempts": sum(found.values()),
         "control_seen": seen,
@@ -139,7 +141,10 @@ def upload(page: Page, files: list[dict]) -> None:
     if anyway.count():
         anyway.click()
         settled(page, seconds=_WAIT_S)
-    page.get_by_test_id("stSelectbox").filter(has_text="Method").click()
+    box = page.get_by_test_id("stSelectbox").filter(has_text="Method").get_by_role("combobox")
+    box.scroll_into_view_if_needed()
+    page.wait_for_timeout(1000)  # a list that opens while the page scrolls closes again
+    box.click()
     page.locator('[role="option"]').last.click()  # not those of the viewer's own lists
     settled(page, seconds=_WAIT_S)
     page.get_by_text("Report", exact=True).click()

@@ -136,7 +136,7 @@ LINES = (
         10,
         "all pages and flows without a way outside",
         egress.measure,
-        {"outbound_attempts": ("=", 0), "control_seen": ("=", 3)},
+        {"outbound_attempts": ("=", 0), "not_ended": ("=", 0), "control_seen": ("=", 3)},
         slow=True,
         needs_browser=True,
     ),
