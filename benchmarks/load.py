@@ -164,7 +164,7 @@ async def note_exception(page: Page, who: str, found: Found) -> None:
 
 async def shown_epoch(page: Page) -> int:
     """The epoch in the table of jobs, of which the canvas keeps a copy for screen readers; -1 where there is none."""
-    cells = await page.locator(".st-key-training_table td").all_inner_texts()
+    cells = await page.get_by_test_id("stDataFrame").locator("td").all_inner_texts()
     found = [re.fullmatch(r"(\d+) / \d+", cell.strip()) for cell in cells]
     return next((int(each[1]) for each in found if each), -1)
 
@@ -206,6 +206,9 @@ def small_job(folder: Path) -> Iterator[Run]:
         yield run
     finally:
         jobs.cancel(run)
+        deadline = time.monotonic() + _SECONDS_FOR_A_JOB
+        while jobs.status(run) == RUNNING and time.monotonic() < deadline:  # it writes a checkpoint first
+            time.sleep(0.2)
 
 
 async def crowd(address: str, process: psutil.Process, run: Run, n_users: int, seconds: float) -> dict:

@@ -44,12 +44,13 @@ def show_verdict(answer, judged, checkpoint) -> None:
     if grouped:
         right = grouped["per_label"][label]
         n_said = sum(row[grouped["labels"].index(label)] for row in grouped["confusion"])
-        who, were = ("this model", "was") if checkpoint.honest == GROUPED else ("networks of this recipe", "were")
+        one = checkpoint.honest == GROUPED
+        who, were, it = ("this model", "was", "it") if one else ("networks of this recipe", "were", "they")
         tested = ui.predictions(checkpoint, checkpoint.honest)
         n_scans = tested.loc[tested["label"] == label, "series"].nunique() if tested is not None else 0
         of_scans = f", which come from {ui.counted(n_scans, 'scan')}" if n_scans else ""
         said = (
-            f"{who} {were} right **{figures.percent(right['precision'], 0)}** of the {n_said:,} times it said {label}"
+            f"{who} {were} right **{figures.percent(right['precision'], 0)}** of the {n_said:,} times {it} said {label}"
             if n_said
             else f"{who} **never said {label}**"
         )
