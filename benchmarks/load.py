@@ -147,11 +147,16 @@ async def watch_curves(page: Page, number: int, until: float, run: Run, found: F
         while (shown := await shown_epoch(page)) < at_least and time.perf_counter() - start < _SECONDS_UNTIL_WRONG:
             await page.wait_for_timeout(100)
         found.seconds[CURVES].append(time.perf_counter() - start)
-        await page.wait_for_timeout(2000)  # the chart draws its line
-        drawn = await page.locator(".st-key-training_charts canvas").first.evaluate("node => node.toDataURL()")
+        chart = page.locator(".st-key-training_charts canvas").first
+        while True:
+            await page.wait_for_timeout(2000)  # the chart draws its line
+            drawn = await chart.evaluate("node => node.toDataURL()")
+            is_new = shown <= shown_before or drawn != drawn_before
+            if is_new or time.perf_counter() - start > _SECONDS_UNTIL_WRONG:
+                break
         if not at_least <= shown <= run.state().get("epoch", 0):
             found.wrong.append(f"user {number}, the table shows epoch {shown}, the run had {at_least}")
-        if shown > shown_before and drawn == drawn_before:
+        if not is_new:
             found.wrong.append(f"user {number}, the curves stayed as of epoch {shown_before}")
         shown_before, drawn_before = shown, drawn
         await note_exception(page, f"user {number}, the curves", found)
