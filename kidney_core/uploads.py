@@ -44,7 +44,7 @@ def begin_page(title: str) -> None:
 
 def drop() -> None:
     """Free all that this session has uploaded: what it was shown in is left."""
-    st.session_state.pop(_opened, None)
+    forget_opened()
     _refused.pop(_session(), None)
     if runtime.exists():
         runtime.get_instance().uploaded_file_mgr.remove_session_files(_session())
@@ -55,7 +55,7 @@ def opened(files: list[Any], read: Callable[[], Any]) -> Any:
     ids = tuple(file.file_id for file in files)
     kept = st.session_state.get(_opened)
     if kept is None or kept[0] != ids:
-        st.session_state.pop(_opened, None)
+        forget_opened()
         kept = st.session_state[_opened] = (ids, read())
         allocator.return_freed_memory()
     return kept[1]
