@@ -3,12 +3,11 @@
 `make results` writes the README's table from that file.
 """
 
-import json
 import sys
 from pathlib import Path
 
+from benchmarks.kept import keep
 from benchmarks.results_table import PAPER_RECIPE
-from kidney_core.files import write_json
 from kidney_core.runs import Run
 
 
@@ -31,12 +30,8 @@ def described(run: Run) -> dict:
 
 def main() -> int:
     """Add or replace the runs named on the command line."""
-    kept = json.loads(PAPER_RECIPE.read_text()) if PAPER_RECIPE.is_file() else []
     for path in sys.argv[1:]:
-        new = described(Run(Path(path)))
-        key = (new["architecture"], new["protocol"])
-        kept = [old for old in kept if (old["architecture"], old["protocol"]) != key] + [new]
-    write_json(PAPER_RECIPE, sorted(kept, key=lambda row: (row["architecture"], row["protocol"] != "random")))
+        keep(PAPER_RECIPE, described(Run(Path(path))), ("architecture", "protocol"))
     return 0
 
 

@@ -56,7 +56,8 @@ def paper_table(runs: list[dict]) -> str:
         lines.append(
             f"| {model_name(architecture)} | paper, random split | {' | '.join(cells)} | {printed['accuracy']:.2f} |"
         )
-        for run in (run for run in runs if run["architecture"] == architecture):
+        ours = [run for run in runs if run["architecture"] == architecture]
+        for run in sorted(ours, key=lambda run: run["protocol"] != RANDOM):
             found = run["figures"]
             source = "ours, random split" if run["protocol"] == RANDOM else "**ours, scans never seen**"
             shown = paper.cells(found)

@@ -26,8 +26,8 @@ import psutil
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.kept import keep
 from kidney_core import models
-from kidney_core.files import write_json
 from kidney_core.paper import ARCHITECTURE_NAMES
 from kidney_core.recipes import config_from_recipe
 from kidney_core.runs import Run
@@ -141,14 +141,6 @@ def machine() -> str:
     return f"{cpu}, {os.cpu_count()} cores, torch {torch.__version__}"
 
 
-def keep(row: dict, key: tuple[str, ...]) -> None:
-    """Add a row to docs/training-speed.json, in the place of an earlier one of the same key."""
-    rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
-    rows = [old for old in rows if [old.get(name) for name in key] != [row.get(name) for name in key]] + [row]
-    write_json(RESULTS, sorted(rows, key=lambda each: [str(each.get(name, "")) for name in key]))
-    print(json.dumps(row), flush=True)
-
-
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -176,7 +168,8 @@ def main() -> None:
                 "machine": machine(),
             }
             row |= {"ours_s": round(seconds, 1), "ours_mb": round(memory), "n_epochs": run.config().n_epochs}
-            keep(row, ("task", "architecture", "n_slices"))
+            keep(RESULTS, row, ("task", "architecture", "n_slices"))
+            print(json.dumps(row), flush=True)
         if options.sizes:
             return
         data = part_of(options.folder, options.n_slices, folder / "data") if options.n_slices else options.folder
@@ -185,7 +178,8 @@ def main() -> None:
                 for architecture in options.architectures:
                     init = start_of(architecture, given, folder)
                     row = compared(data, folder / "runs", task, architecture, init, seed)
-                    keep(row, ("task", "architecture", "n_slices", "seed"))
+                    keep(RESULTS, row, ("task", "architecture", "n_slices", "seed"))
+                    print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from kidney_core.labels import DESCRIPTIONS
 from kidney_core.report import SOFTWARE, Report
 from kidney_core.splits import GROUPED, PROTOCOL_NAMES, RANDOM
 from kidney_core.verdict import REFUSED
+from kidney_core.worth import worth_of_answer
 
 _LEADS = {
     "answered": (
@@ -69,11 +70,14 @@ def worth(report: Report) -> Section:
     """The accuracy on scans never seen beside that of the random split, and how often this very answer was right."""
     checkpoint = report.checkpoint
     rows = [_protocol_row(checkpoint, protocol) for protocol in (checkpoint.honest or GROUPED, RANDOM)]
+    answered = not report.judged.refused and checkpoint.honest
+    tested = checkpoint.predictions(checkpoint.honest) if answered else None
+    note = worth_of_answer(checkpoint, report.answer.predicted_label, tested) if answered else ""
     return Section(
         "Share of test slices on which this model is right",
         tuple(rows),
         ("Measured on", "Accuracy", "How it was measured"),
-        _worth_of_answer(report),
+        note,
     )
 
 
@@ -90,26 +94,6 @@ def _protocol_row(checkpoint: Checkpoint, protocol: str) -> tuple[str, str, str]
     if protocol == RANDOM:
         text += " Neighbours of these slices were in training: memory of scans, not diagnosis of a new patient."
     return title, percent(found["accuracy"]), text
-
-
-def _worth_of_answer(report: Report) -> str:
-    """How often the model was right when it gave this answer on scans never seen."""
-    found, label = report.checkpoint.honest_figures(), report.answer.predicted_label
-    if not found or report.judged.refused:
-        return ""
-    n_said = sum(row[found["labels"].index(label)] for row in found["confusion"])
-    one = report.checkpoint.honest == GROUPED
-    who, were, it = ("this model", "was", "it") if one else ("networks of this recipe", "were", "they")
-    right = found["per_label"][label]
-    said = (
-        f"{were} right {percent(right['precision'], 0)} of the {n_said:,} times {it} said {label}"
-        if n_said
-        else f"never said {label}"
-    )
-    return (
-        f"On scans never seen, {who} {said}, and found {percent(right['recall'], 0)} of the {right['support']:,} slices "
-        f"that were {label}."
-    )
 
 
 def chain(report: Report) -> Section:

@@ -284,7 +284,7 @@ def show_table(table: pd.DataFrame, *, key: str, percents: tuple[str, ...] = (),
     if "correlation" in table:
         config["correlation"] = st.column_config.NumberColumn(COLUMN_TITLES["correlation"], format="%.3f")
     shown = table.assign(**{name: 100 * table[name] for name in shares})
-    return st.dataframe(shown, hide_index=True, column_config=config, key=key, **options)
+    return st.dataframe(shown, hide_index=True, column_config=config, key=key, placeholder="–", **options)
 
 
 def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:

@@ -17,10 +17,10 @@ from kidney_core import (
 from kidney_core.errors import KidneyError
 from kidney_core.labels import DESCRIPTIONS
 from kidney_core.slices import Slice
-from kidney_core.splits import GROUPED
 from kidney_core.stack import Stack, StackItem, open_item
 from kidney_core.upload_panel import Sample
 from kidney_core.viewer import show_scan
+from kidney_core.worth import worth_of_answer
 
 ui.start_page(
     "Diagnosis",
@@ -40,24 +40,8 @@ def show_verdict(answer, judged, checkpoint) -> None:
     st.plotly_chart(
         figures.probability_bars(answer.probabilities), config={"displayModeBar": False}, key="diagnosis_bars"
     )
-    grouped = checkpoint.honest_figures()
-    if grouped:
-        right = grouped["per_label"][label]
-        n_said = sum(row[grouped["labels"].index(label)] for row in grouped["confusion"])
-        one = checkpoint.honest == GROUPED
-        who, were, it = ("this model", "was", "it") if one else ("networks of this recipe", "were", "they")
-        tested = ui.predictions(checkpoint, checkpoint.honest)
-        n_scans = tested.loc[tested["label"] == label, "series"].nunique() if tested is not None else 0
-        of_scans = f", which come from {ui.counted(n_scans, 'scan')}" if n_scans else ""
-        said = (
-            f"{who} {were} right **{figures.percent(right['precision'], 0)}** of the {n_said:,} times {it} said {label}"
-            if n_said
-            else f"{who} **never said {label}**"
-        )
-        st.markdown(
-            f"On scans never seen, {said}, and found **{figures.percent(right['recall'], 0)}** of the "
-            f"{right['support']:,} slices that were {label}{of_scans}."
-        )
+    if checkpoint.honest:
+        st.markdown(worth_of_answer(checkpoint, label, ui.predictions(checkpoint, checkpoint.honest)))
     ui.honest_pair(checkpoint)
 
 

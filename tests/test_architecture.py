@@ -55,6 +55,7 @@ FLOORS = [
         "comparison",
         "curve_figures",
         "model_card",
+        "worth",
     },
     {"print_figures", "stack_verdict", "report", "grading"},
     {"export", "stack_reading", "report_sections"},

@@ -46,7 +46,7 @@ def measure_canaries(options: Options) -> Figures:
     variables = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "KIDNEY_AUDIT_LOG": str(home / "audit.jsonl")}
     variables |= {f"KIDNEY_{name.upper()}": str(home / name) for name in ("runs", "cache")}
     variables["KIDNEY_CHECKPOINTS"] = _CHECKPOINTS
-    exports: list[Path] = []
+    exported: list[Path] = []
     ticked: list[Path] = []
     urls: list[str] = []
     figures: Figures = {"tags": len(_text_tags()), "uploads": 0, "spilled": 0}
@@ -57,11 +57,11 @@ def measure_canaries(options: Options) -> Figures:
             figures["uploads"] += len(files)
             _upload(page, files)
             figures["spilled"] += _deleted_files(process.pid)
-            exports += _exports(page, workplace / "exports")
+            exported += exports(page, workplace / "exports")
             if not ticked and page.get_by_text(_PATIENT).count():  # a report that was asked to name the patient does
                 page.get_by_text(_PATIENT).click()
                 settled(page)
-                ticked += _exports(page, workplace / "ticked")
+                ticked += exports(page, workplace / "ticked")
             page.reload()
             settled(page)
         page.goto(f"{address}/Teaching")
@@ -73,10 +73,10 @@ def measure_canaries(options: Options) -> Figures:
         figures["spilled"] += _deleted_files(process.pid)
     left = [path for path in home.rglob("*") if path.is_file()]
     left += _written_since(started, _LOOKED_THROUGH, beside=workplace)
-    figures |= {"exports": len(exports), "files_read": len(left), "urls": len(urls)}
+    figures |= {"exports": len(exported), "files_read": len(left), "urls": len(urls)}
     figures["audit_lines"] = audit_log.verify(home / "audit.jsonl")[0]
     found = [str(path) for path in left if _has_canary(path)]
-    found += [str(path) for path in exports if _has_canary(path)] + [
+    found += [str(path) for path in exported if _has_canary(path)] + [
         url for url in urls if CANARY.lower() in url.lower()
     ]
     for each in found:
@@ -246,7 +246,7 @@ def _upload(page: Page, files: list, *, seconds: float = 240) -> None:
     settled(page, seconds=seconds)
 
 
-def _exports(page: Page, folder: Path) -> Iterator[Path]:
+def exports(page: Page, folder: Path) -> Iterator[Path]:
     """Every file that the page offers, with nothing ticked, as it is downloaded."""
     folder.mkdir(exist_ok=True)
     report = page.get_by_role("button", name="Write the report")
