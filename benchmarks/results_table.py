@@ -4,6 +4,7 @@ The shipped checkpoints come from their cards, the paper's recipe from docs/pape
 docs/training-speed.json and docs/inference-speed.json, where the benchmarks of those names keep them.
 """
 
+import itertools
 import json
 import statistics
 import sys
@@ -75,10 +76,13 @@ def training_speed_table(rows: list[dict]) -> str:
         "| what learns | network | slices, px, epochs, seeds | loop one would write | workbench | times as fast | memory | test accuracy |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    compared = [row for row in rows if "baseline_s" in row]
+    measured: dict[tuple[str, str, int], list[dict]] = {}
+    for row in rows:
+        if "baseline_s" in row:
+            measured.setdefault((row["task"], row["architecture"], row["n_slices"]), []).append(row)
     for task, title in TASKS.items():
-        for architecture in paper.ARCHITECTURE_NAMES:
-            seeds = [row for row in compared if (row["task"], row["architecture"]) == (task, architecture)]
+        for architecture, n_slices in itertools.product(paper.ARCHITECTURE_NAMES, sorted({key[2] for key in measured})):
+            seeds = measured.get((task, architecture, n_slices))
             if not seeds:
                 continue
             one = seeds[0]
@@ -88,7 +92,7 @@ def training_speed_table(rows: list[dict]) -> str:
             mean = {whose: statistics.mean(row[f"{whose}_accuracy"] for row in seeds) for whose in ("baseline", "ours")}
             ratio = statistics.median(row["baseline_s"] / row["ours_s"] for row in seeds)
             lines.append(
-                f"| {title} | {model_name(architecture)} | {one['n_slices']:,}, {one['image_size_px']}, {one['n_epochs']}, "
+                f"| {title} | {model_name(architecture)} | {n_slices:,}, {one['image_size_px']}, {one['n_epochs']}, "
                 f"{len(seeds)} | {middle['baseline_s']:.0f} s | {middle['ours_s']:.0f} s | **{ratio:.1f}** | "
                 f"{middle['baseline_mb'] / 1000:.1f} → {middle['ours_mb'] / 1000:.1f} GB | "
                 f"{percent(mean['baseline'], 2)} → {percent(mean['ours'], 2)} |"

@@ -37,7 +37,7 @@ RESULTS = ROOT / "docs" / "training-speed.json"
 TASKS = {
     "paper": ("paper", {}),
     "head": ("paper", {"trainable": "head"}),
-    "full": ("augmented", {"protocol": "random", "n_epochs": 10}),
+    "full": ("paper", {"trainable": "all", "image_size_px": 160, "augmentation": "strong"}),
 }
 
 

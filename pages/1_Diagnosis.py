@@ -97,8 +97,8 @@ def show_slice(
         if sample:
             st.caption(
                 f"This slice was simulated as **{sample.label}**, so the answer is "
-                f"{'right' if answer.predicted_label == sample.label else 'wrong'}. On simulated slices the models are often "
-                "wrong: they show how this page works, not what the models are worth."
+                f"{'right' if answer.predicted_label == sample.label else 'wrong'}. Simulated slices, of which the models saw "
+                "others in training, show how this page works, not what the models are worth."
             )
         report_panel.show(image, content, answer, judged, checkpoint, grades=grades, key=key)
         with st.expander("About this image and this model"):
