@@ -109,7 +109,9 @@ def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
         gate = judged.steps[1]
         st.markdown(f"{verdict_panel.STEP_MARKS[gate.outcome]} **Gate: {gate.outcome}.** {gate.reason}")
         if key.split("-")[0] in LABELS:
-            st.caption(f"This slice is simulated as {key.split('-')[0]}; models are often wrong on simulated slices.")
+            st.caption(
+                f"This slice is simulated as {key.split('-')[0]}: how a model answers it says nothing of its worth on patients."
+            )
 
 
 def _how_to_read(found, kind, asked: float | None) -> str:

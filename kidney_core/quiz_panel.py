@@ -234,7 +234,11 @@ def _show_score(checkpoint: Checkpoint, name: str, cases: list["Case"], answered
     st.caption(
         "The same cases, judged by the same rule. Right about the class and wrong about the place is not the same as having seen it: "
         "that holds for you and for the model."
-        + (" The cases are simulated: models are often wrong on them." if name.startswith("simulated") else "")
+        + (
+            " The cases are simulated: they say nothing of what a model is worth on patients."
+            if name.startswith("simulated")
+            else ""
+        )
     )
     if n_seen := sum(each.verdict == "memory" for each in rounds):
         st.warning(
