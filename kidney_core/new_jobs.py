@@ -112,19 +112,19 @@ def _recipe_fields(recipe: str) -> dict:
         )
         chosen["patience"] = _number("patience", base.patience)
         chosen["n_processes"] = _number("n_processes", base.n_processes)
-    chosen["extra_data"] = ui.path_input(
-        "Extra training data",
-        key="training_extra_data",
-        several=True,
-        placeholder="demo-data",
-        help=OPTIONS["extra_data"].metadata["help"].capitalize(),
-    )
     return chosen
 
 
 def draw() -> None:
     """Draw the form; its button submits one job for each architecture and protocol."""
     folder = ui.folder_input("training_folder")
+    extra = ui.path_input(
+        "Extra training data",
+        key="training_extra_data",
+        several=True,
+        placeholder="none, or other exports of the same scans, or simulated slices",
+        help=OPTIONS["extra_data"].metadata["help"].capitalize(),
+    )
     if folder and st.button("Check the folder", key="training_check"):
         _check_folder(folder)
     names = st.multiselect(
@@ -176,7 +176,9 @@ def draw() -> None:
     )
     engine = _engine()
     try:
-        configs = _configs(folder, names, protocols, recipe, {**options, "init": init}, int(n_folds), seeds)
+        configs = _configs(
+            folder, names, protocols, recipe, {**options, "extra_data": extra, "init": init}, int(n_folds), seeds
+        )
     except KidneyError as error:
         st.error(str(error))
         return
