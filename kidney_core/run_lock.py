@@ -18,25 +18,29 @@ from kidney_core.runs import CANCEL_FILE, CRASHED, QUEUED, RUNNING, STOPPED, Run
 LOCK_FILE = "lock"
 
 
-_SECONDS_A_LOOK_MAY_LAST = 0.2
+_PATIENCE_S = 0.2  # of a process that has just done with a run
+_SECONDS_A_LOOK_MAY_LAST = 30.0  # on a busy machine, or where a thread that imports keeps Python to itself
 
 
-def try_lock(path: Path, *, patience_s: float = _SECONDS_A_LOOK_MAY_LAST) -> int | None:
+def try_lock(path: Path, *, patience_s: float = _PATIENCE_S) -> int | None:
     """An inheritable descriptor that holds the lock of a file, or None where another process holds it.
 
+    Those who only look whether a run is alive share the lock: for them it is waited, whatever the patience.
+
     Args:
-        patience_s: how long to try again: whoever looks whether a run is alive is in the way for a moment.
+        patience_s: how long to wait for another process that holds it.
 
     Raises: RunError where the file cannot be opened or its file system has no locks.
     """
     with shortage.told_as(RunError, path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    deadline = time.monotonic() + patience_s
+    start = time.monotonic()
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() >= deadline:
+            patience = max(patience_s, _SECONDS_A_LOOK_MAY_LAST) if _is_only_looked_at(descriptor) else patience_s
+            if time.monotonic() - start >= patience:
                 os.close(descriptor)
                 return None
             time.sleep(0.005)
@@ -51,8 +55,18 @@ def try_lock(path: Path, *, patience_s: float = _SECONDS_A_LOOK_MAY_LAST) -> int
             return descriptor
 
 
+def _is_only_looked_at(descriptor: int) -> bool:
+    """Whether nobody holds the lock for himself."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
+
+
 @contextmanager
-def hold(run: Run, *, patience_s: float = _SECONDS_A_LOOK_MAY_LAST) -> Iterator[None]:
+def hold(run: Run, *, patience_s: float = _PATIENCE_S) -> Iterator[None]:
     """Hold a run for as long as the block lasts; a launcher that holds it does so for its workers.
 
     Args:

@@ -1,5 +1,6 @@
 """Jobs are real processes: they queue, survive their parent, stop, crash and go on."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -146,6 +147,19 @@ def test_lookers_do_not_keep_anybody_from_a_run(tmp_path):
                     assert run_lock.is_alive(run)
         finally:
             done.set()
+
+
+def test_a_look_may_last_but_another_worker_is_told_at_once(tmp_path):
+    """A thread that looks can be held up between taking and leaving the lock, while another one imports."""
+    run = tiny_run(tmp_path, "crashed")
+    look = os.open(run.folder / run_lock.LOCK_FILE, os.O_RDONLY | os.O_CREAT, 0o644)
+    fcntl.flock(look, fcntl.LOCK_SH)
+    end_of_look = threading.Timer(1.0, os.close, [look])
+    end_of_look.start()
+    with run_lock.hold(run):
+        assert end_of_look.finished.is_set()
+        with pytest.raises(RunError, match="Another process is working"), run_lock.hold(run):
+            pass
 
 
 def test_jobs_share_the_gpus_that_the_user_left_visible(monkeypatch):

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 from unittest import mock
 
 import psutil
@@ -31,6 +32,7 @@ from tests.hardness.table import Figures, Options
 from tests.hardness.workplace import Found, Workplace
 
 N_KILLS, SEED = 100, 12
+_BY_HAND_SAID = "by-hand.txt"
 _ALIVE_AT_MOST_S = 10.0  # after the one that they belong to was killed
 _LONGER = {"n_epochs": 120}  # than most lives
 _TRAINING = {"alone": _LONGER, "by hand": _LONGER, "two": {**_LONGER, "n_processes": 2}}
@@ -55,7 +57,9 @@ class World:
         if self.app is None or self.app.poll() is not None:
             _, self.app = self.stack.enter_context(running_app())
         if self.decoding is None or self.decoding.poll() is not None:
-            self.decoding = _started("-m", "tests.hardness.kills", "decode", str(self.place.data))
+            self.decoding = _started(
+                "-m", "tests.hardness.kills", "decode", str(self.place.data), said=subprocess.DEVNULL
+            )
         for kind, changes in _TRAINING.items():
             kept = self.made[kind]
             if not kept or jobs.status(kept[-1]) == FINISHED:
@@ -68,7 +72,8 @@ class World:
             return
         if kind == "by hand":
             if self.by_hand is None or self.by_hand.poll() is not None:
-                self.by_hand = _started("train.py", "--resume", str(run.folder))
+                with (self.place.folder / _BY_HAND_SAID).open("w") as said:
+                    self.by_hand = _started("train.py", "--resume", str(run.folder), said=said)
         elif jobs.status(run) != FINISHED:
             said = workplace.refusal(lambda: jobs.submit(run))
             self.found.check("not_resumed", not said, said)
@@ -106,7 +111,8 @@ class World:
         dead = {key for key, each in victims.items() if each in others and not _is_alive(each)}
         crashed = {key for key, kind in _TRAINERS.items() if jobs.status(self.made[kind][-1]) == CRASHED} & dead
         taken = crashed | dead & {"app", "decoding process"}  # of the others, a training may have come to its end
-        self.found.check("others_failed", not taken, f"{taken} ended with the {name}")
+        said = (self.place.folder / _BY_HAND_SAID).read_text()[-300:]
+        self.found.check("others_failed", not taken, f"{taken} ended with the {name}; by hand: {said}")
 
     def end(self) -> None:
         """Let every training come to its end, end the rest, and look who is left."""
@@ -126,10 +132,8 @@ class World:
         self.found.check("orphans", not left, f"{[_command(each) for each in left]} are left")
 
 
-def _started(*arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def _started(*arguments: str, said: int | IO[str]) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
 
 
 def _is_alive(process: psutil.Process) -> bool:
