@@ -1,7 +1,7 @@
 """Train one network on a folder of CT slices.
 
 python train.py --data FOLDER                            the paper's recipe
-python train.py --data FOLDER --recipe augmented         every layer, strong augmentation, honest split
+python train.py --data FOLDER --recipe robust            the best on scans never seen, honest split
 python train.py --data FOLDER --folds 5                  cross-validation: five runs, every scan tested once
 python train.py --resume runs/NAME                       go on where a run stopped or was killed
 python train.py --data FOLDER --n-processes 2            two processes that share every batch, one a GPU
