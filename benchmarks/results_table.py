@@ -73,7 +73,7 @@ TASKS = {"paper": "the paper's recipe (last block)", "head": "head only", "full"
 def training_speed_table(rows: list[dict]) -> str:
     """One row a task and architecture: both loops, the medians over their seeds."""
     lines = [
-        "| what learns | network | slices, px, epochs, seeds | loop one would write | workbench | times as fast | memory | test accuracy |",
+        "| what learns | network | slices, px, epochs, seeds | loop one would write | workbench | times as fast | memory | random split: accuracy |",
         "|---|---|---|---|---|---|---|---|",
     ]
     measured: dict[tuple[str, str, int], list[dict]] = {}

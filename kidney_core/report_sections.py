@@ -70,9 +70,7 @@ def worth(report: Report) -> Section:
     """The accuracy on scans never seen beside that of the random split, and how often this very answer was right."""
     checkpoint = report.checkpoint
     rows = [_protocol_row(checkpoint, protocol) for protocol in (checkpoint.honest or GROUPED, RANDOM)]
-    answered = not report.judged.refused and checkpoint.honest
-    tested = checkpoint.predictions(checkpoint.honest) if answered else None
-    note = worth_of_answer(checkpoint, report.answer.predicted_label, tested) if answered else ""
+    note = "" if report.judged.refused else worth_of_answer(checkpoint, report.answer.predicted_label)
     return Section(
         "Share of test slices on which this model is right",
         tuple(rows),

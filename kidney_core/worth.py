@@ -7,11 +7,11 @@ from kidney_core.figures import percent
 from kidney_core.splits import GROUPED
 
 
-def worth_of_answer(checkpoint: Checkpoint, label: str, tested: pd.DataFrame | None) -> str:
+def worth_of_answer(checkpoint: Checkpoint, label: str, tested: pd.DataFrame | None = None) -> str:
     """How often a checkpoint was right when it said `label`, and how many of that label it found; "" if not measured.
 
     Args:
-        tested: its predictions under `checkpoint.honest`, for the number of scans; None where they are not kept.
+        tested: its predictions under `checkpoint.honest`, for the number of scans; None leaves that out.
     """
     found = checkpoint.honest_figures()
     if not found:

@@ -154,10 +154,15 @@ def test_a_look_may_last_but_another_worker_is_told_at_once(tmp_path):
     run = tiny_run(tmp_path, "crashed")
     look = os.open(run.folder / run_lock.LOCK_FILE, os.O_RDONLY | os.O_CREAT, 0o644)
     fcntl.flock(look, fcntl.LOCK_SH)
-    end_of_look = threading.Timer(1.0, os.close, [look])
-    end_of_look.start()
+    left = threading.Event()
+
+    def leave():
+        left.set()  # before the lock is free, so that whoever gets it finds it set
+        os.close(look)
+
+    threading.Timer(1.0, leave).start()
     with run_lock.hold(run):
-        assert end_of_look.finished.is_set()
+        assert left.is_set()
         with pytest.raises(RunError, match="Another process is working"), run_lock.hold(run):
             pass
 
