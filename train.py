@@ -95,13 +95,10 @@ def train_all(runs: Iterator[Run]) -> int:
                 return status
         done.append(run)
     if len(done) > 1:
-        from kidney_core import evaluation
+        from kidney_core import intervals
 
-        figures = evaluation.figures(cross_validation.pooled_predictions(done[0]))
-        print(
-            f"pooled over {len(done)} folds, {PROTOCOL_TITLES[done[0].config().protocol]}: "
-            f"accuracy {100 * figures['accuracy']:.2f} %, balanced accuracy {100 * figures['balanced_accuracy']:.2f} %"
-        )
+        print(f"pooled over {len(done)} folds, {PROTOCOL_TITLES[done[0].config().protocol]}")
+        print("\n".join(intervals.summary(cross_validation.pooled_predictions(done[0]))))
     return 0
 
 

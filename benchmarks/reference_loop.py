@@ -1,15 +1,19 @@
 """The loop that one would write from the paper: torchvision's ImageFolder and DataLoader, fp32.
 
-    python -m benchmarks.reference_loop --data FOLDER --split runs/NAME/split.csv --architecture resnet18 …
+    python -m benchmarks.reference_loop runs/NAME [--same-draws]
 
 It is the baseline of `benchmarks.training_speed`: as many workers as cores, kept from epoch to epoch, no gradient
 for frozen layers, the same network, start, augmentations, optimizer and epochs as the workbench, and the watched part
-measured after each epoch. Its last line is JSON with the figures of the test part.
+measured after each epoch. Its last line is JSON with the figures of the test part, and the answers.
+
+`--same-draws`: what luck decides is as in the workbench's run of that folder (which images share a batch, which are
+flipped), so that what is left between the two is how they compute.
 """
 
 import argparse
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import balanced_accuracy_score
 from torch import nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import datasets, transforms
 from torchvision.transforms import functional
 
-from kidney_core import models, optimization, preprocessing, splits
+from kidney_core import models, optimization, preprocessing, sampling, splits
 from kidney_core.recipes import TrainingConfig
 
 
@@ -58,35 +62,73 @@ def seed_worker(_worker: int) -> None:
     np.random.seed(torch.initial_seed() % 2**32)
 
 
-def loaders(config: TrainingConfig, split: Path) -> tuple[DataLoader, DataLoader, DataLoader]:
+class Flipped(Dataset):
+    """Images of a folder, asked for as (position, whether it is flipped)."""
+
+    def __init__(self, images: datasets.ImageFolder) -> None:
+        self.dataset = images  # without augmentation
+
+    def __getitem__(self, asked: tuple[int, bool]) -> tuple[torch.Tensor, int]:
+        position, flip = asked
+        image, y = self.dataset[position]
+        return (functional.hflip(image) if flip else image), y
+
+
+class Draws:
+    """Which images share a batch and which are flipped, epoch by epoch, as the workbench draws them."""
+
+    def __init__(self, config: TrainingConfig, chosen: list[int]) -> None:
+        self.config, self.chosen, self.epoch = config, np.array(chosen), 0
+
+    def __len__(self) -> int:
+        n, size = len(self.chosen), self.config.batch_size
+        return n // size + (n % size > 1)
+
+    def __iter__(self) -> Iterator[list[tuple[int, bool]]]:
+        n, size, seed = len(self.chosen), self.config.batch_size, self.config.seed
+        order = sampling.epoch_order(n, seed=seed, epoch=self.epoch)
+        flips = preprocessing.random_numbers(n, seed=seed, epoch=self.epoch)[order, 0] < 0.5
+        visits = list(zip(self.chosen[order].tolist(), flips.tolist(), strict=True))
+        self.epoch += 1
+        yield from (visits[i * size : (i + 1) * size] for i in range(len(self)))
+
+
+def loaders(config: TrainingConfig, split: Path, *, same_draws: bool) -> tuple[DataLoader, DataLoader, DataLoader]:
     """Batches of the training, the watched and the test part, as the run's split.csv says."""
     for_training, for_test = transforms_of(config.image_size_px, config.augmentation)
-    parts = pd.read_csv(split).set_index("path")["part"]
+    table = pd.read_csv(split)
     watched = splits.VALIDATION if config.validation_fraction else splits.TEST
+    shared = {"num_workers": os.cpu_count(), "persistent_workers": True, "worker_init_fn": seed_worker}
     made = []
     for part in (splits.TRAIN, watched, splits.TEST):
         trains = part == splits.TRAIN
-        images = datasets.ImageFolder(config.data, transform=for_training if trains else for_test)
-        chosen = [
-            i for i, (path, _) in enumerate(images.samples) if parts[str(Path(path).relative_to(config.data))] == part
-        ]
+        images = datasets.ImageFolder(config.data, transform=for_training if trains and not same_draws else for_test)
+        place = {str(Path(path).relative_to(config.data)): i for i, (path, _) in enumerate(images.samples)}
+        chosen = [place[path] for path in table.loc[table["part"] == part, "path"]]
+        if trains and same_draws:
+            made.append(DataLoader(Flipped(images), batch_sampler=Draws(config, chosen), **shared))
+            continue
+        drop_last = trains and len(chosen) % config.batch_size == 1
         made.append(
             DataLoader(
-                Subset(images, chosen),
-                batch_size=config.batch_size,
-                shuffle=trains,
-                drop_last=trains and len(chosen) % config.batch_size == 1,
-                num_workers=os.cpu_count(),
-                persistent_workers=True,
-                worker_init_fn=seed_worker,
+                Subset(images, chosen), batch_size=config.batch_size, shuffle=trains, drop_last=drop_last, **shared
             )
         )
     return tuple(made)
 
 
+def norm_images(training: DataLoader) -> torch.Tensor:
+    """(B, 3, S, S): training images by which folded batch norms get their statistics."""
+    if isinstance(training.batch_sampler, Draws):
+        chosen = training.batch_sampler.chosen
+        evenly = chosen[:: max(1, len(chosen) // 64)][:64]
+        return torch.stack([training.dataset[int(position), False][0] for position in evenly])
+    return torch.cat([next(iter(training))[0] for _ in range(2)])
+
+
 @torch.inference_mode()
-def measure(model: nn.Module, batches: DataLoader) -> dict[str, float]:
-    """Accuracy and balanced accuracy, 0 to 1."""
+def measure(model: nn.Module, batches: DataLoader) -> dict[str, float | list[int]]:
+    """Accuracy and balanced accuracy, 0 to 1, and the answers."""
     model.eval()
     answers, labels = [], []
     for images, y in batches:
@@ -96,20 +138,21 @@ def measure(model: nn.Module, batches: DataLoader) -> dict[str, float]:
     return {
         "accuracy": float((predicted == true).float().mean()),
         "balanced_accuracy": float(balanced_accuracy_score(true, predicted)),
+        "answers": predicted.tolist(),
     }
 
 
-def train(config: TrainingConfig, split: Path) -> dict[str, float]:
+def train(config: TrainingConfig, split: Path, *, same_draws: bool) -> dict[str, float | list[int]]:
     """Train as the configuration says, and measure the test part."""
     torch.manual_seed(config.seed)
     np.random.seed(config.seed)
-    training, watched, test = loaders(config, split)
+    training, watched, test = loaders(config, split, same_draws=same_draws)
     model = models.build_model(
         config.architecture, len(training.dataset.dataset.classes), init=config.init, image_size_px=config.image_size_px
     )
     models.set_trainable(model, config.trainable)
     if models.has_folded_batch_norm(model):
-        models.recalibrate_batch_norm(model, torch.cat([next(iter(training))[0] for _ in range(2)]))
+        models.recalibrate_batch_norm(model, norm_images(training))
     optimizer = optimization.make_optimizer(model, config)
     n_steps, step = len(training) * config.n_epochs, 0
     for epoch in range(config.n_epochs):
@@ -122,7 +165,7 @@ def train(config: TrainingConfig, split: Path) -> dict[str, float]:
             loss.backward()
             optimizer.step()
             step += 1
-        print(f"epoch {epoch + 1}: {measure(model, watched)}", flush=True)
+        print(f"epoch {epoch + 1}: accuracy {measure(model, watched)['accuracy']:.4f}", flush=True)
     return measure(model, test)
 
 
@@ -130,9 +173,12 @@ def main() -> None:
     """Run the loop; the configuration comes as the JSON file of a run, so that both loops do the same."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a run of the workbench: its configuration and its split")
-    folder = parser.parse_args().run
-    config = TrainingConfig(**json.loads((folder / "config.json").read_text()))
-    print(json.dumps(train(config, folder / "split.csv")))
+    parser.add_argument("--same-draws", action="store_true", help="batches and flips as the workbench draws them")
+    options = parser.parse_args()
+    config = TrainingConfig(**json.loads((options.run / "config.json").read_text()))
+    if options.same_draws and config.augmentation != preprocessing.FLIP:
+        parser.error(f"--same-draws knows the flips of {preprocessing.FLIP!r} only, not {config.augmentation!r}")
+    print(json.dumps(train(config, options.run / "split.csv", same_draws=options.same_draws)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     --init mobilenetv2_100=FILE   ImageNet weights; an architecture without any starts from random ones in a file
     --tasks, --architectures, --seeds, --n-slices    what is measured; one row each is kept in docs/training-speed.json
+    --same-draws                  the same batches and flips through both loops, for their accuracy instead of their speed
     --sizes 1000 2000 5000 10000  seconds of the workbench's run against the number of slices, one architecture
 
 Both loops are whole processes, timed from start to end: imports, reading and decoding the folder with an empty cache,
@@ -22,6 +23,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import torch
 from safetensors.torch import save_file
@@ -109,27 +111,32 @@ def our_run(data: Path, runs: Path, task: str, architecture: str, init: str, see
     return run, seconds, memory
 
 
-def compared(data: Path, runs: Path, task: str, architecture: str, init: str, seed: int) -> dict:
+def compared(
+    data: Path, runs: Path, task: str, architecture: str, init: str, seed: int, *, same_draws: bool = False
+) -> dict:
     """One row: both loops on the same task."""
     run, ours_s, ours_mb = our_run(data, runs, task, architecture, init, seed)
     command = [sys.executable, "-m", "benchmarks.reference_loop", str(run.folder)]
-    baseline_s, baseline_mb, output = measured(command, {})
+    baseline_s, baseline_mb, output = measured(command + ["--same-draws"] * same_draws, {})
     theirs, ours = json.loads(output.strip().splitlines()[-1]), run.report()["figures"]
-    return {
-        "task": task,
+    answered = pd.read_csv(run.folder / "predictions.csv")["predicted"].map(run.data()["labels"].index).to_numpy()
+    row = {
+        "task": f"same-draws-{task}" if same_draws else task,
         "architecture": architecture,
         "seed": seed,
         "n_slices": run.data()["n_slices"],
         "n_epochs": run.config().n_epochs,
         "image_size_px": run.config().image_size_px,
         "machine": machine(),
-        "baseline_s": round(baseline_s, 1),
-        "ours_s": round(ours_s, 1),
-        "baseline_mb": round(baseline_mb),
-        "ours_mb": round(ours_mb),
+        "n_tested": len(answered),
         "baseline_accuracy": round(theirs["accuracy"], 4),
         "ours_accuracy": round(ours["accuracy"], 4),
+        "same_answers": int((answered == np.array(theirs["answers"])).sum()),
     }
+    if same_draws:
+        return row
+    seconds = {"baseline_s": round(baseline_s, 1), "ours_s": round(ours_s, 1)}
+    return row | seconds | {"baseline_mb": round(baseline_mb), "ours_mb": round(ours_mb)}
 
 
 def machine() -> str:
@@ -150,6 +157,7 @@ def main() -> None:
     parser.add_argument("--architectures", nargs="*", default=list(ARCHITECTURE_NAMES))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--n-slices", type=int, default=0, help="0: the whole folder")
+    parser.add_argument("--same-draws", action="store_true")
     parser.add_argument("--sizes", nargs="*", type=int, default=[])
     options = parser.parse_args()
     given = dict(each.split("=", 1) for each in options.init)
@@ -177,7 +185,7 @@ def main() -> None:
             for task in options.tasks:
                 for architecture in options.architectures:
                     init = start_of(architecture, given, folder)
-                    row = compared(data, folder / "runs", task, architecture, init, seed)
+                    row = compared(data, folder / "runs", task, architecture, init, seed, same_draws=options.same_draws)
                     keep(RESULTS, row, ("task", "architecture", "n_slices", "seed"))
                     print(json.dumps(row), flush=True)
 

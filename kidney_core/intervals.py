@@ -186,3 +186,18 @@ def figure(figures: dict, name: str) -> float | None:
     for part in name.split("."):
         value = value[part]
     return value
+
+
+def summary(predictions: pd.DataFrame) -> list[str]:
+    """A prediction table in lines for a terminal: how it does on slices and on whole scans, with 95 % intervals."""
+    lines = []
+    for what, table in (("slices", predictions), ("scans", evaluation.per_series(predictions))):
+        found = intervals(table)
+        told = [f"{name.replace('_', ' ')} {_told(found[name])}" for name in OVERALL]
+        lines.append(f"{len(table):,} {what}: {', '.join(told)}")
+    return lines
+
+
+def _told(found: Interval) -> str:
+    value = f"{100 * found.value:.2f} %"
+    return value if found.low is None else f"{value} (95 % interval {100 * found.low:.1f} to {100 * found.high:.1f} %)"

@@ -64,7 +64,15 @@ def test_command_line_trains_all_folds_and_prints_the_pooled_figure(small_datase
     words += " --epochs 1 --folds 3 --name cv"
     done = subprocess.run([sys.executable, "train.py", *words.split()], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "pooled over 3 folds, grouped split (scans never seen): accuracy" in done.stdout
+    title, slices, scans = done.stdout.splitlines()[-3:]
+    assert title == "pooled over 3 folds, grouped split (scans never seen)"
+    pooled = cross_validation.pooled_predictions(runs.Run(runs.runs_folder() / "cv-fold-1"))
+    by_scan = evaluation.figures(evaluation.per_series(pooled))
+    for line, n, found in ((slices, len(pooled), evaluation.figures(pooled)), (scans, by_scan["n"], by_scan)):
+        assert line.startswith(
+            f"{n} {'slices' if line is slices else 'scans'}: accuracy {100 * found['accuracy']:.2f} %"
+        )
+        assert f"balanced accuracy {100 * found['balanced_accuracy']:.2f} %" in line
     assert sorted(run.name for run in runs.list_runs()) == ["cv-fold-1", "cv-fold-2", "cv-fold-3"]
     for run in runs.list_runs():
         assert "test, grouped split (scans never seen)" in run.log_tail()
