@@ -103,26 +103,29 @@ def training_speed_table(rows: list[dict]) -> str:
 SAME_DRAWS = "same-draws-"
 
 
-def equality(rows: list[dict]) -> str:
-    """What both loops make of the same batches, over all seeds."""
-    measured: dict[tuple[str, str, int], list[dict]] = {}
+def equality_table(rows: list[dict]) -> str:
+    """What both loops make of the same batches, over all seeds and one by one."""
+    measured: dict[tuple[str, str, int, int], list[dict]] = {}
     for row in rows:
         if row["task"].startswith(SAME_DRAWS):
-            measured.setdefault((row["task"], row["architecture"], row["n_slices"]), []).append(row)
-    sentences = []
-    for (task, architecture, n_slices), seeds in measured.items():
-        tested = sum(row["n_tested"] for row in seeds)
-        theirs, ours = (
-            sum(row[f"{whose}_accuracy"] * row["n_tested"] for row in seeds) / tested for whose in ("baseline", "ours")
-        )
-        each = ", ".join(f"{percent(row['baseline_accuracy'])} → {percent(row['ours_accuracy'])}" for row in seeds)
-        sentences.append(
-            f"The same batches and flips through both loops ({model_name(architecture)}, "
-            f"{TASKS[task.removeprefix(SAME_DRAWS)]}, {n_slices:,} slices, {len(seeds)} seeds; random split, loop one would "
-            f"write → workbench): **{percent(theirs, 2)} → {percent(ours, 2)}** of {tested:,} test slices ({each}), the same "
-            f"answer on {sum(row['same_answers'] for row in seeds):,} of them."
-        )
-    return "\n\n".join(sentences)
+            key = (row["task"], row["architecture"], row["n_slices"], row["image_size_px"])
+            measured.setdefault(key, []).append(row)
+    if not measured:
+        return ""
+    lines = [
+        "| same batches and flips in both loops | network | slices, px, seeds | loop one would write: random split, accuracy | workbench | same answer |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (task, architecture, n_slices, size_px), seeds in measured.items():
+        cells = [TASKS[task.removeprefix(SAME_DRAWS)], model_name(architecture)]
+        cells.append(f"{n_slices:,}, {size_px}, {len(seeds)}")
+        n_tested = sum(row["n_tested"] for row in seeds)
+        for whose in ("baseline", "ours"):
+            mean = sum(row[f"{whose}_accuracy"] * row["n_tested"] for row in seeds) / n_tested
+            cells.append(f"**{percent(mean, 2)}** ({', '.join(percent(row[f'{whose}_accuracy']) for row in seeds)})")
+        cells.append(f"{sum(row['same_answers'] for row in seeds):,} of {n_tested:,}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def growth(rows: list[dict]) -> str:
@@ -157,7 +160,12 @@ def speed() -> str:
         json.loads(path.read_text()) if path.is_file() else [] for path in (TRAINING_SPEED, INFERENCE_SPEED)
     )
     machines = sorted({row["machine"] for row in training + inference})
-    parts = [training_speed_table(training), equality(training), growth(training), inference_speed_table(inference)]
+    parts = [
+        training_speed_table(training),
+        equality_table(training),
+        growth(training),
+        inference_speed_table(inference),
+    ]
     return "\n\n".join([*(part for part in parts if part), f"Measured on: {'; '.join(machines)}."])
 
 

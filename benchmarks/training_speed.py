@@ -3,6 +3,7 @@
     --init mobilenetv2_100=FILE   ImageNet weights; an architecture without any starts from random ones in a file
     --tasks, --architectures, --seeds, --n-slices    what is measured; one row each is kept in docs/training-speed.json
     --same-draws                  the same batches and flips through both loops, for their accuracy instead of their speed
+    --image-size-px               another size than the task's
     --sizes 1000 2000 5000 10000  seconds of the workbench's run against the number of slices, one architecture
 
 Both loops are whole processes, timed from start to end: imports, reading and decoding the folder with an empty cache,
@@ -21,6 +22,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,30 +102,28 @@ def start_of(architecture: str, given: dict[str, str], folder: Path) -> str:
     return str(file)
 
 
-def our_run(data: Path, runs: Path, task: str, architecture: str, init: str, seed: int) -> tuple[Run, float, float]:
-    """A finished run of the workbench, with its seconds and its memory."""
+def our_run(task: str, **given: Any) -> tuple[Run, float, float]:
+    """A finished run of the workbench on a task, with its seconds and its memory; `given` goes into its configuration."""
     recipe, changes = TASKS[task]
-    config = config_from_recipe(recipe, data=str(data), architecture=architecture, init=init, seed=seed, **changes)
-    run = Run.create(config, name=f"{task}-{architecture}-{seed}")
+    config = config_from_recipe(recipe, **{**changes, **given})
+    run = Run.create(config, name=f"{task}-{config.architecture}-{config.seed}")
     with tempfile.TemporaryDirectory() as cache:
-        environment = {"KIDNEY_CACHE": cache, "KIDNEY_RUNS": str(runs)}
+        environment = {"KIDNEY_CACHE": cache}
         seconds, memory, _ = measured([sys.executable, "train.py", "--resume", str(run.folder)], environment)
     return run, seconds, memory
 
 
-def compared(
-    data: Path, runs: Path, task: str, architecture: str, init: str, seed: int, *, same_draws: bool = False
-) -> dict:
+def compared(task: str, *, same_draws: bool = False, **given: Any) -> dict:
     """One row: both loops on the same task."""
-    run, ours_s, ours_mb = our_run(data, runs, task, architecture, init, seed)
+    run, ours_s, ours_mb = our_run(task, **given)
     command = [sys.executable, "-m", "benchmarks.reference_loop", str(run.folder)]
     baseline_s, baseline_mb, output = measured(command + ["--same-draws"] * same_draws, {})
     theirs, ours = json.loads(output.strip().splitlines()[-1]), run.report()["figures"]
     answered = pd.read_csv(run.folder / "predictions.csv")["predicted"].map(run.data()["labels"].index).to_numpy()
     row = {
         "task": f"same-draws-{task}" if same_draws else task,
-        "architecture": architecture,
-        "seed": seed,
+        "architecture": run.config().architecture,
+        "seed": run.config().seed,
         "n_slices": run.data()["n_slices"],
         "n_epochs": run.config().n_epochs,
         "image_size_px": run.config().image_size_px,
@@ -158,21 +158,25 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--n-slices", type=int, default=0, help="0: the whole folder")
     parser.add_argument("--same-draws", action="store_true")
+    parser.add_argument("--image-size-px", type=int, default=0, help="0: as the task says")
     parser.add_argument("--sizes", nargs="*", type=int, default=[])
     options = parser.parse_args()
     given = dict(each.split("=", 1) for each in options.init)
+    size = {"image_size_px": options.image_size_px} if options.image_size_px else {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ["KIDNEY_RUNS"] = str(folder / "runs")
-        for size in options.sizes:
+        for n_slices in options.sizes:
             architecture = options.architectures[0]
-            data = part_of(options.folder, size, folder / f"data-{size}")
+            data = part_of(options.folder, n_slices, folder / f"data-{n_slices}")
             init = start_of(architecture, given, folder)
-            run, seconds, memory = our_run(data, folder / "runs", options.tasks[0], architecture, init, seed=size)
+            run, seconds, memory = our_run(
+                options.tasks[0], data=str(data), architecture=architecture, init=init, seed=n_slices
+            )
             row = {
                 "task": f"size-{options.tasks[0]}",
                 "architecture": architecture,
-                "n_slices": size,
+                "n_slices": n_slices,
                 "machine": machine(),
             }
             row |= {"ours_s": round(seconds, 1), "ours_mb": round(memory), "n_epochs": run.config().n_epochs}
@@ -185,8 +189,9 @@ def main() -> None:
             for task in options.tasks:
                 for architecture in options.architectures:
                     init = start_of(architecture, given, folder)
-                    row = compared(data, folder / "runs", task, architecture, init, seed, same_draws=options.same_draws)
-                    keep(RESULTS, row, ("task", "architecture", "n_slices", "seed"))
+                    run_of = {"data": str(data), "architecture": architecture, "init": init, "seed": seed, **size}
+                    row = compared(task, same_draws=options.same_draws, **run_of)
+                    keep(RESULTS, row, ("task", "architecture", "image_size_px", "n_slices", "seed"))
                     print(json.dumps(row), flush=True)
 
 
