@@ -151,7 +151,7 @@ def train(config: TrainingConfig, split: Path, *, same_draws: bool) -> dict[str,
         config.architecture, len(training.dataset.dataset.classes), init=config.init, image_size_px=config.image_size_px
     )
     models.set_trainable(model, config.trainable)
-    if models.has_folded_batch_norm(model):
+    if config.init not in (models.IMAGENET, models.SCRATCH) and models.has_folded_batch_norm(model):
         models.recalibrate_batch_norm(model, norm_images(training))
     optimizer = optimization.make_optimizer(model, config)
     n_steps, step = len(training) * config.n_epochs, 0
