@@ -3,9 +3,9 @@
     checkpoints/<name>/
         card.json                   architecture, labels, preprocessing, data, split, figures, limits
         model.safetensors           weights, half precision (norms and biases in single)
-        predictions-grouped.csv     test slices with their probabilities, where the card has the figures
-        predictions-random.csv
-        predictions-cross-validated.csv
+        predictions-grouped.csv.gz  test slices with their probabilities, where the card has the figures
+        predictions-random.csv.gz
+        predictions-cross-validated.csv.gz
         explanations.json           whether its heat maps point at known lesions; see `pointing`
         reference.safetensors       the training slices in the network's own features; see `familiarity`
         trained-on.txt              short SHA-256 of every file that the weights were trained or validated on
@@ -15,9 +15,11 @@ seal of its own, since it is measured later. They are checked when a file is rea
 Nothing is ever unpickled. Reading cards imports no torch.
 """
 
+import gzip
 import io
 import os
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,7 @@ WEIGHTS_FILE = "model.safetensors"
 REFERENCE_FILE = "reference.safetensors"
 EXPLANATIONS_FILE = "explanations.json"
 
+_MAX_TABLE_BYTES = 256 * 1024**2  # a million slices take about 90 MB; a small file can unpack to as much as it likes
 _SHORT_HASH = re.compile(rb"[0-9a-f]{12}")
 
 INTENDED_USE = (
@@ -140,8 +143,7 @@ class Checkpoint:
 
         Raises: CheckpointError when the file is not the one the card describes, or no table.
         """
-        name = _predictions_file(protocol)
-        content = self._described(name)
+        content = self.predictions_csv(protocol)
         if content is None:
             return None
         try:
@@ -150,10 +152,26 @@ class Checkpoint:
             if absent:
                 raise ValueError(f"it has no column “{min(absent)}”")
         except ValueError as error:  # pandas' errors are of this kind
-            raise CheckpointError(
-                f"“{self.folder / name}” is no table of predictions ({error}). Copy the checkpoint's folder again."
-            ) from error
+            raise self._no_table(protocol, error) from error
         return table
+
+    def predictions_csv(self, protocol: str) -> bytes | None:
+        """The same as the text of a CSV file. Raises CheckpointError as `predictions`."""
+        packed = self._described(_predictions_file(protocol))
+        if packed is None:  # versions before 0.5 did not pack it
+            return self._described(_predictions_file(protocol).removesuffix(".gz"))
+        try:
+            with gzip.open(io.BytesIO(packed)) as file:
+                content = file.read(_MAX_TABLE_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._no_table(protocol, error) from error
+        if len(content) > _MAX_TABLE_BYTES:
+            raise self._no_table(protocol, ValueError(f"it unpacks to more than {_MAX_TABLE_BYTES / 1024**2:.0f} MiB"))
+        return content
+
+    def _no_table(self, protocol: str, error: Exception) -> CheckpointError:
+        path = self.folder / _predictions_file(protocol)
+        return CheckpointError(f"“{path}” is no table of predictions ({error}). Copy the checkpoint's folder again.")
 
     def _described(self, name: str) -> bytes | None:
         """A file beside the card as its digest says it is; None where there is none. Raises CheckpointError."""
@@ -169,7 +187,7 @@ class Checkpoint:
 
 
 def _predictions_file(protocol: str) -> str:
-    return f"predictions-{protocol}.csv"
+    return f"predictions-{protocol}.csv.gz"
 
 
 def checkpoints_folder() -> Path:
@@ -284,8 +302,9 @@ def save_checkpoint(
     content = save(half_precision(state))
     write_whole(folder / WEIGHTS_FILE, lambda partial: partial.write_bytes(content))
     for protocol, table in predictions.items():
-        path = folder / _predictions_file(protocol)
-        write_whole(path, lambda partial, table=table: table.to_csv(partial, index=False, float_format="%.5g"))
+        # Without a time of day, the same predictions make the same file.
+        packed = gzip.compress(table.to_csv(index=False, float_format="%.5g").encode(), mtime=0)
+        write_whole(folder / _predictions_file(protocol), lambda partial, packed=packed: partial.write_bytes(packed))
     if trained_on:
         write_whole(folder / TRAINED_ON_FILE, lambda partial: partial.write_text(trained_on))
     described = {"weights_sha256": digests.sha256(content)}
@@ -298,6 +317,7 @@ def save_checkpoint(
 
 def sealed_card(card: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A card with the digests of the files that lie beside it, and its seal."""
-    named = [TRAINED_ON_FILE, *(_predictions_file(protocol) for protocol in card["metrics"])]
+    packed = [_predictions_file(protocol) for protocol in card["metrics"]]
+    named = [TRAINED_ON_FILE, *packed, *(name.removesuffix(".gz") for name in packed)]
     found = {name: digests.sha256(digests.read_file(folder / name)) for name in named if (folder / name).is_file()}
     return digests.sealed({**card, "files_sha256": found})

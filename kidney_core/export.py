@@ -103,12 +103,12 @@ def _add_checkpoint(
     """Put a checkpoint's files and numbers into the zip's content; what the report shows of it."""
     name, measured, shown = checkpoint.name, {}, []
     for protocol in MEASURED:
-        stored = checkpoint.folder / f"predictions-{protocol}.csv"
-        if not stored.is_file() or not checkpoint.figures(protocol):
+        stored = checkpoint.predictions_csv(protocol)
+        if stored is None or not checkpoint.figures(protocol):
             continue
-        predictions = read_table(stored)
-        files[f"{name}/{stored.name}"] = stored.read_bytes()
-        measured[protocol] = {"predictions": f"{name}/{stored.name}", **figures_of(predictions)}
+        predictions, file = read_table(io.BytesIO(stored)), f"{name}/predictions-{protocol}.csv"
+        files[file] = stored
+        measured[protocol] = {"predictions": file, **figures_of(predictions)}
         title = f"{name}, {PROTOCOL_NAMES[protocol]}"
         drawn = {what: draw(predictions, title) for what, draw in print_figures.FIGURES.items()}
         files |= {f"{name}/figures/{protocol}-{what}.svg": svg.encode() for what, svg in drawn.items()}

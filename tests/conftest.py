@@ -117,8 +117,9 @@ def published_by_0_1(published):
         del found["calibration_error"]
         for rates in (*found["per_label"].values(), found["macro"], found["weighted"]):
             del rates["average_precision"]
-        path = published.folder / f"predictions-{protocol}.csv"
-        pd.read_csv(path).drop(columns="plane").to_csv(path, index=False)
+        path = published.folder / f"predictions-{protocol}.csv.gz"
+        pd.read_csv(path).drop(columns="plane").to_csv(path.with_suffix(""), index=False)
+        path.unlink()
     for row in card["curves"]:
         row.pop("calibrated_validation_loss", None)
     write_json(published.folder / "card.json", card)

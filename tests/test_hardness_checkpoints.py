@@ -1,5 +1,6 @@
 """Checkpoints against damage, exchange and malice (point 6), beside the line of the table."""
 
+import gzip
 import json
 
 import pytest
@@ -68,6 +69,24 @@ def test_a_file_that_the_card_does_not_describe_is_refused(complete):
     (complete.folder / "predictions-cross-validated.csv").write_text("path\n")
     with pytest.raises(CheckpointError, match="not among the files its card describes"):
         complete.predictions("cross-validated")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"path,label\n" * 10_000), "unpacks to more than"),
+        (gzip.compress(b"path,label\n" * 5_000)[:-9], "ended before"),
+        (b"path,label\n", "Not a gzipped file"),
+        (gzip.compress(b"path,label\n"), "it has no column “p_Cyst”"),
+    ],
+)
+def test_predictions__error_sealed_file_that_is_no_packed_table(complete, monkeypatch, content, message):
+    monkeypatch.setattr(checkpoint, "_MAX_TABLE_BYTES", 100_000)
+    (complete.folder / "predictions-random.csv.gz").write_bytes(content)
+    with pytest.raises(CheckpointError, match="not the file its card describes"):
+        complete.predictions("random")
+    with pytest.raises(CheckpointError, match=f"no table of predictions .*{message}"):
+        seal.seal(complete.folder).predictions("random")
 
 
 def test_a_card_of_an_older_version_says_so_and_can_be_sealed(published_by_0_1):
