@@ -171,6 +171,7 @@ class Checkpoint:
 
     def _no_table(self, protocol: str, error: Exception) -> CheckpointError:
         path = self.folder / _predictions_file(protocol)
+        path = path if path.is_file() else path.with_suffix("")
         return CheckpointError(f"“{path}” is no table of predictions ({error}). Copy the checkpoint's folder again.")
 
     def _described(self, name: str) -> bytes | None:

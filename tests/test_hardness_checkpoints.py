@@ -100,6 +100,12 @@ def test_a_card_of_an_older_version_says_so_and_can_be_sealed(published_by_0_1):
     assert {key: again.card[key] for key in published_by_0_1.card} == published_by_0_1.card
 
 
+def test_predictions__error_names_the_file_of_an_older_version(published_by_0_1):
+    (published_by_0_1.folder / "predictions-random.csv").write_text("path\n")
+    with pytest.raises(CheckpointError, match=r"predictions-random\.csv” is no table of predictions"):
+        published_by_0_1.predictions("random")
+
+
 def test_seal__error_weights_that_the_card_does_not_describe(published_by_0_1, capsys):
     path = published_by_0_1.folder / checkpoint.WEIGHTS_FILE
     path.write_bytes(path.read_bytes()[:-1])
