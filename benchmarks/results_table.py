@@ -70,19 +70,26 @@ def paper_table(runs: list[dict]) -> str:
 TASKS = {"paper": "the paper's recipe (last block)", "head": "head only", "full": "all layers, strong augmentation"}
 
 
+def by_seed(rows: list[dict]) -> dict[tuple[str, str, int, int], list[dict]]:
+    """(task, architecture, slices, px) -> one row a seed."""
+    grouped: dict[tuple[str, str, int, int], list[dict]] = {}
+    for row in rows:
+        key = (row["task"], row["architecture"], row["n_slices"], row["image_size_px"])
+        grouped.setdefault(key, []).append(row)
+    return grouped
+
+
 def training_speed_table(rows: list[dict]) -> str:
     """One row a task and architecture: both loops, the medians over their seeds."""
     lines = [
         "| what learns | network | slices, px, epochs, seeds | loop one would write | workbench | times as fast | memory | random split: accuracy |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    measured: dict[tuple[str, str, int], list[dict]] = {}
-    for row in rows:
-        if "baseline_s" in row:
-            measured.setdefault((row["task"], row["architecture"], row["n_slices"]), []).append(row)
+    measured = by_seed([row for row in rows if "baseline_s" in row])
+    sizes = sorted({key[2:] for key in measured})
     for task, title in TASKS.items():
-        for architecture, n_slices in itertools.product(paper.ARCHITECTURE_NAMES, sorted({key[2] for key in measured})):
-            seeds = measured.get((task, architecture, n_slices))
+        for architecture, (n_slices, size_px) in itertools.product(paper.ARCHITECTURE_NAMES, sizes):
+            seeds = measured.get((task, architecture, n_slices, size_px))
             if not seeds:
                 continue
             one = seeds[0]
@@ -92,7 +99,7 @@ def training_speed_table(rows: list[dict]) -> str:
             mean = {whose: statistics.mean(row[f"{whose}_accuracy"] for row in seeds) for whose in ("baseline", "ours")}
             ratio = statistics.median(row["baseline_s"] / row["ours_s"] for row in seeds)
             lines.append(
-                f"| {title} | {model_name(architecture)} | {n_slices:,}, {one['image_size_px']}, {one['n_epochs']}, "
+                f"| {title} | {model_name(architecture)} | {n_slices:,}, {size_px}, {one['n_epochs']}, "
                 f"{len(seeds)} | {middle['baseline_s']:.0f} s | {middle['ours_s']:.0f} s | **{ratio:.1f}** | "
                 f"{middle['baseline_mb'] / 1000:.1f} → {middle['ours_mb'] / 1000:.1f} GB | "
                 f"{percent(mean['baseline'], 2)} → {percent(mean['ours'], 2)} |"
@@ -105,11 +112,7 @@ SAME_DRAWS = "same-draws-"
 
 def equality_table(rows: list[dict]) -> str:
     """What both loops make of the same batches, over all seeds and one by one."""
-    measured: dict[tuple[str, str, int, int], list[dict]] = {}
-    for row in rows:
-        if row["task"].startswith(SAME_DRAWS):
-            key = (row["task"], row["architecture"], row["n_slices"], row["image_size_px"])
-            measured.setdefault(key, []).append(row)
+    measured = by_seed([row for row in rows if row["task"].startswith(SAME_DRAWS)])
     if not measured:
         return ""
     lines = [

@@ -103,8 +103,8 @@ def _add_checkpoint(
     """Put a checkpoint's files and numbers into the zip's content; what the report shows of it."""
     name, measured, shown = checkpoint.name, {}, []
     for protocol in MEASURED:
-        stored = checkpoint.predictions_csv(protocol)
-        if stored is None or not checkpoint.figures(protocol):
+        stored = checkpoint.predictions_csv(protocol) if checkpoint.figures(protocol) else None
+        if stored is None:
             continue
         predictions, file = read_table(io.BytesIO(stored)), f"{name}/predictions-{protocol}.csv"
         files[file] = stored

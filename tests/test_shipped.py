@@ -67,8 +67,8 @@ def test_samples_are_answered_with_a_map_or_the_reason_why_there_is_none(shipped
 def test_shipped_weights_give_the_stored_predictions_on_the_real_images(shipped, name, shared_data):
     """Half precision on disk and another machine change probabilities by less than 0.03 and hardly a label.
 
-    A network that was taught with all scans has no stored predictions; it must know what it was taught, as well as the
-    network of the random split knew the neighbours of what it was taught.
+    A network that was taught with all scans has no stored predictions; it must know 97 % of what it was taught, or as
+    much as the network of the random split knew of the neighbours of what that one was taught.
     """
     found = dataset.read_dataset(shared_data / "ct-kidney-plain")
     assert found.fingerprint == shipped[name].card["data"]["fingerprint"]
@@ -82,7 +82,7 @@ def test_shipped_weights_give_the_stored_predictions_on_the_real_images(shipped,
     table = prediction.predict_dataset(shipped[name], part, device="cpu")
     if not is_tested:
         known = shipped[name].figures(splits.RANDOM)["accuracy"]
-        assert (table["predicted"].to_numpy() == stored["label"].to_numpy()).mean() > known - 0.03
+        assert (table["predicted"].to_numpy() == stored["label"].to_numpy()).mean() > min(0.97, known)
         return
     columns = [f"p_{label}" for label in LABELS]
     assert np.abs(table[columns].to_numpy() - stored[columns].to_numpy()).max() < 0.03
