@@ -9,6 +9,7 @@ from kidney_core.errors import CheckpointError
 from kidney_core.framing import FRAMINGS, WHOLE
 
 CARD_FORMAT = 1
+FOLDS, VALIDATION = "folds", "validation"  # of its entry calibrated_on
 MAX_LABELS, MAX_SIZE_PX = 1000, 2048
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "format": int,
@@ -26,6 +27,14 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "weights_sha256": str,
 }
 _FIGURES = {"n", "accuracy", "balanced_accuracy", "labels", "confusion", "per_label", "macro", "weighted"}
+
+
+def fitted_on(card: dict[str, Any]) -> str:
+    """What the temperature was fitted on, in words; empty where it was not fitted. Cards of 0.4 know validation only."""
+    fallback = VALIDATION if card["training"].get("validation_fraction") else ""
+    return {FOLDS: "what the folds answered on scans never seen", VALIDATION: "validation slices"}.get(
+        card.get("calibrated_on", fallback), ""
+    )
 
 
 def check_card(card: Any, folder: Path) -> None:

@@ -7,7 +7,7 @@
         predictions-random.csv.gz
         predictions-cross-validated.csv.gz
         explanations.json           whether its heat maps point at known lesions; see `pointing`
-        reference.safetensors       the training slices in the network's own features; see `familiarity`
+        reference.safetensors       the training slices as thumbnails and the network's features; see `familiarity`
         trained-on.txt              short SHA-256 of every file that the weights were trained or validated on
 
 The card holds the SHA-256 of every other file but explanations.json, and a seal over itself; explanations.json has a

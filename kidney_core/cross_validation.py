@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import pandas as pd
 
+from kidney_core import calibration, evaluation
 from kidney_core.errors import RunError
 from kidney_core.files import read_table
 from kidney_core.planes import UNKNOWN
@@ -93,8 +94,8 @@ def tested_predictions(run: Run) -> pd.DataFrame:
 def pooled_predictions(run: Run) -> pd.DataFrame:
     """The test predictions of all folds of the cross-validation that `run` belongs to, with a column `fold`.
 
-    Every slice is there once, in the dataset's file order. Each fold's probabilities are calibrated with
-    that fold's own temperature.
+    Every slice is there once, in the dataset's file order. A fold's probabilities are calibrated with the temperature
+    that fits the tested slices of the other folds: on scans never seen, of which a run's own validation part has few.
 
     Raises: RunError naming the folds that are not finished.
     """
@@ -111,4 +112,11 @@ def pooled_predictions(run: Run) -> pd.DataFrame:
         raise RunError(f"The folds of “{run.name}” do not test every slice once. Train them anew.")
     if "plane" in pooled:
         pooled["plane"] = pooled["plane"].fillna(UNKNOWN)  # of a fold that was tested before planes were told
-    return pooled.loc[order].reset_index()
+    pooled = pooled.loc[order].reset_index()
+    temperatures = pooled["temperature"].copy()
+    for number in folds:
+        tested = pooled["fold"] == number
+        temperatures[tested] = evaluation.fitting_temperature(pooled[~tested])
+    columns = [evaluation.PROBABILITY_PREFIX + label for label in evaluation.labels_of(pooled)]
+    pooled[columns] = calibration.calibrate(evaluation.uncalibrated(pooled), temperatures.to_numpy()[:, None])
+    return pooled.assign(temperature=temperatures)

@@ -37,6 +37,16 @@ def probabilities_of(predictions: pd.DataFrame) -> np.ndarray:
     return predictions[[PROBABILITY_PREFIX + label for label in labels_of(predictions)]].to_numpy(float)
 
 
+def uncalibrated(predictions: pd.DataFrame) -> np.ndarray:
+    """(N, n_labels) probabilities as the network gave them, before the temperature in the table's column `temperature`."""
+    return calibration.calibrate(probabilities_of(predictions), 1 / predictions["temperature"].to_numpy()[:, None])
+
+
+def fitting_temperature(predictions: pd.DataFrame) -> float:
+    """The temperature that calibrates these answers best, whatever the one in their column `temperature` is."""
+    return calibration.fit_temperature(uncalibrated(predictions), true_positions(predictions))
+
+
 def true_positions(predictions: pd.DataFrame) -> np.ndarray:
     """(N,) position of each slice's true label among the model's labels.
 

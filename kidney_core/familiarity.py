@@ -1,15 +1,17 @@
-"""How like its training material a slice is, by the network's own features at several depths.
+"""How like its training material a slice is, by a thumbnail and the network's own features at several depths.
 
 Two questions are asked of a slice before a network may answer: is it anything like what the network learned
 from, and is it so like a training slice that the network has seen this very scan? Both are distances to the
-training slices in the space of the network's pooled feature maps, whitened by their principal components; what
-the components leave out is asked too, since strange images differ there. Sources: Sun et al. 2022,
+training slices in the space of a thumbnail and the network's pooled feature maps, whitened by their principal
+components; what the components leave out is asked too, since strange images differ there. The thumbnail tells what
+pooling forgets, where things lie, and what a network that learned little does not see. Sources: Sun et al. 2022,
 arXiv:2204.06507 (nearest neighbours); Rippel et al. 2021, arXiv:2005.14140 (features of several depths).
 
 The thresholds come from slices that are not among the kept ones: see `learn`.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from torch import nn
+from torch.nn import functional
 
 from kidney_core import digests, preprocessing
 from kidney_core.checkpoint import REFERENCE_FILE, Checkpoint
@@ -29,6 +32,7 @@ from kidney_core.files import write_whole
 MAX_COMPONENTS, EXPLAINED = 64, 0.99  # of the variance
 ACCEPTED_PERCENT = 99.0  # of the slices of scans kept out of training
 N_SHOWN = 4
+THUMBNAIL_PX = 8
 _BATCH = 16
 
 
@@ -62,10 +66,10 @@ class Familiarity:
 
 @dataclass(frozen=True)
 class Reference:
-    """The training slices of a network in its own features.
+    """The training slices of a network as thumbnails and in its own features.
 
     Attributes:
-        mean, scale: (F,) of the pooled features.
+        mean, scale: (F,) of the features.
         axes: (F, D) orthonormal principal directions of the standardised features.
         deviation: (D,) of the training slices along them.
         embedded: (N, D) float32 the training slices, whitened.
@@ -87,14 +91,15 @@ class Reference:
     near: float
 
     def embed(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N, F) pooled features -> (N, D) whitened components, and (N,) residuals."""
+        """(N, F) features -> (N, D) whitened components, and (N,) residuals."""
+        features = features[:, -len(self.mean) :]  # references of 0.4 know no thumbnail, which comes first
         standard = (features - self.mean) / self.scale
         along = standard @ self.axes
         residual = np.linalg.norm(standard - along @ self.axes.T, axis=1) / np.sqrt(standard.shape[1])
         return along / self.deviation, residual
 
     def look_up(self, features: np.ndarray) -> list[Familiarity]:
-        """How familiar each slice is, by its pooled features (N, F)."""
+        """How familiar each slice is, by its features (N, F)."""
         embedded, residual = self.embed(features)
         distances = _distances(embedded, self.embedded)
         return [self._describe(row, float(odd)) for row, odd in zip(distances, residual, strict=True)]
@@ -119,29 +124,30 @@ class Reference:
 
 
 @torch.inference_mode()
-def pooled_features(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
-    """Mean of each feature map of every depth but the first: (N, S, S) uint8 -> (N, F) float64."""
-    model.eval()
-    device = next(model.parameters()).device
-    found = []
-    for start in range(0, len(pixels), _BATCH):
-        images = preprocessing.to_input(torch.from_numpy(np.array(pixels[start : start + _BATCH])).to(device))
-        found.append(_pooled(model.forward_intermediates(images, intermediates_only=True)))
+def slice_features(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
+    """Thumbnail, then the mean of each feature map of every depth but the first: (N, S, S) uint8 -> (N, F) float64."""
+    found = [features for features, _ in _forward(model, pixels, logits=False)]
     return np.concatenate(found) if found else np.empty((0, 0))
 
 
 @torch.inference_mode()
 def features_and_logits(model: nn.Module, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both in one forward pass: (N, S, S) uint8 -> (N, F) as `pooled_features`, and (N, n_labels) logits, float64."""
+    """Both in one forward pass: (N, S, S) uint8 -> (N, F) as `slice_features`, and (N, n_labels) logits, float64."""
+    features, logits = zip(*_forward(model, pixels, logits=True), strict=True)
+    return np.concatenate(features), np.concatenate(logits)
+
+
+def _forward(model: nn.Module, pixels: np.ndarray, *, logits: bool) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Features, and logits where they are asked for, batch by batch."""
     model.eval()
     device = next(model.parameters()).device
-    images = preprocessing.to_input(torch.from_numpy(np.array(pixels)).to(device))
-    last, maps = model.forward_intermediates(images)
-    return _pooled(maps), model.forward_head(last).cpu().double().numpy()  # Apple's MPS has no double
-
-
-def _pooled(maps: list[torch.Tensor]) -> np.ndarray:
-    return torch.cat([depth.mean(dim=(2, 3)) for depth in maps[1:]], dim=1).cpu().double().numpy()
+    for start in range(0, len(pixels), _BATCH):
+        grey = torch.from_numpy(np.array(pixels[start : start + _BATCH])).to(device)
+        last, maps = model.forward_intermediates(preprocessing.to_input(grey))
+        thumbnail = functional.adaptive_avg_pool2d(grey[:, None].float() / 255, THUMBNAIL_PX).flatten(1)
+        features = torch.cat([thumbnail, *(depth.mean(dim=(2, 3)) for depth in maps[1:])], dim=1)
+        answer = model.forward_head(last).cpu().double().numpy() if logits else None  # Apple's MPS has no double
+        yield features.cpu().double().numpy(), answer
 
 
 def learn(
@@ -156,10 +162,12 @@ def learn(
     """A reference of training slices, and its thresholds from slices that are not among them.
 
     Foreign is what is farther, or leaves a larger residual, than 99 % of the slices of new scans. Seen is what is nearer
-    than halfway between the distances of slices of the same scans (their 99th percentile) and of new ones (their 1st).
+    than halfway between the distances of slices of the same scans (their 99th percentile) and of new ones (their 1st); where
+    the two overlap, nearer than the distance at which as large a share of the former is missed as of the latter taken for
+    seen.
 
     Args:
-        features: (N, F) pooled features of the training slices to keep.
+        features: (N, F) features of the training slices to keep.
         same_scans: (K, F) of other slices of the same scans; may be empty.
         new_scans: (M, F) of validation slices, whose scans have no slice in training.
         paths, labels, series: (N,) of the slices to keep; path "" and series -1 for extra data.
@@ -177,16 +185,26 @@ def learn(
     new, residual = known.embed(new_scans)
     to_training = _distances(new, embedded)
     to_scans = to_training[:, series >= 0].min(axis=1)
-    low = 0.0
+    to_own = np.zeros(1)
     if len(same_scans):
-        within = _distances(known.embed(same_scans)[0], embedded[series >= 0]).min(axis=1)
-        low = float(np.percentile(within, 99))
+        to_own = _distances(known.embed(same_scans)[0], embedded[series >= 0]).min(axis=1)
     return Reference(
         mean, scale, axes, deviation, embedded, paths, labels, series,
         far=float(np.percentile(to_training.min(axis=1), ACCEPTED_PERCENT)),
         odd=float(np.percentile(residual, ACCEPTED_PERCENT)),
-        near=(low + max(low, float(np.percentile(to_scans, 1)))) / 2,
+        near=_boundary(to_own, to_scans),
     )  # fmt: skip
+
+
+def _boundary(to_own: np.ndarray, to_others: np.ndarray) -> float:
+    """Between the distances to the slice's own scan, (K,), and those to other scans, (M,)."""
+    low, high = np.percentile(to_own, 99), np.percentile(to_others, 1)
+    if low <= high:
+        return float(low + high) / 2
+    distances = np.sort(np.concatenate([to_own, to_others]))
+    missed = 1 - np.searchsorted(np.sort(to_own), distances, side="right") / len(to_own)
+    taken = np.searchsorted(np.sort(to_others), distances, side="right") / len(to_others)
+    return float(distances[np.abs(missed - taken).argmin()])
 
 
 def save(reference: Reference, path: Path) -> None:
@@ -229,7 +247,7 @@ def _parse(content: bytes, path: Path) -> Reference:
 
 
 def open_reference(checkpoint: Checkpoint) -> Reference | None:
-    """The training slices of a checkpoint in its own features; None where it ships none.
+    """The training slices of a checkpoint, see `Reference`; None where it ships none.
 
     Raises: CheckpointError when the file is missing, damaged, or not the one the card describes.
     """

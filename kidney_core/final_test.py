@@ -76,9 +76,9 @@ def write_reference(run: Run, model: nn.Module, material: Material) -> dict[str,
     kept = material.train[place % np.where(is_extra, 4, 2) == 0]
     others = material.train[~is_extra & (place % 2 == 1)]
     reference = familiarity.learn(
-        familiarity.pooled_features(model, material.pixels[kept]),
-        same_scans=familiarity.pooled_features(model, material.pixels[others]),
-        new_scans=familiarity.pooled_features(model, material.pixels[material.validation]),
+        familiarity.slice_features(model, material.pixels[kept]),
+        same_scans=familiarity.slice_features(model, material.pixels[others]),
+        new_scans=familiarity.slice_features(model, material.pixels[material.validation]),
         paths=tuple(paths[kept]),
         labels=tuple(material.dataset.labels[i] for i in material.y[kept]),
         series=series[kept],
@@ -86,7 +86,7 @@ def write_reference(run: Run, model: nn.Module, material: Material) -> dict[str,
     familiarity.save(reference, run.folder / REFERENCE_FILE)
     if not len(material.test):
         return None
-    asked = reference.look_up(familiarity.pooled_features(model, material.pixels[material.test]))
+    asked = reference.look_up(familiarity.slice_features(model, material.pixels[material.test]))
     return {
         "test_foreign": sum(each.is_foreign for each in asked) / len(asked),
         "test_seen": sum(each.is_seen for each in asked) / len(asked),

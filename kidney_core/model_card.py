@@ -7,6 +7,7 @@ Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 Update, R
 
 from typing import Any
 
+from kidney_core.card import fitted_on
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.figures import model_name, percent, percent_range
 from kidney_core.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_TITLES, RANDOM
@@ -32,11 +33,7 @@ def markdown(checkpoint: Checkpoint) -> str:
         f"{checkpoint.size_px} × {checkpoint.size_px} px in, {len(checkpoint.labels)} labels out: {', '.join(checkpoint.labels)}",
         f"- Starting weights: {training.get('init', 'unknown')}; what was trained: {training.get('trainable', 'unknown')}",
         f"- Probabilities are calibrated by a temperature of {checkpoint.temperature:.3g}, "
-        + (
-            "fitted on validation slices"
-            if training.get("validation_fraction")
-            else "not fitted: there was no validation part"
-        ),
+        + (f"fitted on {fitted_on(card)}" if fitted_on(card) else "not fitted: there was no validation part"),
         f"- Made {card.get('created', 'at an unknown date')} with {_software(card)}",
         f"- Command: `{card['command']}`",
         "",

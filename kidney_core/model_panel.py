@@ -7,7 +7,7 @@ import streamlit as st
 
 from kidney_core import figures, matrix_panel, pointing_panel, ui
 from kidney_core.checkpoint import Checkpoint
-from kidney_core.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
+from kidney_core.splits import CROSS_VALIDATED, GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
 
 if TYPE_CHECKING:
     from kidney_core.intervals import Interval
@@ -136,24 +136,23 @@ def _calibration(checkpoint: Checkpoint) -> None:
         return
     predictions = chosen[1]
     probabilities, y = evaluation.probabilities_of(predictions), evaluation.true_positions(predictions)
-    found = {"calibrated": calibration.reliability(probabilities, y)}
+    found, fitted = {"calibrated": calibration.reliability(probabilities, y)}, ""
     if "temperature" in predictions:
-        raw = calibration.calibrate(probabilities, 1 / predictions["temperature"].to_numpy()[:, None])
-        found = {"before calibration": calibration.reliability(raw, y), **found}
+        found = {"before calibration": calibration.reliability(evaluation.uncalibrated(predictions), y), **found}
+        fitted = _fitted_on(chosen[0], predictions["temperature"])
     st.plotly_chart(curve_figures.reliability_figure(found), key="evaluation_reliability")
-    fitted = (
-        "The temperature was fitted on validation slices, never on these."
-        if _has_validation(checkpoint)
-        else "There was no validation part, so no temperature was fitted."
-    )
     st.caption(
         f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal; it has no interval, "
         f"since resampling makes it larger than it is. {fitted}"
     )
 
 
-def _has_validation(checkpoint: Checkpoint) -> bool:
-    return bool(checkpoint.card["training"].get("validation_fraction"))
+def _fitted_on(protocol: str, temperatures: pd.Series) -> str:
+    if (temperatures == 1).all():
+        return "There was no validation part, so no temperature was fitted."
+    if protocol == CROSS_VALIDATED:
+        return "Each fold's temperature was fitted on slices that it does not test, never on these."
+    return "The temperature was fitted on validation slices, never on these."
 
 
 def _abstaining(checkpoint: Checkpoint) -> None:
@@ -251,7 +250,8 @@ def _training(checkpoint: Checkpoint) -> None:
     for column, quantity in zip(st.columns(2), ("loss", "accuracy"), strict=True):
         with column:
             st.echarts_chart(figures.curve_options(curves, quantity), height=340, key=f"evaluation_{quantity}")
-    solid = "validation" if _has_validation(checkpoint) else "the test part, as there was no validation part"
+    has_validation = checkpoint.card["training"].get("validation_fraction")
+    solid = "validation" if has_validation else "the test part, as there was no validation part"
     st.caption(f"Solid: {solid}. Dashed: training. How to read this. {HOW_TO_READ['training']}")
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kidney_core import __version__, calibration, evaluation, intervals, recipes
+from kidney_core.card import FOLDS, VALIDATION
 from kidney_core.checkpoint import INTENDED_USE, REFERENCE_FILE, Checkpoint, checkpoints_folder, save_checkpoint
 from kidney_core.cross_validation import find_folds, pooled_predictions, same_recipe, tested_predictions
 from kidney_core.errors import CheckpointError, RunError, command
@@ -138,7 +139,9 @@ def _card(
             "fit": "padded to a square, bilinear",
             "normalise": "ImageNet",
         },
-        "temperature": report["temperature"],
+        # A run's own validation part has few scans, the folds have tested all.
+        "temperature": evaluation.fitting_temperature(predictions[CROSS_VALIDATED]) if folds else report["temperature"],
+        "calibrated_on": FOLDS if folds else VALIDATION if config.validation_fraction else "",
         "training": options,
         "command": recipes.command_line(replace(config, device="auto", **named)),
         "data": {key: data[key] for key in data if key in _DESCRIBED},

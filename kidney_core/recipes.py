@@ -28,9 +28,7 @@ class TrainingConfig:
 
     data: str = _option("", "folder with one folder of images per class")
     architecture: str = _option("mobilenetv2_100", "timm name, or ResNet18, MobileNetV2, EfficientNet-B0")
-    recipe: str = _option(
-        "paper", "named set of defaults that the other options change", ("paper", "robust", "augmented")
-    )
+    recipe: str = _option("paper", "named set of defaults that the other options change", ("paper", "robust"))
     init: str = _option("imagenet", "imagenet (downloads), scratch, or the path of a safetensors file")
     trainable: str = _option("last-block", "which layers learn", ("head", "last-block", "all"))
     image_size_px: int = _option(224, "side of the square the network sees", limits=(32, 1024))
@@ -165,24 +163,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "protocol": "grouped",
         "validation_fraction": 0.1,
     },
-    "augmented": {
-        "trainable": "all",
-        "image_size_px": 160,
-        "n_epochs": 8,
-        "optimizer": "adamw",
-        "weight_decay": 0.05,
-        "schedule": "one-cycle",
-        "augmentation": "strong",
-        "protocol": "grouped",
-        "validation_fraction": 0.1,
-        "reported_epoch": "best",
-    },
 }
+# Names in the files of older versions, which hold every option that the recipe set: read as changes of the defaults.
+RETIRED_RECIPES = {"augmented": "paper"}
 RECIPE_DESCRIPTIONS = {
     "paper": "As published: frozen early layers, 224 px, flips, random 80/20 split, 10 epochs.",
     "robust": "The best on scans never seen: cut to the body, 224 px, all layers, strong augmentation, rare classes and short "
     "scans more often, averaged weights. Name every export of the data you have as extra data.",
-    "augmented": "All layers learn, 160 px, strong augmentation, one-cycle AdamW, best epoch chosen on a validation part.",
 }
 
 
@@ -220,6 +207,7 @@ def from_file(content: bytes) -> TrainingConfig:
     try:
         stored = json.loads(content)
         recipe = stored.pop("recipe")
+        recipe = RETIRED_RECIPES.get(recipe, recipe)
         known = {option.name: type(option.default) for option in fields(TrainingConfig)}
         for name, value in stored.items():
             if name not in known:

@@ -21,14 +21,14 @@ import re
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from kidney_core import shortage
 from kidney_core.errors import RunError
 from kidney_core.files import overwrite_json, remove_left_over, write_json, write_whole
-from kidney_core.recipes import TrainingConfig
+from kidney_core.recipes import RETIRED_RECIPES, TrainingConfig
 
 QUEUED, RUNNING, STOPPED, FINISHED, FAILED = "queued", "running", "stopped", "finished", "failed"
 CANCEL_FILE = "cancel"  # its presence asks the process that works on the run to stop
@@ -100,7 +100,8 @@ class Run:
         try:
             stored = json.loads((self.folder / "config.json").read_text())
             known = {option.name for option in fields(TrainingConfig)}
-            return TrainingConfig(**{name: value for name, value in stored.items() if name in known})
+            config = TrainingConfig(**{name: value for name, value in stored.items() if name in known})
+            return replace(config, recipe=RETIRED_RECIPES.get(config.recipe, config.recipe))
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise RunError(f"“{self.folder}” is not a training run: config.json cannot be read ({error}).") from error
 

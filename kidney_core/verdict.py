@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from kidney_core import familiarity, preprocessing
+from kidney_core.card import fitted_on
 from kidney_core.diagnosis import Diagnosis, Reader
 from kidney_core.familiarity import Familiarity, Reference
 from kidney_core.slices import Slice
@@ -84,7 +85,7 @@ def _familiarity(reader: Reader, image: Slice) -> Familiarity | None:
     if reader.reference is None:
         return None
     square = preprocessing.square_of(image, reader.checkpoint.view)
-    return reader.reference.look_up(familiarity.pooled_features(reader.model, square[None]))[0]
+    return reader.reference.look_up(familiarity.slice_features(reader.model, square[None]))[0]
 
 
 def _format(image: Slice) -> str:
@@ -137,8 +138,8 @@ def _seen_before(found: Familiarity | None, reference: Reference | None, trained
 
 def _calibrated(card: dict) -> Step:
     title = "Calibrated probabilities"
-    if card["training"].get("validation_fraction"):
-        return Step(title, PASSED, f"Temperature {card['temperature']:.2f}, fitted on validation scans only.")
+    if fitted_on(card):
+        return Step(title, PASSED, f"Temperature {card['temperature']:.2f}, fitted on {fitted_on(card)}.")
     return Step(title, UNCHECKED, "There was no validation part to calibrate on: read the probabilities as an order.")
 
 

@@ -39,7 +39,7 @@ def show_nearest(judged, checkpoint) -> None:
             [{"path": each.path, "label": each.label, "Distance": round(each.distance, 1)} for each in near]
         )
         ui.show_table(table, key="diagnosis_nearest")
-        st.caption("One a scan, by the network's own features.")
+        st.caption("One a scan, by a thumbnail and the network's own features.")
         folder = ui.path_input(
             f"Folder of “{checkpoint.card['data'].get('name', 'the training data')}”, to see them",
             key="diagnosis_nearest_folder",

@@ -38,9 +38,9 @@ FLOORS = [
     },
     {"dicom", "launch", "dataset", "training_state", "calibration"},
     {"series", "splits", "preprocessing", "sampling", "dicom_place", "patient_tags", "run_lock", "parallel"},
-    {"checkpoint", "cross_validation", "stack", "decoder_server"},
+    {"checkpoint", "stack", "decoder_server"},
     {"seal", "pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
-    {"familiarity", "lesions", "map_grades", "phantom_dicom", "extra_data"},
+    {"cross_validation", "familiarity", "lesions", "map_grades", "phantom_dicom", "extra_data"},
     {"prediction", "spot_training", "diagnosis", "figures", "material", "intervals"},
     {
         "verdict",

@@ -8,7 +8,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kidney_core import checkpoint, cross_validation, dataset, intervals, prediction, publish, runs, training
+from kidney_core import (
+    checkpoint,
+    cross_validation,
+    dataset,
+    evaluation,
+    intervals,
+    model_card,
+    prediction,
+    publish,
+    runs,
+    training,
+)
 from kidney_core.errors import CheckpointError, DatasetError, RunError
 from kidney_core.files import write_json
 from tests.conftest import tiny_run, write_series_dataset
@@ -142,10 +153,23 @@ def test_publish_weights_that_learned_from_all_scans_with_the_figures_of_their_f
         training.train(run)
     with pytest.raises(RunError, match="Nothing was tested"):
         publish.publish(final, name="alone")
+    # Networks that are right everywhere want no temperature; some answers are made wrong.
+    for run in folds:
+        answers = pd.read_csv(run.folder / "predictions.csv")
+        wrong = answers.index % 3 == 0
+        answers.loc[wrong, ["p_Cyst", "p_Normal", "p_Stone", "p_Tumor"]] = [0.4, 0.3, 0.2, 0.1]
+        answers.loc[wrong, "predicted"] = "Cyst"
+        answers.to_csv(run.folder / "predictions.csv", index=False)
     made = publish.publish(final, name="final", other=random, folds=folds[0])
     assert set(made.card["metrics"]) == {"random", "cross-validated"}
     assert set(made.card["split"]) == {"random", "cross-validated"}
     assert made.honest == "cross-validated"
+    assert made.card["calibrated_on"] == "folds"
+    assert made.temperature == pytest.approx(
+        evaluation.fitting_temperature(made.predictions("cross-validated")), rel=1e-3
+    )
+    assert 0.21 < made.temperature < 19
+    assert "fitted on what the folds answered on scans never seen" in model_card.markdown(made)
     assert len(made.trained_on()) == 100
     assert any("taught with the scans that the folds tested on too" in limit for limit in made.card["limits"])
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kidney_core import cross_validation, evaluation, recipes, runs, training
+from kidney_core import calibration, cross_validation, evaluation, recipes, runs, training
 from kidney_core.errors import RunError
 from tests.conftest import ROOT, tiny_run
 
@@ -34,7 +34,11 @@ def test_pooled_predictions_hold_every_slice_once_from_the_fold_that_tested_it(s
         own = pd.read_csv(run.folder / "predictions.csv").set_index("path")
         there = pooled[pooled["fold"] == fold].set_index("path")
         assert set(there.index) == set(own.index)
-        np.testing.assert_allclose(there.loc[own.index, "p_Cyst"], own["p_Cyst"])
+        others = pooled[pooled["fold"] != fold]
+        assert there["temperature"].unique() == pytest.approx(evaluation.fitting_temperature(others), rel=1e-3)
+        at_run = calibration.calibrate(evaluation.uncalibrated(there.loc[own.index]), run.report()["temperature"])
+        np.testing.assert_allclose(at_run, evaluation.probabilities_of(own), rtol=1e-4)
+        assert there.loc[own.index, "predicted"].tolist() == own["predicted"].tolist()
     assert evaluation.figures(pooled)["n"] == 60
     assert evaluation.labels_of(pooled) == ("Cyst", "Normal", "Stone", "Tumor")
 

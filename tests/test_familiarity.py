@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from kidney_core import familiarity, models, phantom
+from kidney_core import familiarity, models, phantom, preprocessing
 from kidney_core.errors import CheckpointError
 from kidney_core.labels import LABELS
 
@@ -16,10 +17,10 @@ def made(seed=0, n_scans=20, per_scan=6, n_features=12):
     return centres[series] + rng.normal(0, 0.03, (len(series), n_features)), series
 
 
-def learned(features, new_scans, series):
+def learned(features, new_scans, series, *, spread=0.03):
     names = tuple(f"{i}.png" if number >= 0 else "" for i, number in enumerate(series))
     own = features[series >= 0]
-    same_scans = own + np.random.default_rng(9).normal(0, 0.03, own.shape)
+    same_scans = own + np.random.default_rng(9).normal(0, spread, own.shape)
     return familiarity.learn(
         features,
         same_scans=same_scans,
@@ -46,6 +47,41 @@ def test_thresholds_tell_a_seen_scan_a_new_one_and_something_foreign():
     assert np.mean([each.is_foreign for each in new_scan]) < 0.1
     assert not any(each.is_seen for each in new_scan)
     assert all(each.is_foreign for each in foreign)
+
+
+def test_where_seen_and_new_scans_overlap_as_many_are_taken_for_the_other_on_either_side():
+    features, series = made()
+    kept_out, _ = made(seed=1, n_scans=100, per_scan=1)
+    reference = learned(features, kept_out, series, spread=0.7)
+    rng = np.random.default_rng(2)
+    again = np.repeat(features, 20, axis=0)
+    missed = np.mean([not each.is_seen for each in reference.look_up(again + rng.normal(0, 0.7, again.shape))])
+    taken = np.mean([each.is_seen for each in reference.look_up(made(seed=3, n_scans=2000, per_scan=1)[0])])
+    assert 0.02 < missed < 0.4
+    assert taken == pytest.approx(missed, abs=0.08)
+
+
+def test_a_reference_without_thumbnails_is_asked_without_them():
+    features, series = made()
+    older = learned(features, made(seed=1, n_scans=100, per_scan=1)[0], series)
+    asked = made(seed=5, n_scans=4, per_scan=1)[0]
+    with_thumbnail = np.hstack([np.full((4, familiarity.THUMBNAIL_PX**2), 9.0), asked])
+    for plain, other in zip(older.embed(asked), older.embed(with_thumbnail), strict=True):
+        np.testing.assert_array_equal(plain, other)
+
+
+def test_slice_features_are_a_thumbnail_and_the_means_of_the_feature_maps():
+    model = models.build_model("resnet18", 4)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
+    found = familiarity.slice_features(model, pixels)
+    n_own = familiarity.THUMBNAIL_PX**2
+    blocks = pixels.reshape(3, 8, 8, 8, 8).mean(axis=(2, 4)) / 255
+    np.testing.assert_allclose(found[:, :n_own], blocks.reshape(3, n_own), atol=1e-6)
+    assert found.shape == (3, n_own + 64 + 128 + 256 + 512)
+    logits = familiarity.features_and_logits(model, pixels)[1]
+    with torch.inference_mode():
+        expected = model(preprocessing.to_input(torch.from_numpy(pixels)))
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 def test_distances_agree_with_a_slow_plain_version():
@@ -98,8 +134,8 @@ def test_load__error_damaged_is_a_sentence(tmp_path, cut):
 def test_features_of_several_depths_do_not_depend_on_the_batch(architecture):
     model = models.build_model(architecture, 4, image_size_px=64).eval()
     drawn = [phantom.draw_series(label, 3, n_slices=1)[0].as_slice("").grey8()[::4, ::4] for label in LABELS]
-    together = familiarity.pooled_features(model, np.stack(drawn))
-    alone = np.concatenate([familiarity.pooled_features(model, each[None]) for each in drawn])
+    together = familiarity.slice_features(model, np.stack(drawn))
+    alone = np.concatenate([familiarity.slice_features(model, each[None]) for each in drawn])
     assert together.ndim == 2
     assert len(together) == 4
     np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)

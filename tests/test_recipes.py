@@ -4,18 +4,19 @@ import json
 
 import pytest
 
-from kidney_core import recipes
+from kidney_core import recipes, runs
 from kidney_core.errors import RunError
 from train import parse_arguments
 
 
 def test_a_command_asks_for_the_very_configuration():
     config = recipes.config_from_recipe(
-        "augmented", data="/a folder/x", best_by="recall:Stone", patience=3, n_epochs=20, seed=4
+        "robust", data="/a folder/x", reported_epoch="best", best_by="recall:Stone", patience=3, n_epochs=20, seed=4
     )
     command = recipes.command_line(config)
     assert command == (
-        "python train.py --recipe augmented --data '/a folder/x' --n-epochs 20 --best-by recall:Stone --patience 3 --seed 4"
+        "python train.py --recipe robust --data '/a folder/x' --n-epochs 20 --reported-epoch best "
+        "--best-by recall:Stone --patience 3 --seed 4"
     )
     import shlex
 
@@ -26,6 +27,18 @@ def test_a_command_asks_for_the_very_configuration():
 def test_a_file_gives_the_configuration_back():
     config = recipes.config_from_recipe("paper", data="x", learning_rate=0.5)
     assert recipes.from_file(recipes.to_file(config)) == config
+
+
+def test_files_of_the_retired_recipe_are_read_as_what_they_ask_for(tmp_path):
+    asked = recipes.config_from_recipe("paper", data="x", trainable="all", image_size_px=160, protocol="grouped")
+    older = recipes.to_file(asked).replace(b'"recipe": "paper"', b'"recipe": "augmented"')
+    assert b"augmented" in older
+    assert recipes.from_file(older) == asked
+    (tmp_path / "config.json").write_bytes(older)
+    assert runs.Run(tmp_path).config() == asked
+    assert recipes.command_line(asked) == (
+        "python train.py --recipe paper --data x --trainable all --image-size-px 160 --protocol grouped"
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,6 +59,6 @@ def test_from_file__errors(content, message):
 
 def test_best_by_and_patience_are_checked():
     with pytest.raises(RunError, match="best_by must be one of loss, accuracy, balanced_accuracy, or recall:LABEL"):
-        recipes.config_from_recipe("augmented", data="x", best_by="luck")
+        recipes.config_from_recipe("robust", data="x", best_by="luck")
     with pytest.raises(RunError, match="patience stops at the best epoch"):
         recipes.config_from_recipe("paper", data="x", patience=2)

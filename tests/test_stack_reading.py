@@ -102,7 +102,7 @@ def test_one_pass_gives_the_features_and_the_logits_of_two(architecture):
     model = models.build_model(architecture, 4, image_size_px=160).eval()
     pixels = np.random.default_rng(0).integers(0, 255, (3, 160, 160), np.uint8)
     features, logits = familiarity.features_and_logits(model, pixels)
-    np.testing.assert_allclose(features, familiarity.pooled_features(model, pixels), atol=1e-5)
+    np.testing.assert_allclose(features, familiarity.slice_features(model, pixels), atol=1e-5)
     probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
     np.testing.assert_allclose(probabilities, prediction.predict_probabilities(model, pixels), atol=1e-5)
 

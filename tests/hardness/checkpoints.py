@@ -73,7 +73,7 @@ def make_complete(folder: Path) -> checkpoint.Checkpoint:
     table.insert(2, "predicted", [labels[i] for i in probabilities.argmax(axis=1)])
     table.insert(3, "series", [i // 2 for i in range(40)])
     pixels = rng.integers(0, 255, (24, 32, 32), np.uint8)
-    features = familiarity.pooled_features(model, pixels)
+    features = familiarity.slice_features(model, pixels)
     reference = familiarity.learn(
         features[:16],
         same_scans=features[16:20],
