@@ -2,24 +2,33 @@
 
 Starts the real app with the checkpoints at hand, drives it in headless Chromium, and prints:
 
-    first paint             the page's headline is visible in a fresh browser on a fresh server
+    server answers          from the start of a fresh server, as `make app` starts it
+    first paint             then, in a fresh browser: the page's headline is visible
+    first diagnosis         then, at once, the page Diagnosis and a sample: from that click to the verdict with its map;
+                            median of 3 fresh servers, like the two above
     page switch             from click to the next page's headline, median of 9
     warm diagnosis          core, with its map by the default method and by Grad-CAM, median of 20; and the ratio of each
                             to the bare forward pass
     peak memory             of the server with every checkpoint loaded
 
-The baseline of the diagnosis is the bare fp32 forward pass of the same network in the same run.
+The baseline of the diagnosis is the bare fp32 forward pass of the same network in the same run. All is kept in
+docs/app-speed.json; `make results` writes the README's sentence from it.
 """
 
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path, running_app, settled
+from benchmarks.browser import launched_browser, running_app, settled
+from benchmarks.training_speed import machine
+from kidney_core.files import write_json
+
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "app-speed.json"
 
 
 def median_ms(action: Callable[[], object], repeats: int) -> float:
@@ -33,12 +42,36 @@ def median_ms(action: Callable[[], object], repeats: int) -> float:
     return statistics.median(durations)
 
 
-def measure_pages(page: Page, address: str) -> dict[str, float]:
-    """First paint and page switches, in milliseconds."""
+def open_home(page: Page, address: str) -> float:
+    """Milliseconds until the first page's headline is visible."""
     start = time.perf_counter()
     page.goto(address)
     page.get_by_role("heading", name="Kidney CT workbench").wait_for()
-    found = {"first paint": (time.perf_counter() - start) * 1000}
+    return (time.perf_counter() - start) * 1000
+
+
+def measure_start(browser: Browser) -> dict[str, float]:
+    """A fresh server, its first page and its first diagnosis, which no import or warm-up has gone before; milliseconds."""
+    start = time.perf_counter()
+    with running_app() as (address, _):
+        found = {"server answers": (time.perf_counter() - start) * 1000}
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        found["first paint"] = open_home(page, address)
+        page.get_by_test_id("stSidebar").get_by_role("link", name="Diagnosis").click()
+        sample = page.get_by_role("button", name="Cyst", exact=True)
+        sample.wait_for()
+        start = time.perf_counter()
+        sample.click()
+        page.get_by_text("This slice is simulated, not a patient.").wait_for(timeout=120_000)
+        page.locator(".stage .heat").wait_for(state="attached", timeout=120_000)
+        found["first diagnosis"] = (time.perf_counter() - start) * 1000
+        page.close()
+    return found
+
+
+def measure_pages(page: Page, address: str) -> dict[str, float]:
+    """Page switches, in milliseconds."""
+    open_home(page, address)
     settled(page)
     page.wait_for_timeout(15_000)  # the warm-up thread imports torch meanwhile
     switches = []
@@ -49,9 +82,7 @@ def measure_pages(page: Page, address: str) -> dict[str, float]:
             page.get_by_role("heading", name=title, exact=True).wait_for()
             switches.append((time.perf_counter() - start) * 1000)
             settled(page)
-    found["page switch, median"] = statistics.median(switches)
-    found["page switch, slowest"] = max(switches)
-    return found
+    return {"page switch": statistics.median(switches), "slowest page switch": max(switches)}
 
 
 def measure_diagnosis() -> dict[str, dict[str, float]]:
@@ -96,21 +127,33 @@ def memory_with_all_models(page: Page, process: psutil.Process) -> float:
 
 
 def main() -> int:
-    """Print the table."""
-    for name, values in measure_diagnosis().items():
+    """Measure all, print it and keep it."""
+    diagnoses = measure_diagnosis()
+    for name, values in diagnoses.items():
         print(
             f"{name:28} "
             + "  ".join(
                 f"{title} {value:.1f}{'' if title.startswith('ratio') else ' ms'}" for title, value in values.items()
             )
         )
-    with running_app() as (address, process), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=CHROMIUM_ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        for title, value in measure_pages(page, address).items():
-            print(f"{title:28} {value:.0f} ms")
-        print(f"{'peak memory, all models':28} {memory_with_all_models(page, psutil.Process(process.pid)):.0f} MiB")
-        browser.close()
+    with launched_browser() as browser:
+        starts = [measure_start(browser) for _ in range(3)]
+        app = {title: statistics.median(each[title] for each in starts) for title in starts[0]}
+        with running_app() as (address, process):
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            app |= measure_pages(page, address)
+            app["peak memory, MiB"] = memory_with_all_models(page, psutil.Process(process.pid))
+    for title, value in app.items():
+        print(f"{title:28} {value:.0f}{'' if 'MiB' in title else ' ms'}")
+    rounded = {name: {title: round(value, 2) for title, value in values.items()} for name, values in diagnoses.items()}
+    write_json(
+        RESULTS,
+        {
+            "machine": machine(),
+            "app": {title: round(value) for title, value in app.items()},
+            "diagnosis": rounded,
+        },
+    )
     return 0
 
 

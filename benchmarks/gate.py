@@ -66,7 +66,7 @@ def turned(greys: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
 def ask(reader: Reader, greys: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(N,) scores, above 1 where the gate refuses; (N,) refused; (N,) taken for a scan of the training."""
     squares = np.stack([reader.checkpoint.view.square(np.ascontiguousarray(grey)) for grey in greys])
-    found = reader.reference.look_up(familiarity.pooled_features(reader.model, squares))
+    found = reader.reference.look_up(familiarity.slice_features(reader.model, squares))
     scores = [max(each.distance / reader.reference.far, each.residual / reader.reference.odd) for each in found]
     return np.array(scores), np.array([each.is_foreign for each in found]), np.array([each.is_seen for each in found])
 

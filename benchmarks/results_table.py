@@ -1,7 +1,7 @@
 """The README's tables of results: `python -m benchmarks.results_table`.
 
 The shipped checkpoints come from their cards, the paper's recipe from docs/paper-recipe.json, speeds from
-docs/training-speed.json and docs/inference-speed.json, where the benchmarks of those names keep them.
+docs/training-speed.json, docs/inference-speed.json and docs/app-speed.json, where the benchmarks of those names keep them.
 """
 
 import itertools
@@ -14,6 +14,7 @@ import numpy as np
 
 from kidney_core import paper
 from kidney_core.checkpoint import Checkpoint, list_checkpoints
+from kidney_core.explanation import DEFAULT_METHOD
 from kidney_core.figures import model_name, percent, percent_range
 from kidney_core.splits import RANDOM
 
@@ -23,6 +24,7 @@ PAPER_RECIPE = ROOT / "docs" / "paper-recipe.json"
 START, END = "<!-- results: make results -->", "<!-- end of results -->"
 TRAINING_SPEED = ROOT / "docs" / "training-speed.json"
 INFERENCE_SPEED = ROOT / "docs" / "inference-speed.json"
+APP_SPEED = ROOT / "docs" / "app-speed.json"
 SPEED_START, SPEED_END = "<!-- speed: make results -->", "<!-- end of speed -->"
 PAPER_START, PAPER_END = "<!-- paper's recipe: make results -->", "<!-- end of paper's recipe -->"
 
@@ -101,7 +103,7 @@ def training_speed_table(rows: list[dict]) -> str:
             lines.append(
                 f"| {title} | {model_name(architecture)} | {n_slices:,}, {size_px}, {one['n_epochs']}, "
                 f"{len(seeds)} | {middle['baseline_s']:.0f} s | {middle['ours_s']:.0f} s | **{ratio:.1f}** | "
-                f"{middle['baseline_mb'] / 1000:.1f} → {middle['ours_mb'] / 1000:.1f} GB | "
+                f"{middle['baseline_mb'] / 1024:.1f} → {middle['ours_mb'] / 1024:.1f} GiB | "
                 f"{percent(mean['baseline'], 2)} → {percent(mean['ours'], 2)} |"
             )
     return "\n".join(lines)
@@ -157,17 +159,35 @@ def inference_speed_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def app_speed(found: dict) -> str:
+    """What a user waits for."""
+    app = found["app"]
+    warm = ", ".join(
+        f"{name} {values[f'with {DEFAULT_METHOD}']:.0f} ms ({values[f'ratio, {DEFAULT_METHOD}']:.1f} times the bare forward pass)"
+        for name, values in found["diagnosis"].items()
+    )
+    return (
+        f"The app: a fresh server answers after {app['server answers'] / 1000:.1f} s and shows its first page "
+        f"{app['first paint'] / 1000:.1f} s later; the first diagnosis, asked for at once, takes "
+        f"{app['first diagnosis'] / 1000:.1f} s from the click to the verdict with its map. Later ones in the core, with a map: "
+        f"{warm}. Another page: {app['page switch'] / 1000:.1f} s. Memory with every checkpoint loaded: "
+        f"{app['peak memory, MiB'] / 1024:.1f} GiB."
+    )
+
+
 def speed() -> str:
     """All that was measured of speed, with the machine."""
     training, inference = (
         json.loads(path.read_text()) if path.is_file() else [] for path in (TRAINING_SPEED, INFERENCE_SPEED)
     )
-    machines = sorted({row["machine"] for row in training + inference})
+    app = json.loads(APP_SPEED.read_text()) if APP_SPEED.is_file() else None
+    machines = sorted({row["machine"] for row in [*training, *inference, *([app] if app else [])]})
     parts = [
         training_speed_table(training),
         equality_table(training),
         growth(training),
         inference_speed_table(inference),
+        app_speed(app) if app else "",
     ]
     return "\n\n".join([*(part for part in parts if part), f"Measured on: {'; '.join(machines)}."])
 
@@ -182,7 +202,7 @@ def main() -> int:
     """Rewrite the tables in README.md."""
     text = replaced(README.read_text(), START, END, table(list_checkpoints()[0]))
     text = replaced(text, PAPER_START, PAPER_END, paper_table(json.loads(PAPER_RECIPE.read_text())))
-    if TRAINING_SPEED.is_file() or INFERENCE_SPEED.is_file():
+    if any(path.is_file() for path in (TRAINING_SPEED, INFERENCE_SPEED, APP_SPEED)):
         text = replaced(text, SPEED_START, SPEED_END, speed())
     README.write_text(text)
     return 0

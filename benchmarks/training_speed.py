@@ -46,7 +46,7 @@ TASKS = {
 
 
 def measured(command: list[str], environment: dict[str, str]) -> tuple[float, float, str]:
-    """Seconds of a command, the most memory that it and its children held (PSS, MB), and what it printed.
+    """Seconds of a command, the most memory that it and its children held (PSS, MiB), and what it printed.
 
     Raises: RuntimeError with the output when it fails.
     """
