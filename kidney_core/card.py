@@ -31,10 +31,10 @@ _FIGURES = {"n", "accuracy", "balanced_accuracy", "labels", "confusion", "per_la
 
 def fitted_on(card: dict[str, Any]) -> str:
     """What the temperature was fitted on, in words; empty where it was not fitted. Cards of 0.4 know validation only."""
-    fallback = VALIDATION if card["training"].get("validation_fraction") else ""
-    return {FOLDS: "what the folds answered on scans never seen", VALIDATION: "validation slices"}.get(
-        card.get("calibrated_on", fallback), ""
-    )
+    said = card.get("calibrated_on", VALIDATION if card["training"].get("validation_fraction") else "")
+    if said == FOLDS:
+        return "what the folds answered on scans never seen"
+    return "validation slices" if said == VALIDATION else ""
 
 
 def check_card(card: Any, folder: Path) -> None:
