@@ -11,7 +11,6 @@ The thresholds come from slices that are not among the kept ones: see `learn`.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,28 +125,30 @@ class Reference:
 @torch.inference_mode()
 def slice_features(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
     """Thumbnail, then the mean of each feature map of every depth but the first: (N, S, S) uint8 -> (N, F) float64."""
-    found = [features for features, _ in _forward(model, pixels, logits=False)]
+    model.eval()
+    device = next(model.parameters()).device
+    found = []
+    for start in range(0, len(pixels), _BATCH):
+        grey = torch.from_numpy(np.array(pixels[start : start + _BATCH])).to(device)
+        found.append(
+            _features(grey, model.forward_intermediates(preprocessing.to_input(grey), intermediates_only=True))
+        )
     return np.concatenate(found) if found else np.empty((0, 0))
 
 
 @torch.inference_mode()
 def features_and_logits(model: nn.Module, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both in one forward pass: (N, S, S) uint8 -> (N, F) as `slice_features`, and (N, n_labels) logits, float64."""
-    features, logits = zip(*_forward(model, pixels, logits=True), strict=True)
-    return np.concatenate(features), np.concatenate(logits)
-
-
-def _forward(model: nn.Module, pixels: np.ndarray, *, logits: bool) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Features, and logits where they are asked for, batch by batch."""
     model.eval()
     device = next(model.parameters()).device
-    for start in range(0, len(pixels), _BATCH):
-        grey = torch.from_numpy(np.array(pixels[start : start + _BATCH])).to(device)
-        last, maps = model.forward_intermediates(preprocessing.to_input(grey))
-        thumbnail = functional.adaptive_avg_pool2d(grey[:, None].float() / 255, THUMBNAIL_PX).flatten(1)
-        features = torch.cat([thumbnail, *(depth.mean(dim=(2, 3)) for depth in maps[1:])], dim=1)
-        answer = model.forward_head(last).cpu().double().numpy() if logits else None  # Apple's MPS has no double
-        yield features.cpu().double().numpy(), answer
+    grey = torch.from_numpy(np.array(pixels)).to(device)
+    last, maps = model.forward_intermediates(preprocessing.to_input(grey))
+    return _features(grey, maps), model.forward_head(last).cpu().double().numpy()  # Apple's MPS has no double
+
+
+def _features(grey: torch.Tensor, maps: list[torch.Tensor]) -> np.ndarray:
+    thumbnail = functional.adaptive_avg_pool2d(grey[:, None].float() / 255, THUMBNAIL_PX).flatten(1)
+    return torch.cat([thumbnail, *(depth.mean(dim=(2, 3)) for depth in maps[1:])], dim=1).cpu().double().numpy()
 
 
 def learn(

@@ -125,7 +125,8 @@ def features(model: nn.Module, material: Material, *, progress: Progress | None 
     """(N, F) the network's pooled features, standardised."""
     found = []
     for start in range(0, len(material.pixels), _AT_ONCE):
-        found.append(familiarity.slice_features(model, material.pixels[start : start + _AT_ONCE]))
+        described = familiarity.slice_features(model, material.pixels[start : start + _AT_ONCE])
+        found.append(described[:, familiarity.THUMBNAIL_PX**2 :])  # what the network says, without the thumbnail
         if progress:
             progress(min(start + _AT_ONCE, len(material.pixels)), len(material.pixels))
     pooled = np.concatenate(found)
