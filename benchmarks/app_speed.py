@@ -26,6 +26,7 @@ from playwright.sync_api import Browser, Page
 
 from benchmarks.browser import launched_browser, running_app, settled
 from benchmarks.training_speed import machine
+from kidney_core.figures import model_name
 from kidney_core.files import write_json
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "app-speed.json"
@@ -99,10 +100,11 @@ def measure_diagnosis() -> dict[str, dict[str, float]]:
         batch = preprocessing.input_of(diagnosis.see(reader, image))
         with torch.inference_mode():
             forward = median_ms(lambda reader=reader, batch=batch: reader.model(batch), 20)
-        found[checkpoint.name] = {"bare forward": forward}
+        name = model_name(checkpoint.card["architecture"])
+        found[name] = {"bare forward": forward}
         for method in (explanation.DEFAULT_METHOD, "Grad-CAM"):
             full = median_ms(lambda reader=reader, method=method: diagnosis.diagnose(reader, image, method=method), 20)
-            found[checkpoint.name] |= {f"with {method}": full, f"ratio, {method}": full / forward}
+            found[name] |= {f"with {method}": full, f"ratio, {method}": full / forward}
     return found
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from kidney_core import models, splits, spot_training
 from kidney_core.dataset import read_dataset
@@ -93,6 +94,9 @@ def test_a_folder_is_read_and_drawn_slices_are_the_same_each_time(tmp_path, monk
     model = models.build_model("test_resnet", 4)
     standard = spot_training.features(model, material)
     assert standard.mean(axis=0) == pytest.approx(np.zeros(standard.shape[1]), abs=1e-9)
+    # What the network says, alone: the same without the thumbnail that the gate sees beside it.
+    depths = model.forward_intermediates(torch.zeros(1, 3, 32, 32), intermediates_only=True)
+    assert standard.shape[1] == sum(depth.shape[1] for depth in depths[1:])
     monkeypatch.setattr(spot_training, "_SCANS", 1)
     one, two = spot_training.draw(View(32)), spot_training.draw(View(32))
     assert np.array_equal(one.pixels, two.pixels)
