@@ -28,6 +28,14 @@ def model_name(architecture: str) -> str:
     return ARCHITECTURE_NAMES.get(architecture, architecture)
 
 
+def text_on(color: str) -> str:
+    """Black or white, whichever reads better on "#rrggbb". Source: WCAG 2.2, relative luminance and contrast."""
+    parts = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """0.8213 -> "82.1 %"; a dash for None."""
     return "–" if value is None else f"{100 * value:.{digits}f} %"
@@ -180,6 +188,7 @@ def _add_bars(figure: go.Figure, protocol: str, rows: list[tuple], *, whiskers: 
         textposition="inside",
         insidetextanchor="start",
         textangle=0,
+        insidetextfont_color=text_on(PROTOCOL_COLORS[protocol]),
         marker_color=PROTOCOL_COLORS[protocol],
         customdata=[percent_range(low, high) for *_, low, high in rows],
         hovertemplate="%{x}, " + PROTOCOL_NAMES[protocol] + ": %{y:.1%} (%{customdata})<extra></extra>",

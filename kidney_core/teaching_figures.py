@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from kidney_core.breaking import Curve
-from kidney_core.figures import PROTOCOL_COLORS, percent, plain
+from kidney_core.figures import PROTOCOL_COLORS, percent, plain, text_on
 from kidney_core.labels import color_of
 from kidney_core.splits import GROUPED, RANDOM
 from kidney_core.spot_training import BY_SCAN, BY_SLICE, LABELLINGS, TRUE, Lesson
@@ -80,6 +80,7 @@ def lessons_figure(lessons: dict[tuple[str, str], Lesson], chance: float) -> go.
             insidetextanchor="start",
             textangle=0,
             constraintext="none",
+            insidetextfont_color=text_on(color),
             marker_color=color,
             hovertemplate="%{x}, " + name + ": %{y:.1%}<extra></extra>",
         )

@@ -96,3 +96,8 @@ def test_table_1_has_every_column_for_the_three_architectures():
     assert set(paper.TABLE_1) == set(paper.ARCHITECTURE_NAMES)
     for rows in paper.TABLE_1.values():
         assert set(rows) == {*paper.COLUMNS, "accuracy"}
+
+
+@pytest.mark.parametrize(("color", "ink"), [("#0072B2", "#ffffff"), ("#009E73", "#000000"), ("#999999", "#000000")])
+def test_text_on_a_bar_is_the_one_that_reads_better(color, ink):
+    assert figures.text_on(color) == ink
