@@ -43,8 +43,8 @@ Publications report 99 % on the public kidney CT dataset. They draw test slices 
 consists of runs of neighbouring slices: nearly every test slice has a twin in training, so the figure
 measures memory.
 
-This workbench reproduces that number and shows beside it the one that matters to a patient: accuracy on
-**scans never seen**, where no slice of a test scan was in training.
+With the paper's recipe this workbench reproduces that number. Beside it, for every model, it shows the one that
+matters to a patient: accuracy on **scans never seen**, where no slice of a test scan was in training.
 """
     )
     busy = sum(jobs.status(run) in (runs.QUEUED, runs.RUNNING) for run in runs.list_runs())

@@ -81,8 +81,9 @@ def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
         place = where.selectbox("Where", list(breaking.PLACES), key="teaching_place")
         shape = which.selectbox("Which", breaking.SHAPES, key="teaching_shape")
         disturb = functools.partial(disturb, place=place, shape=shape)
+        mark = functools.partial(breaking.mark_mask, image.height_px, image.width_px, place=place, shape=shape)
     else:
-        slide = st.container()
+        slide, mark = st.container(), None
     title = kind.axis[0].upper() + kind.axis[1:]
     amount = slide.slider(
         title, amounts[0], amounts[-1], kind.start, amounts[1] - amounts[0], key=f"teaching_amount_{name}"
@@ -104,6 +105,10 @@ def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
         one, other = st.columns(2)
         one.image(seen.square, caption="as the network sees it", width="stretch")
         other.image(pictures.blend(seen.square, heat), caption=f"its map of {now.explained_label}", width="stretch")
+        if mark and amount and not seen.frame.of(mark(amount)).any():
+            st.info(
+                "The mark is there, but not in what this network sees: it is cut to the body, and the mark lies outside."
+            )
         st.markdown(f"Undisturbed: **{before.predicted_label}**, {_sure(before)}")
         st.markdown(f"Now: **{now.predicted_label}**, {_sure(now)}" + (" :red[(changed)]" * _changed(before, now)))
         gate = judged.steps[1]

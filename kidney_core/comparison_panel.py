@@ -54,8 +54,8 @@ def draw(chosen: list[Checkpoint]) -> None:
         _export(chosen)
     st.caption(
         "How to read this. Grey is the paper's protocol, which measures memory of scans; colour is what a new patient can "
-        "expect. Whiskers are 95 % intervals by resampling whole series; where a class has fewer than five series, there is "
-        "none to give. Whether two models differ is for the paired table below to say: what it cannot tell from chance is "
+        "expect. Whiskers are 95 % intervals by resampling whole series; where a class has fewer than five series, or all "
+        "of them agree, there is none to give. Whether two models differ is for the paired table below to say: what it cannot tell from chance is "
         "undecided."
     )
     if len(chosen) > 1:

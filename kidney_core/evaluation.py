@@ -148,6 +148,15 @@ def per_series(predictions: pd.DataFrame) -> pd.DataFrame:
     return prediction_table(rows, grouped[columns].mean().to_numpy(), labels)
 
 
+def split_series(table: pd.DataFrame) -> str:
+    """Why there are more rows in a table of `per_series` than series, in a sentence; empty where there are not."""
+    n_more = len(table) - table["series"].nunique()
+    if not n_more:
+        return ""
+    some = "One series has" if n_more == 1 else f"{n_more} series have"
+    return f"{some} slices of two labels and {'counts' if n_more == 1 else 'count'} once for each."
+
+
 def report_table(result: dict[str, Any]) -> pd.DataFrame:
     """The classification report of `figures` as a table: labels, then macro and weighted averages."""
     rows = dict(result["per_label"])

@@ -68,6 +68,11 @@ def show_worth(reader: "Reader", image: Slice, answer: "Diagnosis", *, key: str)
             with st.spinner("Hiding and moving parts of the image, asking the other models…"):
                 others = tuple(each for each in ui.readers() if each.checkpoint.name != reader.checkpoint.name)
                 known[wanted] = grading.grade(reader, image, answer, others=others)
+        if wanted in known and answer.against_label:
+            st.caption(
+                f"The probabilities below are of {answer.explained_label} and {answer.against_label} alone, as if there were no "
+                "other label."
+            )
         for grade in known.get(wanted, ()):
             st.markdown(f"{GRADE_MARKS[grade.outcome]} **{grade.title}: {grade.outcome}.** {grade.reason}")
         return known.get(wanted, ())

@@ -42,11 +42,11 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def percent_range(low: float | None, high: float | None, *, signed: bool = False) -> str:
-    """0.807, 0.94 -> "80.7 to 94.0 %"; a dash where there is no interval."""
+    """0.807, 0.94 -> "80.7 to 94.0 %", signed, as of a difference, "+80.7 to +94.0 points"; a dash without an interval."""
     if low is None or high is None:
         return "–"
-    sign = "+" if signed else ""
-    return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f} %"
+    sign, unit = ("+", "points") if signed else ("", "%")
+    return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f} {unit}"
 
 
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:

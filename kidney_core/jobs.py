@@ -11,7 +11,7 @@ from kidney_core import shortage
 from kidney_core.errors import RunError
 from kidney_core.local_engine import LocalEngine, has_gpu, n_slots
 from kidney_core.ray_engine import RayEngine
-from kidney_core.runs import CRASHED, QUEUED, RUNNING, Run
+from kidney_core.runs import CANCEL_FILE, CRASHED, QUEUED, RUNNING, Run
 from kidney_core.slurm_engine import SlurmEngine
 from kidney_core.work import check_unfinished
 
@@ -105,6 +105,8 @@ def message(run: Run) -> str:
         return shortage.of_disk(run.folder) or (
             "The process died, or was killed as happens where memory is short; resume goes on from the last checkpoint."
         )
+    if found in (QUEUED, RUNNING) and (run.folder / CANCEL_FILE).exists():
+        return "stopping; Stop once more, after ten seconds, ends it at once, back at its last checkpoint"
     place = queue_place(run) if found == QUEUED else None
     return f"place {place} in the queue" if place else run.state().get("message", "")
 

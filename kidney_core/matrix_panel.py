@@ -14,9 +14,8 @@ HOW_TO_READ_MATRIX = (
     "A row is what the slices are, a column what the model said; each cell gives the count and its share of the row. "
     "Select a cell to open the slices behind it."
 )
-HOW_TO_READ_REPORT = (
-    "In brackets, the 95 % interval by resampling whole series, where a class has five or more of them."
-)
+_NO_INTERVAL = "as a class has fewer than five series or all of them agree"
+HOW_TO_READ_REPORT = f"In brackets, the 95 % interval by resampling whole series; none, {_NO_INTERVAL}."
 
 
 def show_headline(found: dict, intervals: dict[str, list[float | None]], *, tested: str = "Test slices") -> None:
@@ -28,7 +27,9 @@ def show_headline(found: dict, intervals: dict[str, list[float | None]], *, test
     ):
         column.metric(title, figures.percent(found[name]))
         low, high = intervals.get(name, (None, None))
-        column.caption(f"95 %: {figures.percent_range(low, high)}" if low is not None else "95 %: too few scans")
+        column.caption(
+            f"95 %: {figures.percent_range(low, high)}" if low is not None else f"95 %: none, {_NO_INTERVAL}"
+        )
     count.metric(tested, f"{found['n']:,}")
 
 

@@ -157,13 +157,23 @@ def _fitted_on(protocol: str, temperatures: pd.Series) -> str:
 
 def _abstaining(checkpoint: Checkpoint) -> None:
     from kidney_core import calibration, curve_figures, evaluation
+    from kidney_core.verdict import confidence_asked
 
     chosen = _choose_measured(checkpoint)
     if chosen is None:
         return
     predictions = chosen[1]
     found = calibration.risk_coverage(evaluation.probabilities_of(predictions), evaluation.true_positions(predictions))
-    threshold = st.slider("Answer from this confidence", 0.0, 1.0, 0.5, 0.01, key="evaluation_threshold")
+    asked = confidence_asked(checkpoint.card)
+    threshold = st.slider(
+        "Answer from this confidence",
+        0.0,
+        1.0,
+        round(asked, 2) if asked is not None else 1.0,
+        0.01,
+        key=f"evaluation_threshold_{checkpoint.name}",
+        help="It starts at the confidence that Diagnosis asks of this model; at 100 % where it always abstains.",
+    )
     coverage, risk = found.at(threshold)
     answered, wrong, whole = st.columns(3)
     answered.metric("Slices answered", figures.percent(coverage))
@@ -233,7 +243,7 @@ def _series(checkpoint: Checkpoint) -> None:
     ranges = {name: [at.low, at.high] for name, at in ui.intervals_of(checkpoint, chosen[0], per_series=True).items()}
     found = evaluation.figures(table)
     matrix_panel.show_headline(found, ranges, tested="Series")
-    st.caption("How to read this. " + HOW_TO_READ["series"])
+    st.caption(f"How to read this. {HOW_TO_READ['series']} {evaluation.split_series(table)}")
     st.table(figures.report_with_intervals(found, ranges).rename(columns={"Slices": "Series"}))
     table = table.assign(right=table["label"] == table["predicted"])
     ui.show_table(table, key="evaluation_series")

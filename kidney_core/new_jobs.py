@@ -26,8 +26,8 @@ DEFAULT_RECIPE = "robust"
 OPTIONS = {option.name: option for option in fields(TrainingConfig)}
 
 
-def _check_folder(folder: str) -> None:
-    """Show what a folder holds, or what was expected of it."""
+def _check_folder(folder: str) -> tuple[str, str, list[tuple[str, str]]]:
+    """What is wrong with a folder, else what it holds, and the files in it that cannot be read, with the reasons."""
     from kidney_core import dataset, series
 
     try:
@@ -35,13 +35,23 @@ def _check_folder(folder: str) -> None:
         dataset.require_classes(found)
         n_series = int(series.group_series(found).max()) + 1
     except KidneyError as error:
-        st.error(str(error))
-        return
+        return str(error), "", []
     counts = ", ".join(f"{count:,} {label}" for label, count in found.counts().items())
-    st.success(f"{len(found):,} slices in {n_series:,} series: {counts}.")
-    if found.unreadable:
-        with st.expander(f"{len(found.unreadable)} files cannot be read and are left out"):
-            st.dataframe(pd.DataFrame(found.unreadable, columns=["File", "Reason"]), hide_index=True)
+    return "", f"{len(found):,} slices in {n_series:,} series: {counts}.", list(found.unreadable)
+
+
+def _show_check(folder: str) -> None:
+    """What the last check found, as long as the same folder is named."""
+    checked, problem, holds, unreadable = st.session_state.get("training_checked", ("", "", "", []))
+    if not folder or checked != folder:
+        return
+    if problem:
+        st.error(problem)
+        return
+    st.success(holds)
+    if unreadable:
+        with st.expander(f"{len(unreadable)} files cannot be read and are left out"):
+            st.dataframe(pd.DataFrame(unreadable, columns=["File", "Reason"]), hide_index=True)
 
 
 def _number(name: str, value, **kwargs):
@@ -126,7 +136,9 @@ def draw() -> None:
         help=OPTIONS["extra_data"].metadata["help"].capitalize(),
     )
     if folder and st.button("Check the folder", key="training_check"):
-        _check_folder(folder)
+        st.session_state["training_checked"] = (folder, *_check_folder(folder))
+    with st.container():  # what is drawn below stays where it is
+        _show_check(folder)
     names = st.multiselect(
         "Architectures",
         list(ARCHITECTURE_NAMES),
@@ -154,7 +166,7 @@ def draw() -> None:
     init = STARTS[start]
     if init == "file":
         init = ui.path_input("Safetensors file of timm's weights", key="training_weights")
-    with st.expander("Recipe options"):
+    with st.expander("Recipe options", key="training_recipe_options"):
         options = _recipe_fields(recipe)
     if init == "scratch" and options["trainable"] != "all":
         st.info("Random weights need trainable “all”: it will be used.")

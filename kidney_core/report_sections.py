@@ -58,6 +58,8 @@ class Section:
 def lead(report: Report) -> Lead:
     """What the model says, in the verdict's words."""
     kicker, meaning = _LEADS[report.judged.in_a_word]
+    if report.judged.in_a_word == "memory" and report.judged.abstains:
+        kicker = "The model remembers this scan, and abstains even so. Its first guess"
     if report.judged.refused:
         return Lead(kicker, "Refused", meaning)
     label = report.answer.predicted_label
@@ -72,7 +74,7 @@ def worth(report: Report) -> Section:
     rows = [_protocol_row(checkpoint, protocol) for protocol in (checkpoint.honest or GROUPED, RANDOM)]
     note = "" if report.judged.refused else worth_of_answer(checkpoint, report.answer.predicted_label)
     return Section(
-        "Share of test slices on which this model is right",
+        "Share of test slices that networks of this recipe name rightly",
         tuple(rows),
         ("Measured on", "Accuracy", "How it was measured"),
         note,

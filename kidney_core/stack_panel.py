@@ -170,7 +170,7 @@ def _lead(judged: "StackVerdict") -> None:
     if judged.in_a_word == "refused":
         st.subheader("The model does not answer for this scan", anchor=False)
         return
-    st.caption(f"The scan as a whole. {verdict_panel.LEADS[judged.in_a_word]}")
+    st.caption(f"The scan as a whole. {verdict_panel.lead(judged)}")
     share = figures.percent(judged.probabilities[judged.predicted_label])
     st.subheader(f"{judged.predicted_label} · {share} on the mean of its slices", anchor=False)
 
@@ -182,10 +182,11 @@ def _honest_per_scan(checkpoint) -> None:
     tested = ui.predictions(checkpoint, checkpoint.honest) if checkpoint.honest else None
     if tested is None:
         return
-    found = evaluation.figures(evaluation.per_series(tested))
+    scans = evaluation.per_series(tested)
+    found = evaluation.figures(scans)
     st.markdown(
         f"So read, **{figures.percent(found['accuracy'], 0)}** of {found['n']} scans never seen were named rightly "
-        f"(balanced over the labels {figures.percent(found['balanced_accuracy'], 0)})."
+        f"(balanced over the labels {figures.percent(found['balanced_accuracy'], 0)}). {evaluation.split_series(scans)}"
     )
 
 

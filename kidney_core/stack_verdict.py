@@ -7,7 +7,17 @@ import pandas as pd
 
 from kidney_core import evaluation
 from kidney_core.labels import NORMAL
-from kidney_core.verdict import PASSED, REFUSED, UNCHECKED, WARNED, Step, confidence_asked
+from kidney_core.verdict import (
+    CONFIDENCE,
+    LIKENESS,
+    MEMORY,
+    PASSED,
+    REFUSED,
+    UNCHECKED,
+    WARNED,
+    Step,
+    confidence_asked,
+)
 
 N_DRIVING = 5
 LIKELY = 0.5  # the probability that a slice of a run exceeds
@@ -66,6 +76,11 @@ class StackVerdict:
     steps: tuple[Step, ...]
     driving: tuple[Driver, ...]
     peaks: tuple[Peak, ...]
+
+    @property
+    def abstains(self) -> bool:
+        """Whether its confidence is below the one from which its answers are good enough."""
+        return any(step.title == CONFIDENCE and step.outcome == WARNED for step in self.steps)
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -134,7 +149,7 @@ def _remembers(accepted: pd.DataFrame) -> bool:
 
 
 def _read(table: pd.DataFrame, n_slices: int) -> Step:
-    title, n_bad = "Readable", int((table["problem"] != "").sum())
+    title, n_bad = "Slices", int((table["problem"] != "").sum())
     said = f"{len(table) - n_bad} of {n_slices} slices were read."
     if n_bad:
         said += f" {n_bad} could not be decoded and are left out; the reasons stand beside them."
@@ -144,7 +159,7 @@ def _read(table: pd.DataFrame, n_slices: int) -> Step:
 
 
 def _known_kind(readable: pd.DataFrame, has_reference: bool) -> Step:
-    title, n_refused = "Like the CT slices it learned from", int(readable["refused"].sum())
+    title, n_refused = LIKENESS, int(readable["refused"].sum())
     if readable.empty:
         return Step(title, REFUSED, "There is no slice to speak about.")
     if not has_reference:
@@ -161,7 +176,7 @@ def _known_kind(readable: pd.DataFrame, has_reference: bool) -> Step:
 
 
 def _seen_before(accepted: pd.DataFrame, has_reference: bool) -> Step:
-    title, n_seen, n_trained = "Not seen in training", int(accepted["seen"].sum()), int(accepted["trained"].sum())
+    title, n_seen, n_trained = MEMORY, int(accepted["seen"].sum()), int(accepted["trained"].sum())
     if n_trained:
         return Step(
             title,
@@ -189,7 +204,7 @@ def _seen_before(accepted: pd.DataFrame, has_reference: bool) -> Step:
 
 
 def _sure(top: float, card: dict) -> Step:
-    title, asked = "Sure enough to answer", confidence_asked(card)
+    title, asked = CONFIDENCE, confidence_asked(card)
     if asked is None:
         return Step(
             title,

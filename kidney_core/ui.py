@@ -217,7 +217,7 @@ def describe(checkpoint: Checkpoint) -> str:
 
 def honest_pair(checkpoint: Checkpoint) -> None:
     """The two accuracies of a checkpoint, always shown together."""
-    st.caption("Share of test slices on which this model is right")
+    st.caption("Share of test slices that networks of this recipe name rightly")
     honest, paper = st.columns(2)
     for column, figures, title, help_text in (
         (

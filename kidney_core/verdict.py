@@ -11,12 +11,14 @@ from kidney_core.familiarity import Familiarity, Reference
 from kidney_core.slices import Slice
 
 PASSED, WARNED, REFUSED, UNCHECKED = "passed", "warned", "refused", "unchecked"
+# What the questions are about; none of the titles says how its question was answered.
+IMAGE, LIKENESS, MEMORY, CALIBRATION, CONFIDENCE = "Image", "Likeness", "Memory", "Calibration", "Confidence"
 UNDECIDED_BELOW = 0.5  # where a card states no confidence from which the model answers
 
 
 @dataclass(frozen=True)
 class Step:
-    """One question of the chain: its title, its outcome, and the reason in a sentence or two."""
+    """One question of the chain: what it is about, its outcome, and the reason in a sentence or two."""
 
     title: str
     outcome: str
@@ -43,7 +45,7 @@ class Verdict:
 
     @property
     def in_a_word(self) -> str:
-        """ "refused", "memory", "undecided" or "answered"."""
+        """ "refused", "memory", "undecided" or "answered"; memory outranks undecided."""
         if self.refused:
             return "refused"
         return "memory" if self.seen else "undecided" if self.abstains else "answered"
@@ -57,9 +59,9 @@ def judge(reader: Reader, image: Slice, answer: Diagnosis, *, trained_on_file: b
         trained_on_file: this very file was in training.
     """
     card, reference = reader.checkpoint.card, reader.reference
-    steps = [Step("Readable", PASSED, f"{image.width_px} × {image.height_px} px, {_format(image)}.")]
+    steps = [Step(IMAGE, PASSED, f"{image.width_px} × {image.height_px} px, {_format(image)}.")]
     found = _familiarity(reader, image)
-    steps.append(_known_kind(found, reference))
+    steps.append(_known_kind(found, reader, trained_on_file))
     if steps[-1].outcome == REFUSED:
         return Verdict(tuple(steps), refused=True, abstains=True, seen=False, familiarity=found)
     steps.append(_seen_before(found, reference, trained_on_file))
@@ -94,31 +96,40 @@ def _format(image: Slice) -> str:
     )
 
 
-def _known_kind(found: Familiarity | None, reference: Reference | None) -> Step:
-    title = "Like the CT slices it learned from"
+def _known_kind(found: Familiarity | None, reader: Reader, trained_on_file: bool) -> Step:
+    title, reference = LIKENESS, reader.reference
     if found is None or reference is None:
         return Step(title, UNCHECKED, "This checkpoint ships nothing to compare with, so any image is let through.")
+    refuses = reader.checkpoint.card.get("familiarity", {}).get("test_foreign")
+    rarely = "" if refuses is None else f" Of slices of unseen scans it refuses {100 * refuses:.1f} %."
     if not found.is_foreign:
         return Step(
             title,
             PASSED,
-            f"Distance {found.distance:.1f}; 99 % of slices of unseen scans are within {reference.far:.1f}.",
+            f"Like the CT slices it learned from: distance {found.distance:.1f}, accepted up to {reference.far:.1f}.{rarely}",
         )
     measured = (
         f"distance {found.distance:.1f}, accepted up to {reference.far:.1f}"
         if found.distance > reference.far
         else f"unexplained features {found.residual:.2f}, accepted up to {reference.odd:.2f}"
     )
+    if trained_on_file:
+        return Step(
+            title,
+            REFUSED,
+            f"This very file was in its training, yet it is unlike the others there ({measured}): what the model says of it is "
+            f"memory at best.{rarely}",
+        )
     return Step(
         title,
         REFUSED,
-        f"This image is unlike the CT slices of the kidney region this network learned from ({measured}; 99 % of slices of "
-        "unseen scans are within). Another kind of picture, region, window or orientation would explain it. Any label would be a guess.",
+        f"This image is unlike the CT slices of the kidney region this network learned from ({measured}). Another kind of "
+        f"picture, region, window or orientation would explain it. Any label would be a guess.{rarely}",
     )
 
 
 def _seen_before(found: Familiarity | None, reference: Reference | None, trained_on_file: bool) -> Step:
-    title = "Not seen in training"
+    title = MEMORY
     if trained_on_file:
         return Step(title, WARNED, "This model was trained on this very file: its answer is memory, not diagnosis.")
     if found is None or reference is None:
@@ -133,18 +144,22 @@ def _seen_before(found: Familiarity | None, reference: Reference | None, trained
             f"So like “{nearest.path}” ({nearest.label}) as only slices of one scan are (distance {nearest.distance:.1f}, within "
             f"a scan up to {reference.near:.1f}): the model has seen this scan, and its answer is memory, not diagnosis.",
         )
-    return Step(title, PASSED, f"No training slice is as near as slices of one scan are (up to {reference.near:.1f}).")
+    return Step(
+        title,
+        PASSED,
+        f"A scan it has not seen: no training slice is as near as slices of one scan are (up to {reference.near:.1f}).",
+    )
 
 
 def _calibrated(card: dict) -> Step:
-    title = "Calibrated probabilities"
+    title = CALIBRATION
     if fitted_on(card):
         return Step(title, PASSED, f"Temperature {card['temperature']:.2f}, fitted on {fitted_on(card)}.")
     return Step(title, UNCHECKED, "There was no validation part to calibrate on: read the probabilities as an order.")
 
 
 def _answer(answer: Diagnosis, card: dict) -> Step:
-    title = "Sure enough to answer"
+    title = CONFIDENCE
     top, asked, abstention = (
         answer.probabilities[answer.predicted_label],
         confidence_asked(card),

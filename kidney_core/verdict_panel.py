@@ -15,12 +15,19 @@ STEP_MARKS = {
     "refused": ":red[:material/block:]",
     "unchecked": ":gray[:material/help:]",
 }
-LEADS = {
+_LEADS = {
     "answered": "The model says",
     "undecided": "The model abstains; its first guess is",
     "memory": "The model remembers this scan; it says",
     "refused": "The model should not speak about this image; it would have said",
 }
+
+
+def lead(judged) -> str:
+    """How the model's answer is to be taken, of a slice's verdict or a stack's: the words before its label."""
+    if judged.in_a_word == "memory" and judged.abstains:
+        return "The model remembers this scan, and abstains even so; its first guess is"
+    return _LEADS[judged.in_a_word]
 
 
 def show_chain(judged) -> None:

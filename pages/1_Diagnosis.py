@@ -33,7 +33,7 @@ ui.start_page(
 
 def show_verdict(answer, judged, checkpoint) -> None:
     label, top = answer.predicted_label, answer.probabilities[answer.predicted_label]
-    st.caption(verdict_panel.LEADS[judged.in_a_word])
+    st.caption(verdict_panel.lead(judged))
     st.subheader(f"{label} · {figures.percent(top)}", anchor=False)
     if label in DESCRIPTIONS:
         st.caption(f"{label}: {DESCRIPTIONS[label].plain}.")
@@ -149,13 +149,28 @@ def main() -> None:
     with left:
         chosen = upload_panel.choose()
     with right:
-        checkpoint = st.selectbox("Model", checkpoints, format_func=ui.describe, key="diagnosis_model")
+        checkpoint = _choose_model(checkpoints)
     if chosen is None:
         return
     try:
         read(ui.reader(checkpoint), chosen)
     except KidneyError as error:
         st.error(str(error))
+
+
+def _choose_model(checkpoints):
+    """The chosen model, which another page in between does not change."""
+    names = [each.name for each in checkpoints]
+    last = st.session_state.get("diagnosis_last_model")
+    checkpoint = st.selectbox(
+        "Model",
+        checkpoints,
+        index=names.index(last) if last in names else 0,
+        format_func=ui.describe,
+        key="diagnosis_model",
+    )
+    st.session_state["diagnosis_last_model"] = checkpoint.name
+    return checkpoint
 
 
 def read(reader, chosen) -> None:

@@ -42,15 +42,23 @@ def beside_paper(chosen: list[Checkpoint]) -> None:
         for protocol in MEASURED:
             found = checkpoint.figures(protocol)
             if found:
-                source = f"{checkpoint.name}, {PROTOCOL_NAMES[protocol]}"
+                source = f"{checkpoint.name} ({_taught(checkpoint)}), {PROTOCOL_NAMES[protocol]}"
                 rows.append(
                     {"Model": name, "Source": source, **paper.cells(found), "accuracy": f"{found['accuracy']:.2f}"}
                 )
     st.dataframe(pd.DataFrame(rows), hide_index=True)
     st.caption(
-        "Compare the paper with our random split. The rows “scans never seen” answer another question, the one a "
-        "hospital asks."
+        "How to read this. The paper's rows are of its own recipe; each checkpoint is of the recipe in brackets, and only one of "
+        "`paper`, from ImageNet weights at 224 px, is the same experiment under the random split (the README has those). The "
+        "rows “scans never seen” answer another question, the one a hospital asks."
     )
+
+
+def _taught(checkpoint: Checkpoint) -> str:
+    """Recipe, image size and start of a checkpoint, in a few words."""
+    asked = checkpoint.card["training"]
+    start = "random weights" if asked.get("init") == "scratch" else "pretrained"
+    return f"{asked.get('recipe', 'recipe unknown')}, {checkpoint.size_px} px, {start}"
 
 
 def on_folder(chosen: list[Checkpoint]) -> None:

@@ -65,3 +65,12 @@ def test_report_table_has_labels_then_averages():
     shown = evaluation.report_table(evaluation.figures(table(["Cyst", "Stone"], [[1, 0, 0], [0, 0, 1]])))
     assert shown.index.tolist() == ["Cyst", "Normal", "Stone", "macro average", "weighted average"]
     assert shown.loc["macro average", "support"] == 2
+
+
+def test_a_series_of_two_labels_is_explained():
+    rows = pd.DataFrame({"label": ["a", "a", "b"], "series": [1, 2, 2]})
+    table = evaluation.prediction_table(rows, np.full((3, 2), 0.5), ("a", "b"))
+    assert evaluation.split_series(evaluation.per_series(table)) == (
+        "One series has slices of two labels and counts once for each."
+    )
+    assert evaluation.split_series(evaluation.per_series(table.iloc[:2])) == ""

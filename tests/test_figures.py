@@ -101,3 +101,8 @@ def test_table_1_has_every_column_for_the_three_architectures():
 @pytest.mark.parametrize(("color", "ink"), [("#0072B2", "#ffffff"), ("#009E73", "#000000"), ("#999999", "#000000")])
 def test_text_on_a_bar_is_the_one_that_reads_better(color, ink):
     assert figures.text_on(color) == ink
+
+
+def test_a_range_of_differences_is_in_points():
+    assert figures.percent_range(0.807, 0.94) == "80.7 to 94.0 %"
+    assert figures.percent_range(-0.01, 0.3, signed=True) == "-1.0 to +30.0 points"

@@ -100,6 +100,14 @@ def test_stop_writes_a_checkpoint_and_resume_goes_on_from_it(small_dataset):
     assert steps == sorted(set(steps))
 
 
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_job_that_was_asked_to_stop_says_so(small_dataset, monkeypatch, state):
+    run = tiny_run(small_dataset)
+    monkeypatch.setattr(jobs, "status", lambda _: state)
+    (run.folder / runs.CANCEL_FILE).touch()
+    assert jobs.message(run).startswith("stopping")
+
+
 def test_a_waiting_job_can_be_dropped_from_the_queue(small_dataset):
     first, second = tiny_run(small_dataset, "first", n_epochs=500), tiny_run(small_dataset, "second")
     jobs.submit(first)

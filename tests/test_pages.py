@@ -341,6 +341,7 @@ def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, sm
     app.button(key="training_check").click().run()
     assert "60 slices in 12 series" in texts(app.success)
     app.multiselect(key="training_architectures").set_value([]).run()
+    assert "60 slices in 12 series" in texts(app.success)  # what was found stays
     app.text_input(key="training_other").set_value("test_resnet").run()
     app.selectbox(key="training_start").set_value("Random weights").run()
     app.number_input(key="training_folds").set_value(3).run()

@@ -79,6 +79,11 @@ def test_a_foreign_image_is_refused_with_the_reason_and_nothing_else_is_asked(tr
     assert judged.refused
     assert outcomes(judged) == ["passed", "refused"]
     assert "unlike the CT slices" in judged.steps[1].reason
+    measured = checkpoint.card["familiarity"]["test_foreign"]
+    assert f"Of slices of unseen scans it refuses {100 * measured:.1f} %." in judged.steps[1].reason
+    known = ask(reader, Slice("stripes", stripes, "grey", Window(127.5, 255)), trained_on_file=True)
+    assert known.in_a_word == "refused"
+    assert "This very file was in its training, yet" in known.steps[1].reason
 
 
 def test_the_very_file_counts_as_seen(trained):
