@@ -1,6 +1,7 @@
 """The pages as Streamlit runs them, without a browser: every page draws, every bad input gets a sentence."""
 
 import io
+import shutil
 import zipfile
 from types import SimpleNamespace
 
@@ -77,6 +78,17 @@ def test_a_sample_is_diagnosed_and_says_that_it_is_simulated(monkeypatch, tiny_c
     assert "Sample 2: Stone" in texts(app.caption)
     app.button(key="diagnosis_sample_Cyst").click().run()
     assert "Sample 1: Cyst" in texts(app.caption)
+
+
+def test_the_chosen_model_stays_when_another_page_was_open(monkeypatch, tiny_checkpoint):
+    shutil.copytree(tiny_checkpoint.folder, tiny_checkpoint.folder.with_name("zweiter"))
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    other = next(each for each in app.selectbox(key="diagnosis_model").options if "zweiter" in each)
+    app.selectbox(key="diagnosis_model").select(other).run()
+    app.switch_page("pages/2_Evaluation.py").run()
+    app.switch_page("pages/1_Diagnosis.py").run()
+    assert not app.exception
+    assert app.selectbox(key="diagnosis_model").value.name == "zweiter"
 
 
 def test_uploads_of_any_allowed_size_stay_in_memory(monkeypatch):
