@@ -17,12 +17,12 @@ PURPOSES = (
     "Confusion matrices, reports and comparisons, under both protocols.",
     "Fine-tune any timm network on your folder of images, with live curves.",
     "Audit a folder: which slices are one scan, and what a random split gives away.",
-    "A quiz before the model speaks, what breaks a model, and why 99\N{NO-BREAK SPACE}% can be nothing.",
+    "A quiz before the model speaks, what breaks a model, and why 99 % can be nothing.",
 )
 for column, (page, title, symbol), purpose in zip(st.columns(len(PURPOSES)), ui.PAGES[1:], PURPOSES, strict=True):
     with column.container(border=True, height="stretch"):
         st.page_link(page, label=f"**{title}**", icon=symbol)
-        st.write(purpose)
+        st.write(ui.unbroken(purpose))
 
 st.subheader("Two truths about the same models", anchor=False)
 checkpoints = ui.usable_checkpoints()

@@ -232,7 +232,7 @@ def _limits(config: TrainingConfig, data: dict[str, Any], runs: dict[str, Run], 
         limits.append("Trained from random weights, for want of ImageNet weights on the training machine.")
     if data.get("extra_training_slices"):
         limits.append(
-            f"{data['extra_training_slices']} slices of “{data['extra_data']}” were added to the training part."
+            f"{data['extra_training_slices']:,} slices of “{data['extra_data']}” were added to the training part."
         )
     return limits
 

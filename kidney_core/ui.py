@@ -215,6 +215,11 @@ def describe(checkpoint: Checkpoint) -> str:
     return checkpoint.name + (" · not sealed" if checkpoint.unsealed else "") + f" · {honest}"
 
 
+def unbroken(text: str) -> str:
+    """The same text, in which no line ends between a number and its per cent sign."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def honest_pair(checkpoint: Checkpoint) -> None:
     """The two accuracies of a checkpoint, always shown together."""
     st.caption("Share of test slices that networks of this recipe name rightly")

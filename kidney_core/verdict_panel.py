@@ -33,7 +33,7 @@ def lead(judged) -> str:
 def show_chain(judged) -> None:
     """Each question with its mark and its reason."""
     for step in judged.steps:
-        st.markdown(f"{STEP_MARKS[step.outcome]} **{step.title}.** {step.reason}")
+        st.markdown(f"{STEP_MARKS[step.outcome]} **{step.title}.** {ui.unbroken(step.reason)}")
 
 
 def show_nearest(judged, checkpoint) -> None:

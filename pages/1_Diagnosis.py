@@ -41,7 +41,7 @@ def show_verdict(answer, judged, checkpoint) -> None:
         figures.probability_bars(answer.probabilities), config={"displayModeBar": False}, key="diagnosis_bars"
     )
     if checkpoint.honest:
-        st.markdown(worth_of_answer(checkpoint, label, ui.predictions(checkpoint, checkpoint.honest)))
+        st.markdown(ui.unbroken(worth_of_answer(checkpoint, label, ui.predictions(checkpoint, checkpoint.honest))))
     ui.honest_pair(checkpoint)
 
 
