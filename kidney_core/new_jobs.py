@@ -159,7 +159,11 @@ def draw() -> None:
         help="A named set of defaults: robust is the best on scans never seen, paper is the published one",
     )
     protocol = middle.selectbox(
-        "Protocol", [BOTH, GROUPED, RANDOM], key="training_protocol", help="Both gives the honest pair of figures"
+        "Protocol",
+        [BOTH, GROUPED, RANDOM],
+        format_func=lambda name: PROTOCOL_NAMES.get(name, name),
+        key="training_protocol",
+        help="Both gives the honest pair of figures",
     )
     start = right.selectbox("Start from", list(STARTS), key="training_start")
     st.caption(f"The recipe's own settings, where nothing else is chosen here: {RECIPE_DESCRIPTIONS[recipe]}")

@@ -215,6 +215,18 @@ def describe(checkpoint: Checkpoint) -> str:
     return checkpoint.name + (" · not sealed" if checkpoint.unsealed else "") + f" · {honest}"
 
 
+def choose_checkpoint(title: str, checkpoints: list[Checkpoint], *, key: str) -> Checkpoint:
+    """The chosen one of `checkpoints`, which another page in between does not change."""
+    names = [each.name for each in checkpoints]
+    # Streamlit forgets a widget that a run does not draw.
+    last = st.session_state.get(f"{key}_last")
+    chosen = st.selectbox(
+        title, checkpoints, index=names.index(last) if last in names else 0, format_func=describe, key=key
+    )
+    st.session_state[f"{key}_last"] = chosen.name
+    return chosen
+
+
 def unbroken(text: str) -> str:
     """The same text, in which no line ends between a number and its per cent sign."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")

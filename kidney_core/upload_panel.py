@@ -1,5 +1,6 @@
 """What the user wants to have read: uploaded files, zips or folders, or a simulated sample."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
@@ -124,7 +125,7 @@ def _opened(files: list) -> Opened | None:
     except KidneyError as error:
         st.error(str(error))
         return None
-    _show_problems(opened.problems)
+    _show_problems(opened.problems, show=st.warning if opened.stacks else st.error)
     if not opened.stacks and not opened.problems:
         st.error(
             "Nothing in this upload is an image: it is empty, or holds hidden files only. Choose the slices themselves."
@@ -132,9 +133,9 @@ def _opened(files: list) -> Opened | None:
     return opened if opened.stacks else None
 
 
-def _show_problems(problems: tuple[str, ...]) -> None:
+def _show_problems(problems: tuple[str, ...], *, show: Callable[[str], object]) -> None:
     for problem in problems[:3]:
-        st.error(problem)
+        show(problem)
     if len(problems) > 3:
         with st.expander(f"{len(problems) - 3} more files that are not used"):
             for problem in problems[3:]:

@@ -149,28 +149,13 @@ def main() -> None:
     with left:
         chosen = upload_panel.choose()
     with right:
-        checkpoint = _choose_model(checkpoints)
+        checkpoint = ui.choose_checkpoint("Model", checkpoints, key="diagnosis_model")
     if chosen is None:
         return
     try:
         read(ui.reader(checkpoint), chosen)
     except KidneyError as error:
         st.error(str(error))
-
-
-def _choose_model(checkpoints):
-    """The chosen model, which another page in between does not change."""
-    names = [each.name for each in checkpoints]
-    last = st.session_state.get("diagnosis_last_model")
-    checkpoint = st.selectbox(
-        "Model",
-        checkpoints,
-        index=names.index(last) if last in names else 0,
-        format_func=ui.describe,
-        key="diagnosis_model",
-    )
-    st.session_state["diagnosis_last_model"] = checkpoint.name
-    return checkpoint
 
 
 def read(reader, chosen) -> None:

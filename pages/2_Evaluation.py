@@ -23,7 +23,7 @@ _BY_FOLDER = "the class folders' names"
 def one_model(chosen: list[Checkpoint]) -> None:
     checkpoint = chosen[0]
     if len(chosen) > 1:
-        checkpoint = st.selectbox("Checkpoint", chosen, format_func=ui.describe, key="evaluation_one")
+        checkpoint = ui.choose_checkpoint("Checkpoint", chosen, key="evaluation_one")
     model_panel.draw(checkpoint)
 
 
@@ -68,7 +68,7 @@ def on_folder(chosen: list[Checkpoint]) -> None:
     )
     with st.form("evaluation_folder_form"):
         folder = ui.path_input("Folder", placeholder="/data/ct-kidney", key="evaluation_folder")
-        checkpoint = st.selectbox("Checkpoint", chosen, format_func=ui.describe, key="evaluation_folder_model")
+        checkpoint = ui.choose_checkpoint("Checkpoint", chosen, key="evaluation_folder_model")
         label = st.selectbox(
             "Labels",
             [_BY_FOLDER, *LABELS],

@@ -24,7 +24,8 @@ def main() -> None:
         return
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     part = left.segmented_control("Part", list(PARTS), default="Quiz", required=True, key="teaching_part")
-    checkpoint = right.selectbox("Model", checkpoints, format_func=ui.describe, key="teaching_model")
+    with right:
+        checkpoint = ui.choose_checkpoint("Model", checkpoints, key="teaching_model")
     try:
         PARTS[part](checkpoint)
     except KidneyError as error:

@@ -80,15 +80,18 @@ def test_a_sample_is_diagnosed_and_says_that_it_is_simulated(monkeypatch, tiny_c
     assert "Sample 1: Cyst" in texts(app.caption)
 
 
-def test_the_chosen_model_stays_when_another_page_was_open(monkeypatch, tiny_checkpoint):
+@pytest.mark.parametrize(
+    ("page", "key"), [("pages/1_Diagnosis.py", "diagnosis_model"), ("pages/5_Teaching.py", "teaching_model")]
+)
+def test_the_chosen_model_stays_when_another_page_was_open(monkeypatch, tiny_checkpoint, page, key):
     shutil.copytree(tiny_checkpoint.folder, tiny_checkpoint.folder.with_name("zweiter"))
-    app = opened("pages/1_Diagnosis.py", monkeypatch)
-    other = next(each for each in app.selectbox(key="diagnosis_model").options if "zweiter" in each)
-    app.selectbox(key="diagnosis_model").select(other).run()
+    app = opened(page, monkeypatch)
+    other = next(each for each in app.selectbox(key=key).options if "zweiter" in each)
+    app.selectbox(key=key).select(other).run()
     app.switch_page("pages/2_Evaluation.py").run()
-    app.switch_page("pages/1_Diagnosis.py").run()
+    app.switch_page(page).run()
     assert not app.exception
-    assert app.selectbox(key="diagnosis_model").value.name == "zweiter"
+    assert app.selectbox(key=key).value.name == "zweiter"
 
 
 def test_uploads_of_any_allowed_size_stay_in_memory(monkeypatch):
@@ -158,7 +161,7 @@ def test_a_zip_of_dicom_is_read_as_one_scan_whose_verdict_leads(monkeypatch, pub
     app = opened("pages/1_Diagnosis.py", monkeypatch)
     uploader(app).set_value([("scan.zip", buffer.getvalue(), "application/zip")]).run()
     assert not app.exception
-    assert "README.txt" in texts(app.error)
+    assert "README.txt" in texts(app.warning)
     assert "on the mean of its slices" in app.subheader[0].value
     assert "6 of 6 slices were read" in texts(app.markdown)
     assert "scans never seen were named rightly" in texts(app.markdown)
