@@ -13,6 +13,10 @@ from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import FINISHED, Run, list_runs, runs_folder
 from kidney_core.splits import GROUPED
 
+# In what the two runs of an honest pair, and a run and the cross-validation of its recipe, may differ.
+OF_A_PAIR = ("protocol", "test_fraction")
+OF_FOLDS = (*OF_A_PAIR, "n_folds", "fold")
+
 
 def fold_configs(config: TrainingConfig) -> list[TrainingConfig]:
     """One configuration a fold; the configuration itself where it asks for one split."""
@@ -42,15 +46,24 @@ def same_recipe(one: TrainingConfig, two: TrainingConfig, *, but: tuple[str, ...
     return all(value == theirs[key] for key, value in asdict(one).items() if key not in ignored)
 
 
+def same_data(one: Run, two: Run) -> bool:
+    """True when two runs were trained on the same images, extra ones included, wherever these lie."""
+    return _fingerprints(one) == _fingerprints(two)
+
+
+def _fingerprints(run: Run) -> tuple[str, ...]:
+    data = run.data()
+    return data.get("fingerprint", ""), *data.get("extra_fingerprints", [])
+
+
 def _finished_on_same_data(run: Run) -> Iterator[tuple[Run, TrainingConfig]]:
     """The finished runs beside `run` on its data, newest first, with their configurations; damaged ones left out."""
-    fingerprint = run.data().get("fingerprint")
     for other in list_runs(run.folder.parent):
         try:
             config = other.config()
         except RunError:
             continue
-        if other.state()["state"] == FINISHED and other.data().get("fingerprint") == fingerprint:
+        if other.state()["state"] == FINISHED and same_data(run, other):
             yield other, config
 
 
@@ -64,10 +77,10 @@ def find_folds(run: Run) -> dict[int, Run]:
 
 
 def find_counterpart(run: Run) -> Run | None:
-    """The newest finished run that differs from this one only in its protocol, or None."""
+    """The newest finished run of this recipe under the other protocol, or None."""
     config = run.config()
     for other, theirs in _finished_on_same_data(run):
-        if theirs.protocol != config.protocol and same_recipe(config, theirs, but=("protocol",)):
+        if theirs.protocol != config.protocol and same_recipe(config, theirs, but=OF_A_PAIR):
             return other
     return None
 
@@ -79,7 +92,7 @@ def find_cross_validation(run: Run) -> Run | None:
         if (
             theirs.n_folds
             and theirs.protocol == GROUPED
-            and same_recipe(config, theirs, but=("protocol", "n_folds", "fold", "test_fraction"))
+            and same_recipe(config, theirs, but=OF_FOLDS)
             and len(find_folds(other)) == theirs.n_folds
         ):
             return other

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from kidney_core.cache import cache_folder, make_room, touch
 from kidney_core.errors import DatasetError, SliceError
 from kidney_core.files import remove_left_over, write_whole
 from kidney_core.labels import LABELS, canonical_label, ordered_labels
@@ -63,24 +64,6 @@ class Dataset:
         return {label: int(found.get(label, 0)) for label in self.labels}
 
 
-def cache_folder() -> Path:
-    """Where derived data (indexes, decoded pixels) are kept: $KIDNEY_CACHE, or the user's cache folder.
-
-    Raises: DatasetError when it cannot be made.
-    """
-    base = (
-        os.environ.get("KIDNEY_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kidney-ct"
-    )
-    folder = Path(base)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatasetError(
-            f"The cache folder “{folder}” cannot be made ({error.strerror}). Set KIDNEY_CACHE to a folder that can."
-        ) from error
-    return folder
-
-
 def read_dataset(
     root: Path | str, *, label: str | None = None, progress: Progress | None = None, use_cache: bool = True
 ) -> Dataset:
@@ -104,7 +87,9 @@ def read_dataset(
     except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a name too long, a NUL, no permission
         raise DatasetError(f"The folder “{root}” cannot be read ({error}). {LAYOUT_HELP}") from error
     dataset = _load_index(root, cached) if use_cache else None
-    if dataset is None:
+    if dataset is not None:
+        touch(cached)
+    else:
         dataset, lasting = _read_files(root, files, progress)
         if lasting:
             _save_index(dataset, cached)
@@ -268,6 +253,7 @@ def _save_index(dataset: Dataset, path: Path) -> None:
 
     try:
         remove_left_over(path.parent)
+        make_room(dataset.thumbnails.nbytes)
         write_whole(path, write)
     except OSError as error:
         raise DatasetError(

@@ -26,6 +26,7 @@ class Extra:
         series: (N,) the scan of each slice, numbered within the folder.
         sha256: (N,) of the files.
         n_left_out: slices that must not be trained on.
+        fingerprint: of the whole folder, as the dataset's.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -33,6 +34,7 @@ class Extra:
     series: np.ndarray = field(repr=False)
     sha256: list[str] = field(repr=False)
     n_left_out: int
+    fingerprint: str
 
 
 def read_extra(
@@ -62,6 +64,7 @@ def read_extra(
         series=scans.loc[kept, "series"].to_numpy(),
         sha256=scans.loc[kept, "sha256"].tolist(),
         n_left_out=int((~kept).sum()),
+        fingerprint=extra.fingerprint,
     )
 
 

@@ -56,6 +56,7 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
     position = {part: np.flatnonzero(table["part"] == part) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
     parts = table["part"].to_numpy(object)
     extras = [extra_data.read_extra(folder, dataset, parts, config, report) for folder in config.extra_folders]
+    _require_same_extras(run, config, extras)
     if extras:
         pixels = np.concatenate([pixels, *(each.pixels for each in extras)])
         y = np.concatenate([y, *(each.y for each in extras)])
@@ -74,6 +75,7 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
         seen = [*table.loc[parts != splits.TEST, "sha256"], *(each for extra in extras for each in extra.sha256)]
         earlier = {_KEPT_AS: run.data()[_KEPT_AS]} if _KEPT_AS in run.data() else {}
         described = {**_describe(dataset, table, config, n_extra), "extra_left_out": n_left_out, **earlier}
+        described["extra_fingerprints"] = [each.fingerprint for each in extras]
         write_json(run.folder / "data.json", described)
         write_whole(
             run.folder / TRAINED_ON_FILE,
@@ -106,6 +108,18 @@ def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame, *, writes: boo
     if writes:
         write_whole(path, lambda partial: table.assign(part=parts).to_csv(partial, index=False))
     return parts
+
+
+def _require_same_extras(run: Run, config: TrainingConfig, extras: list[extra_data.Extra]) -> None:
+    known = run.data().get("extra_fingerprints")  # absent before the first start, and in runs of older versions
+    if known is None:
+        return
+    for folder, then, now in zip(config.extra_folders, known, extras, strict=True):
+        if then != now.fingerprint:
+            raise RunError(
+                f"The extra images in “{folder}” changed since the run “{run.name}” began, so it cannot go on. "
+                "Restore the folder, or start a new run."
+            )
 
 
 def _describe(dataset: Dataset, table: pd.DataFrame, config: TrainingConfig, n_extra: int) -> dict:

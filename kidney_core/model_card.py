@@ -9,6 +9,7 @@ from typing import Any
 
 from kidney_core.card import fitted_on
 from kidney_core.checkpoint import Checkpoint
+from kidney_core.explanation import DEFAULT_METHOD
 from kidney_core.figures import model_name, percent, percent_range
 from kidney_core.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_TITLES, RANDOM
 
@@ -187,7 +188,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
             "Robustness",
             "Not done" if honest != CROSS_VALIDATED else "Cross-validation over grouped folds",
         ),
-        ("Evaluation", "Explainability", "Grad-CAM on the last feature maps"),
+        ("Evaluation", "Explainability", f"{DEFAULT_METHOD} on the last feature maps"),
         ("Evaluation", "Internal data", result),
         ("Evaluation", "External data", "Not on this card; the Evaluation page takes any labelled folder"),
         ("Evaluation", "Trial registration", "Not a trial"),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kidney_core.dataset import DECODING, Dataset, cache_folder, gone
+from kidney_core.cache import cache_folder, make_room, touch
+from kidney_core.dataset import DECODING, Dataset, gone
 from kidney_core.errors import SliceError
 from kidney_core.files import write_whole
 from kidney_core.framing import FRAMES, WHOLE, View
@@ -21,16 +22,31 @@ _decoding = threading.Lock()
 def dataset_pixels(dataset: Dataset, view: View, *, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
     """The grey squares of a dataset, as a network sees them, in the order of its table: (N, size_px, size_px) uint8, read-only.
 
-    Decoded by all cores on the first call, memory-mapped from the cache folder afterwards.
+    Decoded by all cores on the first call, memory-mapped from the cache folder afterwards, where a
+    damaged file is made anew.
     Raises: SliceError when a file has become unreadable since the dataset was read, DatasetError when it is gone; OSError
         where the cache folder cannot take the array.
     """
     framed = "" if view.framing == WHOLE else f"-{view.framing}{FRAMES}"
     path = cache_folder() / f"pixels-{DECODING}-{dataset.fingerprint[:24]}-{view.size_px}{framed}.npy"
+    shape = (len(dataset), view.size_px, view.size_px)
     with _decoding:  # two sessions that ask for one folder decode it once
-        if not path.is_file():
+        while (pixels := _load(path, shape)) is None:
+            make_room(int(np.prod(shape)))
             write_whole(path, lambda partial: _decode(dataset, view, partial, progress))
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return pixels
+
+
+def _load(path: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
+    """The array, or None where there is none, or one that was damaged."""
+    try:
+        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, EOFError, ValueError):
+        return None
+    if pixels.shape != shape or pixels.dtype != np.uint8:
+        return None
+    touch(path)
+    return pixels
 
 
 def _decode(dataset: Dataset, view: View, path: Path, progress: Callable[[int, int], None] | None) -> None:

@@ -17,11 +17,19 @@ import pandas as pd
 from kidney_core import __version__, calibration, evaluation, intervals, recipes
 from kidney_core.card import FOLDS, VALIDATION
 from kidney_core.checkpoint import INTENDED_USE, REFERENCE_FILE, Checkpoint, checkpoints_folder, save_checkpoint
-from kidney_core.cross_validation import find_folds, pooled_predictions, same_recipe, tested_predictions
+from kidney_core.cross_validation import (
+    OF_A_PAIR,
+    OF_FOLDS,
+    find_folds,
+    pooled_predictions,
+    same_data,
+    same_recipe,
+    tested_predictions,
+)
 from kidney_core.errors import CheckpointError, RunError, command
 from kidney_core.recipes import TrainingConfig
 from kidney_core.runs import FINISHED, TRAINED_ON_FILE, Run, usable_name
-from kidney_core.splits import CROSS_VALIDATED, GROUPED, PROTOCOLS, honest_of
+from kidney_core.splits import CROSS_VALIDATED, GROUPED, PROTOCOLS, TEST, honest_of
 
 ACCEPTED_ERROR = 0.1  # of the answers on scans never seen; below the confidence that keeps it, a model abstains
 LEAST_COVERAGE = 0.05  # of the slices; an error measured on fewer answers says nothing, and the model always abstains
@@ -71,7 +79,7 @@ def publish(
     source = runs.get(GROUPED, run)
     state = _weights(source)
     tested = {
-        protocol: runs[protocol] for protocol in PROTOCOLS if protocol in runs and runs[protocol].config().test_fraction
+        protocol: runs[protocol] for protocol in PROTOCOLS if protocol in runs and runs[protocol].data()["parts"][TEST]
     }
     if not tested and folds is None:
         raise RunError(f"Nothing was tested in “{run.name}”. Give the cross-validation of its recipe with --folds.")
@@ -105,19 +113,19 @@ def _check(runs: dict[str, Run], run: Run, other: Run | None, folds: Run | None)
         if item.state()["state"] != FINISHED or item.report() is None:
             raise RunError(f"The run “{item.name}” is not finished. Resume it, or choose another one.")
     for item in (other, folds):
-        if item is not None and item.data().get("fingerprint") != run.data().get("fingerprint"):
+        if item is not None and not same_data(run, item):
             raise RunError(
                 f"“{run.name}” and “{item.name}” were not trained on the same data. Choose runs of one folder."
             )
     if other is not None:
         if len(runs) != 2:
             raise RunError(f"“{run.name}” and “{other.name}” have the same protocol. Give one of each.")
-        if not same_recipe(run.config(), other.config(), but=("protocol", "test_fraction")):
+        if not same_recipe(run.config(), other.config(), but=OF_A_PAIR):
             raise RunError(f"“{run.name}” and “{other.name}” differ in more than their protocol.")
-    if folds is not None:
-        differing = ("protocol", "n_folds", "fold", "test_fraction")
-        if folds.config().protocol != GROUPED or not same_recipe(run.config(), folds.config(), but=differing):
-            raise RunError(f"“{folds.name}” is no grouped cross-validation of the recipe of “{run.name}”.")
+    if folds is not None and (
+        folds.config().protocol != GROUPED or not same_recipe(run.config(), folds.config(), but=OF_FOLDS)
+    ):
+        raise RunError(f"“{folds.name}” is no grouped cross-validation of the recipe of “{run.name}”.")
 
 
 def _card(
@@ -216,7 +224,7 @@ def _limits(config: TrainingConfig, data: dict[str, Any], runs: dict[str, Run], 
             f"scans it never saw, {folds.data()['n_series']} in all. "
             + (
                 "The network that ships is one more of the recipe, or one of them."
-                if config.test_fraction
+                if data["parts"][TEST]
                 else "The network that ships is one more of the recipe, taught with the scans that the folds tested on too."
             )
         )

@@ -11,6 +11,7 @@ runs/<name>/
     log.txt             what the process printed
     last.safetensors    everything needed to go on; replaced whole
     best.safetensors    the weights that will be reported
+    reference.safetensors  what the gate and the search of seen scans compare with, once finished
     predictions.csv     test slices with their probabilities, once finished
     report.json         the figures, once finished
 """

@@ -131,7 +131,11 @@ def _known_kind(found: Familiarity | None, reader: Reader, trained_on_file: bool
 def _seen_before(found: Familiarity | None, reference: Reference | None, trained_on_file: bool) -> Step:
     title = MEMORY
     if trained_on_file:
-        return Step(title, WARNED, "This model was trained on this very file: its answer is memory, not diagnosis.")
+        return Step(
+            title,
+            WARNED,
+            "This very file was used to train or validate this model: its answer is memory, not diagnosis.",
+        )
     if found is None or reference is None:
         return Step(
             title, UNCHECKED, "Only the very file is recognised; other slices of a scan it was trained on are not."

@@ -7,7 +7,7 @@ from tests.conftest import ROOT
 
 FLOORS = [
     {"errors", "labels", "paper", "allocator", "fonts", "limits", "body"},
-    {"shortage"},
+    {"shortage", "cache"},
     {"files"},
     {"decoder_pool"},
     {"decoder"},

@@ -146,13 +146,16 @@ def test_a_checkpoint_knows_the_files_it_was_trained_on_and_no_test_file(pair, p
 def test_publish_weights_that_learned_from_all_scans_with_the_figures_of_their_folds(tmp_path):
     data = write_series_dataset(tmp_path / "five", n_series=5)
     options = {"protocol": "grouped", "validation_fraction": 0.25, "n_epochs": 1}
-    folds = [tiny_run(data, f"fold-{fold}", n_folds=3, fold=fold, **options) for fold in range(3)]
+    # The Training page gives folds the test fraction of the run beside them, which they do not obey.
+    folds = [tiny_run(data, f"fold-{fold}", n_folds=3, fold=fold, test_fraction=0.0, **options) for fold in range(3)]
     random = tiny_run(data, "random", **{**options, "protocol": "random"})
     final = tiny_run(data, "final", test_fraction=0.0, **options)
     for run in (*folds, random, final):
         training.train(run)
     with pytest.raises(RunError, match="Nothing was tested"):
         publish.publish(final, name="alone")
+    assert cross_validation.find_counterpart(final).name == "random"
+    assert set(publish.publish(folds[0], name="fold").card["metrics"]) == {"grouped"}
     # Networks that are right everywhere want no temperature; some answers are made wrong.
     for run in folds:
         answers = pd.read_csv(run.folder / "predictions.csv")

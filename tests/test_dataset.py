@@ -1,6 +1,7 @@
 """A folder becomes a table; what is wrong with it is said, and nothing readable is lost."""
 
 import contextlib
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kidney_core import dataset, pixel_cache
+from kidney_core import cache, dataset, pixel_cache
 from kidney_core.errors import DatasetError
 from kidney_core.framing import View
 
@@ -118,9 +119,44 @@ def test_read_dataset_goes_by_content_and_loses_no_file_silently(small_dataset):
 def test_read_dataset_mends_a_damaged_index(small_dataset):
     first = dataset.read_dataset(small_dataset)
     for keep in (0, 50, 3000):
-        (index,) = dataset.cache_folder().glob("index-*.npz")
+        (index,) = cache.cache_folder().glob("index-*.npz")
         index.write_bytes(index.read_bytes()[:keep])
         assert dataset.read_dataset(small_dataset).fingerprint == first.fingerprint
+
+
+def test_dataset_pixels_mends_a_damaged_array(small_dataset):
+    found = dataset.read_dataset(small_dataset)
+    first = np.array(pixel_cache.dataset_pixels(found, View(40)))
+    for damage in (b"", b"no array", None):
+        (path,) = cache.cache_folder().glob("pixels-*.npy")
+        path.write_bytes(path.read_bytes()[:-40] if damage is None else damage)
+        assert np.array_equal(pixel_cache.dataset_pixels(found, View(40)), first)
+
+
+def test_the_cache_keeps_to_its_limit_and_what_was_used_last(small_dataset, monkeypatch):
+    found = dataset.read_dataset(small_dataset)
+    first = pixel_cache.dataset_pixels(found, View(40))
+    kept = np.array(first)
+    pixel_cache.dataset_pixels(found, View(41))
+    for age, size in ((300, 41), (200, 40)):  # 41 was made later, and is used less
+        (path,) = cache.cache_folder().glob(f"pixels-*-{size}.npy")
+        os.utime(path, (time.time() - age,) * 2)
+    holds = sum(path.stat().st_size for path in cache.cache_folder().iterdir())
+    monkeypatch.setenv("KIDNEY_CACHE_GB", str((holds + 10_000) / 1e9))
+    pixel_cache.dataset_pixels(found, View(42))
+    sizes = {path.stem.rsplit("-", 1)[1] for path in cache.cache_folder().glob("pixels-*")}
+    assert sizes == {"40", "42"}
+    monkeypatch.setenv("KIDNEY_CACHE_GB", "0.000001")
+    pixel_cache.dataset_pixels(found, View(43))  # larger than the limit: made all the same
+    assert [path.stem.rsplit("-", 1)[1] for path in cache.cache_folder().iterdir()] == ["43"]
+    assert np.array_equal(first, kept)  # whoever has it mapped keeps it
+
+
+@pytest.mark.parametrize("asked", ["much", "0", "-3", "nan", "inf"])
+def test_cache_limit__error_no_number_above_0(monkeypatch, asked):
+    monkeypatch.setenv("KIDNEY_CACHE_GB", asked)
+    with pytest.raises(DatasetError, match=f"KIDNEY_CACHE_GB is “{asked}”"):
+        cache.limit_bytes()
 
 
 def test_two_threads_read_one_folder_at_the_same_time(small_dataset):
@@ -129,7 +165,7 @@ def test_two_threads_read_one_folder_at_the_same_time(small_dataset):
         pixels = list(pool.map(lambda each: pixel_cache.dataset_pixels(each, View(40)).sum(), found))
     assert {each.fingerprint for each in found} == {found[0].fingerprint}
     assert len(set(pixels)) == 1
-    assert not list(dataset.cache_folder().glob(".*.tmp"))
+    assert not list(cache.cache_folder().glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("name", ["~nobody-of-that-name/x", "a" * 300, "a\0b"])

@@ -109,7 +109,7 @@ def test_an_upload_that_the_model_was_trained_on_is_named(monkeypatch, published
     for path, warned in ((trained, True), (tested, False)):
         uploader(app).set_value([("a.png", (small_dataset / path).read_bytes(), "")]).run()
         assert not app.exception
-        assert ("trained on this very file" in texts(app.markdown)) == warned
+        assert ("This very file was used to train" in texts(app.markdown)) == warned
 
 
 def test_an_image_that_is_no_ct_is_refused_with_its_reason(monkeypatch, tmp_path):

@@ -67,7 +67,7 @@ def test_samples_are_answered_with_a_map_or_the_reason_why_there_is_none(shipped
 def test_shipped_weights_give_the_stored_predictions_on_the_real_images(shipped, name, shared_data):
     """Half precision on disk and another machine change probabilities by less than 0.03 and hardly a label.
 
-    A network that was taught with all scans has no stored predictions; it must know 97 % of what it was taught, or as
+    A network that was taught with scans of all folds has no stored predictions; it must know 97 % of what it was taught, or as
     much as the network of the random split knew of the neighbours of what that one was taught.
     """
     found = dataset.read_dataset(shared_data / "ct-kidney-plain")

@@ -200,6 +200,17 @@ def test_extra_data_that_look_like_test_slices_are_left_out(small_dataset, tmp_p
     assert run.data()["extra_training_slices"] == 60 - held_out
 
 
+def test_a_run_does_not_go_on_with_other_extra_data(small_dataset, tmp_path):
+    extra = write_series_dataset(tmp_path / "extra", n_series=1, seed=9)
+    run = tiny_run(small_dataset, n_epochs=2, extra_data=str(extra))
+    assert training.train(run, should_stop=lambda: run.state().get("step", 0) > 0) == "stopped"
+    seen = (run.folder / "trained-on.txt").read_text()
+    next(extra.rglob("*.png")).unlink()
+    with pytest.raises(RunError, match=f"The extra images in “{extra}” changed since the run “run” began"):
+        training.train(run)
+    assert (run.folder / "trained-on.txt").read_text() == seen
+
+
 def number_of(path):
     """17 of `Stone- (17).png`."""
     return int(path.stem.split("(")[1].rstrip(")"))

@@ -90,7 +90,7 @@ def test_the_very_file_counts_as_seen(trained):
     checkpoint, folder = trained
     judged = ask(diagnosis.open_reader(checkpoint), read_slice(folder / part_of("test")[0]), trained_on_file=True)
     assert judged.in_a_word == "memory"
-    assert "trained on this very file" in judged.steps[2].reason
+    assert "This very file was used to train" in judged.steps[2].reason
 
 
 @pytest.mark.parametrize(
