@@ -5,7 +5,7 @@ import hashlib
 
 import streamlit as st
 
-from kidney_core import figures, pictures, ui, verdict_panel
+from kidney_core import access, figures, pictures, recording, ui, verdict_panel
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import KidneyError
 from kidney_core.labels import LABELS
@@ -37,6 +37,7 @@ def draw(checkpoint: Checkpoint) -> None:
 
 
 def _choose() -> tuple[str, Slice | None]:
+    """What the slice is known by, the file's SHA-256 or label and number of a simulated one, and the slice; None without one."""
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     source = left.segmented_control(
         "A simulated slice, or your own",
@@ -46,11 +47,12 @@ def _choose() -> tuple[str, Slice | None]:
         key="teaching_slice",
     )
     if source == _UPLOAD:
+        access.require(access.DIAGNOSER)
         upload = st.file_uploader("A CT slice: PNG, JPEG, BMP, TIFF or DICOM", key="teaching_upload")
         if upload is None:
             return "", None
         content = upload.getvalue()
-        return hashlib.sha256(content).hexdigest()[:16], read_slice(content, name=upload.name)
+        return hashlib.sha256(content).hexdigest(), read_slice(content, name=upload.name)
     number = st.session_state.setdefault("teaching_sample", 1)
     if right.button("Another simulated patient", key="teaching_another", width="stretch"):
         number = st.session_state["teaching_sample"] = number + 1
@@ -68,9 +70,23 @@ def _sample(label: str, number: int) -> Slice:
 
 @st.fragment
 def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
+    try:
+        _disturb(checkpoint, key, image)
+    except KidneyError as error:  # a fragment runs anew by itself, where nobody else catches it
+        st.error(str(error))
+
+
+def _disturb(checkpoint: Checkpoint, key: str, image: Slice) -> None:
     from kidney_core import breaking, diagnosis, teaching_figures, verdict
 
-    reader = ui.reader(checkpoint)
+    reader, simulated = ui.reader(checkpoint), key.split("-")[0] in LABELS
+    before = diagnosis.diagnose(reader, image)
+    recording.diagnosis(
+        checkpoint,
+        input_sha256=recording.digest_of_pixels(image) if simulated else key,
+        probabilities=before.probabilities,
+        verdict=verdict.judge(reader, image, before).in_a_word,
+    )
     name = st.segmented_control(
         "What is done to it", list(breaking.DISTURBANCES), default="Noise", required=True, key="teaching_disturbance"
     )
@@ -97,7 +113,7 @@ def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
         st.plotly_chart(drawn, config={"displayModeBar": False}, key="teaching_curve")
         st.caption(_how_to_read(found, kind, asked))
     spoiled = disturb(image, amount)
-    before, now = diagnosis.diagnose(reader, image), diagnosis.diagnose(reader, spoiled)
+    now = diagnosis.diagnose(reader, spoiled)
     judged = verdict.judge(reader, spoiled, now)
     with picture:
         seen = diagnosis.see(reader, spoiled)
@@ -113,7 +129,7 @@ def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
         st.markdown(f"Now: **{now.predicted_label}**, {_sure(now)}" + (" :red[(changed)]" * _changed(before, now)))
         gate = judged.steps[1]
         st.markdown(f"{verdict_panel.STEP_MARKS[gate.outcome]} **Gate: {gate.outcome}.** {gate.reason}")
-        if key.split("-")[0] in LABELS:
+        if simulated:
             st.caption(
                 f"This slice is simulated as {key.split('-')[0]}: how a model answers it says nothing of its worth on patients."
             )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core import figures, lesions, outlines, quiz, ui
+from kidney_core import figures, lesions, outlines, quiz, recording, ui
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.dataset import read_dataset
 from kidney_core.errors import KidneyError
@@ -181,7 +181,14 @@ def _asked(checkpoint: Checkpoint, name: str, at: int, case: "Case") -> tuple["D
             reader = ui.reader(checkpoint)
             answer = diagnosis.diagnose(reader, case.image)
             trained_on = case.digest in checkpoint.trained_on()
-            known[key] = (answer, verdict.judge(reader, case.image, answer, trained_on_file=trained_on).in_a_word)
+            word = verdict.judge(reader, case.image, answer, trained_on_file=trained_on).in_a_word
+        recording.diagnosis(
+            checkpoint,
+            input_sha256=recording.digest_of_pixels(case.image),
+            probabilities=answer.probabilities,
+            verdict=word,
+        )
+        known[key] = (answer, word)
     return known[key]
 
 

@@ -1,8 +1,11 @@
 """The Teaching page as Streamlit runs it: each part draws, answers count, bad input gets a sentence."""
 
+import hashlib
+import json
+
 import pytest
 
-from kidney_core import quiz, spot_training
+from kidney_core import access, quiz, spot_training
 from tests.conftest import write_series_dataset
 from tests.test_diagnosis import made_checkpoint
 from tests.test_pages import opened, png, texts
@@ -107,6 +110,37 @@ def test_an_uploaded_slice_is_disturbed_and_a_damaged_one_named(monkeypatch, tin
     assert "Undisturbed:" in texts(app.markdown)
     app.file_uploader(key="teaching_upload").set_value(("b.png", png(2)[:300], "image/png")).run()
     assert "“b.png” is truncated or damaged" in texts(app.error)
+
+
+def test_a_viewer_uploads_nothing(monkeypatch, tiny_checkpoint):
+    monkeypatch.setattr(access, "_person", lambda: access.Person("class@school.example", access.VIEWER))
+    app = opened(PAGE, monkeypatch)
+    part(app, "What breaks a model")
+    app.segmented_control(key="teaching_slice").set_value("your own").run()
+    assert "This takes the role “diagnoser”" in texts(app.error)
+    assert not app.get("file_uploader")
+
+
+def test_what_the_model_is_asked_stands_in_the_audit_log(monkeypatch, tiny_checkpoint, tmp_path):
+    log = tmp_path / "audit.jsonl"
+    monkeypatch.setenv("KIDNEY_AUDIT_LOG", str(log))
+    app = opened(PAGE, monkeypatch)
+    app.session_state["teaching_mark_simulated 1_0"] = (10, 10)
+    answer(app, "simulated 1", 0, "Normal")
+    assert len(log.read_text().splitlines()) == 1
+    part(app, "What breaks a model")
+    app.segmented_control(key="teaching_slice").set_value("your own").run()
+    app.file_uploader(key="teaching_upload").set_value(("a.png", png(1), "image/png")).run()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert lines[-1]["input"] == hashlib.sha256(png(1)).hexdigest()
+    assert lines[-1]["model"] == tiny_checkpoint.card["weights_sha256"]
+    app.segmented_control(key="teaching_disturbance").set_value("Rotation").run()
+    assert len(log.read_text().splitlines()) == len(lines)
+    monkeypatch.setenv("KIDNEY_AUDIT_LOG", str(tmp_path))
+    app.file_uploader(key="teaching_upload").set_value(("b.png", png(2), "image/png")).run()
+    assert not app.exception
+    assert app.error
+    assert "Undisturbed:" not in texts(app.markdown)  # no line, no answer
 
 
 def test_heads_are_trained_on_a_folder_and_one_slice_is_shown_under_both_splits(monkeypatch, tiny_checkpoint, tmp_path):
