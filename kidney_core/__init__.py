@@ -1,3 +1,3 @@
 """One core under every page: slices, datasets, models, training, evaluation, diagnosis."""
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"

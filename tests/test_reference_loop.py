@@ -11,7 +11,7 @@ from tests.conftest import tiny_run
 
 @pytest.mark.parametrize("trainable", ["all", "last-block", "head"])
 def test_both_loops_answer_alike_after_the_same_batches_and_flips(small_dataset, tmp_path, trainable):
-    init = start_of("test_resnet", {}, tmp_path) if trainable != "all" else "scratch"
+    init = start_of("paper", "test_resnet", {}, tmp_path) if trainable != "all" else "scratch"
     run = tiny_run(small_dataset, f"same-{trainable}", n_epochs=2, trainable=trainable, init=init)
     training.train(run)
     theirs = reference_loop.train(run.config(), run.folder / "split.csv", same_draws=True)
