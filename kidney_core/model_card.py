@@ -188,7 +188,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
             "Robustness",
             "Not done" if honest != CROSS_VALIDATED else "Cross-validation over grouped folds",
         ),
-        ("Evaluation", "Explainability", f"{DEFAULT_METHOD} on the last feature maps"),
+        ("Evaluation", "Explainability", f"Heat maps by {DEFAULT_METHOD}, or by a method of choice"),
         ("Evaluation", "Internal data", result),
         ("Evaluation", "External data", "Not on this card; the Evaluation page takes any labelled folder"),
         ("Evaluation", "Trial registration", "Not a trial"),
