@@ -1,15 +1,18 @@
 """What breaks a model: a slice, a disturbance, and what the model says along its whole range."""
 
 import functools
-import hashlib
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core import access, figures, pictures, recording, ui, verdict_panel
+from kidney_core import access, digests, figures, pictures, recording, ui, verdict_panel
 from kidney_core.checkpoint import Checkpoint
 from kidney_core.errors import KidneyError
 from kidney_core.labels import LABELS
 from kidney_core.slices import Slice, read_slice
+
+if TYPE_CHECKING:
+    from kidney_core.diagnosis import Diagnosis
 
 _FIRST_SEED = 5_500_000  # far from the seeds of the quizzes and of all slices that networks learned from
 _UPLOAD = "your own"
@@ -29,15 +32,16 @@ def draw(checkpoint: Checkpoint) -> None:
             "- Compare models by the choice at the top of the page: the one trained with more augmentation should bend less."
         )
     try:
-        key, image = _choose()
+        image, simulated_as, sha256 = _choose()
         if image is not None:
-            _explore(checkpoint, key, image)
+            before, _ = recording.ask(ui.reader(checkpoint), image, sha256=sha256)
+            _explore(checkpoint, image, simulated_as, before)
     except KidneyError as error:
         st.error(str(error))
 
 
-def _choose() -> tuple[str, Slice | None]:
-    """What the slice is known by, the file's SHA-256 or label and number of a simulated one, and the slice; None without one."""
+def _choose() -> tuple[Slice | None, str, str]:
+    """The slice, None until there is one; the label that it is simulated as, or ""; the SHA-256 of its file, or ""."""
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     source = left.segmented_control(
         "A simulated slice, or your own",
@@ -50,13 +54,13 @@ def _choose() -> tuple[str, Slice | None]:
         access.require(access.DIAGNOSER)
         upload = st.file_uploader("A CT slice: PNG, JPEG, BMP, TIFF or DICOM", key="teaching_upload")
         if upload is None:
-            return "", None
+            return None, "", ""
         content = upload.getvalue()
-        return hashlib.sha256(content).hexdigest(), read_slice(content, name=upload.name)
+        return read_slice(content, name=upload.name), "", digests.sha256(content)
     number = st.session_state.setdefault("teaching_sample", 1)
     if right.button("Another simulated patient", key="teaching_another", width="stretch"):
         number = st.session_state["teaching_sample"] = number + 1
-    return f"{source}-{number}", _sample(source, number)
+    return _sample(source, number), source, ""
 
 
 @st.cache_data(max_entries=8, show_spinner="Drawing the slice…")
@@ -69,24 +73,17 @@ def _sample(label: str, number: int) -> Slice:
 
 
 @st.fragment
-def _explore(checkpoint: Checkpoint, key: str, image: Slice) -> None:
+def _explore(checkpoint: Checkpoint, image: Slice, simulated_as: str, before: "Diagnosis") -> None:
     try:
-        _disturb(checkpoint, key, image)
+        _disturb(checkpoint, image, simulated_as, before)
     except KidneyError as error:  # a fragment runs anew by itself, where nobody else catches it
         st.error(str(error))
 
 
-def _disturb(checkpoint: Checkpoint, key: str, image: Slice) -> None:
+def _disturb(checkpoint: Checkpoint, image: Slice, simulated_as: str, before: "Diagnosis") -> None:
     from kidney_core import breaking, diagnosis, teaching_figures, verdict
 
-    reader, simulated = ui.reader(checkpoint), key.split("-")[0] in LABELS
-    before = diagnosis.diagnose(reader, image)
-    recording.diagnosis(
-        checkpoint,
-        input_sha256=recording.digest_of_pixels(image) if simulated else key,
-        probabilities=before.probabilities,
-        verdict=verdict.judge(reader, image, before).in_a_word,
-    )
+    reader = ui.reader(checkpoint)
     name = st.segmented_control(
         "What is done to it", list(breaking.DISTURBANCES), default="Noise", required=True, key="teaching_disturbance"
     )
@@ -129,9 +126,9 @@ def _disturb(checkpoint: Checkpoint, key: str, image: Slice) -> None:
         st.markdown(f"Now: **{now.predicted_label}**, {_sure(now)}" + (" :red[(changed)]" * _changed(before, now)))
         gate = judged.steps[1]
         st.markdown(f"{verdict_panel.STEP_MARKS[gate.outcome]} **Gate: {gate.outcome}.** {gate.reason}")
-        if simulated:
+        if simulated_as:
             st.caption(
-                f"This slice is simulated as {key.split('-')[0]}: how a model answers it says nothing of its worth on patients."
+                f"This slice is simulated as {simulated_as}: how a model answers it says nothing of its worth on patients."
             )
 
 

@@ -58,12 +58,13 @@ def _fingerprints(run: Run) -> tuple[str, ...]:
 
 def _finished_on_same_data(run: Run) -> Iterator[tuple[Run, TrainingConfig]]:
     """The finished runs beside `run` on its data, newest first, with their configurations; damaged ones left out."""
+    fingerprints = _fingerprints(run)
     for other in list_runs(run.folder.parent):
         try:
             config = other.config()
         except RunError:
             continue
-        if other.state()["state"] == FINISHED and same_data(run, other):
+        if other.state()["state"] == FINISHED and _fingerprints(other) == fingerprints:
             yield other, config
 
 

@@ -74,9 +74,8 @@ def prepare(run: Run, report: Callable[[str], Callable[[int, int], None]], *, wr
     if writes:
         seen = [*table.loc[parts != splits.TEST, "sha256"], *(each for extra in extras for each in extra.sha256)]
         earlier = {_KEPT_AS: run.data()[_KEPT_AS]} if _KEPT_AS in run.data() else {}
-        described = {**_describe(dataset, table, config, n_extra), "extra_left_out": n_left_out, **earlier}
-        described["extra_fingerprints"] = [each.fingerprint for each in extras]
-        write_json(run.folder / "data.json", described)
+        of_extras = {"extra_left_out": n_left_out, "extra_fingerprints": [each.fingerprint for each in extras]}
+        write_json(run.folder / "data.json", {**_describe(dataset, table, config, n_extra), **of_extras, **earlier})
         write_whole(
             run.folder / TRAINED_ON_FILE,
             lambda partial: partial.write_text("".join(f"{short_hash(each)}\n" for each in seen)),

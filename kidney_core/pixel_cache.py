@@ -33,7 +33,7 @@ def dataset_pixels(dataset: Dataset, view: View, *, progress: Callable[[int, int
     with _decoding:  # two sessions that ask for one folder decode it once
         while (pixels := _load(path, shape)) is None:
             make_room(int(np.prod(shape)))
-            write_whole(path, lambda partial: _decode(dataset, view, partial, progress))
+            write_whole(path, lambda partial: _decode(dataset, view, shape, partial, progress))
     return pixels
 
 
@@ -49,8 +49,13 @@ def _load(path: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
     return pixels
 
 
-def _decode(dataset: Dataset, view: View, path: Path, progress: Callable[[int, int], None] | None) -> None:
-    shape = (len(dataset), view.size_px, view.size_px)
+def _decode(
+    dataset: Dataset,
+    view: View,
+    shape: tuple[int, int, int],
+    path: Path,
+    progress: Callable[[int, int], None] | None,
+) -> None:
     pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:  # a page that finds no room on a full disk would be the end of this process

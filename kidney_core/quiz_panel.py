@@ -172,23 +172,13 @@ def _beside(case: "Case", guess: "Guess") -> str:
 
 def _asked(checkpoint: Checkpoint, name: str, at: int, case: "Case") -> tuple["Diagnosis", str]:
     """What the model says of a case, and its verdict in a word; kept for the session."""
-    from kidney_core import diagnosis, verdict
-
     known = st.session_state.setdefault("teaching_answers", {})
     key = (name, at, ui.version(checkpoint))
     if key not in known:
         with st.spinner("The model looks…"):
-            reader = ui.reader(checkpoint)
-            answer = diagnosis.diagnose(reader, case.image)
-            trained_on = case.digest in checkpoint.trained_on()
-            word = verdict.judge(reader, case.image, answer, trained_on_file=trained_on).in_a_word
-        recording.diagnosis(
-            checkpoint,
-            input_sha256=recording.digest_of_pixels(case.image),
-            probabilities=answer.probabilities,
-            verdict=word,
-        )
-        known[key] = (answer, word)
+            trained_on_file = case.digest in checkpoint.trained_on()
+            answer, judged = recording.ask(ui.reader(checkpoint), case.image, trained_on_file=trained_on_file)
+        known[key] = (answer, judged.in_a_word)
     return known[key]
 
 

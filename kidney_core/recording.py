@@ -10,9 +10,38 @@ from kidney_core import access, audit_log
 from kidney_core.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
+    from kidney_core.diagnosis import Diagnosis, Reader
     from kidney_core.slices import Slice
+    from kidney_core.verdict import Verdict
 
 _KEPT = "audit_written"  # a page runs anew at each click: a diagnosis is one line all the same
+
+
+def ask(
+    reader: "Reader", image: "Slice", *, sha256: str = "", trained_on_file: bool = False
+) -> tuple["Diagnosis", "Verdict"]:
+    """What a model says of a slice and whether it may speak, noted before anybody sees it.
+
+    Args:
+        sha256: of the file, by which a model that was trained on it is told; empty for none.
+        trained_on_file: for whoever knows that it was without the whole digest.
+
+    Raises: AuditError as `diagnosis`.
+    """
+    from kidney_core import dataset, verdict
+    from kidney_core.diagnosis import diagnose
+
+    checkpoint = reader.checkpoint
+    trained = trained_on_file or (bool(sha256) and dataset.short_hash(sha256) in checkpoint.trained_on())
+    answer = diagnose(reader, image)
+    judged = verdict.judge(reader, image, answer, trained_on_file=trained)
+    diagnosis(
+        checkpoint,
+        input_sha256=sha256 or _digest_of_pixels(image),
+        probabilities=answer.probabilities,
+        verdict=judged.in_a_word,
+    )
+    return answer, judged
 
 
 def diagnosis(checkpoint: Checkpoint, *, input_sha256: str, probabilities: Mapping[str, float], verdict: str) -> None:
@@ -45,7 +74,7 @@ def published(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
     _append(audit_log.PUBLISHED, audit_log.digest_of(dict(config)), checkpoint.card["weights_sha256"], card, once=False)
 
 
-def digest_of_pixels(image: "Slice") -> str:
+def _digest_of_pixels(image: "Slice") -> str:
     """SHA-256 that stands for a slice without a file, such as a simulated one."""
     return hashlib.sha256(image.network_grey8().tobytes()).hexdigest()
 

@@ -70,27 +70,12 @@ def ask_all(image: Slice, *, sha256: str) -> None:
     """
     if not st.toggle("Ask all models", key="diagnosis_ask_all"):
         return
-    from kidney_core import dataset, diagnosis, verdict
-
     rows = []
     for reader in ui.readers():
-        checkpoint = reader.checkpoint
-        answer = diagnosis.diagnose(reader, image)
-        judged = verdict.judge(
-            reader,
-            image,
-            answer,
-            trained_on_file=bool(sha256) and dataset.short_hash(sha256) in checkpoint.trained_on(),
-        )
-        recording.diagnosis(
-            checkpoint,
-            input_sha256=sha256 or recording.digest_of_pixels(image),
-            probabilities=answer.probabilities,
-            verdict=judged.in_a_word,
-        )
+        answer, judged = recording.ask(reader, image, sha256=sha256)
         rows.append(
             {
-                "Model": checkpoint.name,
+                "Model": reader.checkpoint.name,
                 "Says": answer.predicted_label,
                 "confidence": answer.probabilities[answer.predicted_label],
                 "Verdict": judged.in_a_word,

@@ -49,23 +49,13 @@ def show_slice(
     reader, image: Slice, *, key: str, item: StackItem | None = None, sample: Sample | None = None, **view
 ) -> None:
     """One slice: picture and map on the left, what to make of it on the right."""
-    from kidney_core import dataset, diagnosis, verdict
-
     checkpoint = reader.checkpoint
-    trained_on_file = item is not None and dataset.short_hash(item.sha256) in checkpoint.trained_on()
     for note in image.notes:
         st.info(note)
     # On a narrow screen the verdict comes first, but below a stack the picture does.
     with st.container(key="diagnosis_stack_reading" if view.get("stacked") else "diagnosis_reading"):
         picture, reading = st.columns([3, 2], gap="large")
-    answer = diagnosis.diagnose(reader, image)
-    judged = verdict.judge(reader, image, answer, trained_on_file=trained_on_file)
-    recording.diagnosis(
-        checkpoint,
-        input_sha256=item.sha256 if item else recording.digest_of_pixels(image),
-        probabilities=answer.probabilities,
-        verdict=judged.in_a_word,
-    )
+    answer, judged = recording.ask(reader, image, sha256=item.sha256 if item else "")
     content = item.content if item else None
     if judged.refused:
         with reading:
