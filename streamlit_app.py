@@ -1,65 +1,59 @@
-"""Home: what this is, what is ready, where to go."""
+"""Home: what this is, the two accuracies of every model, where to go."""
 
 import streamlit as st
 
-from kidney_core import figures, jobs, runs, ui
-from kidney_core.splits import MEASURED
-
-ui.start_page(
-    "Kidney CT workbench",
-    "🩻",
-    "Train, evaluate and question networks that sort CT slices of the kidney into **Cyst, Normal, Stone and Tumor**, "
-    "and see what they are worth on a scan they have never seen.",
-)
+from kidney_core.app import formatting, loading, page_frame
+from kidney_core.engines import jobs
+from kidney_core.metrics import plots
+from kidney_core.metrics.splits import MEASURED
+from kidney_core.runs import run_folder
 
 PURPOSES = (
-    "Upload a slice: label, calibrated probabilities, and where the evidence is.",
-    "Confusion matrices, reports and comparisons, under both protocols.",
-    "Fine-tune any timm network on your folder of images, with live curves.",
-    "Audit a folder: which slices are one scan, and what a random split gives away.",
-    "A quiz before the model speaks, what breaks a model, and why 99 % can be nothing.",
+    "Predict a slice or scan",
+    "Compare models",
+    "Fine-tune networks",
+    "Find data leakage",
+    "Quiz and experiments",
 )
-for column, (page, title, symbol), purpose in zip(st.columns(len(PURPOSES)), ui.PAGES[1:], PURPOSES, strict=True):
+
+page_frame.start_page(
+    "Kidney CT workbench",
+    "🩻",
+    "Train, test and explain neural networks that classify CT slices of the kidney.",
+)
+with st.container(key="home_pages_compact"):
+    columns = st.columns(len(PURPOSES))
+for column, (page, title, symbol), purpose in zip(columns, page_frame.PAGES[1:], PURPOSES, strict=True):
     with column.container(border=True, height="stretch"):
         st.page_link(page, label=f"**{title}**", icon=symbol)
-        st.write(ui.unbroken(purpose))
+        st.caption(purpose)
 
-st.subheader("Two truths about the same models", anchor=False)
-checkpoints = ui.usable_checkpoints()
+st.subheader("Accuracy under both splits", anchor=False)
+checkpoints = loading.usable_checkpoints()
 rows = [
-    (checkpoint.name, protocol, shown["accuracy"], *checkpoint.intervals(protocol).get("accuracy", (None, None)))
+    (checkpoint.name, protocol, metrics["accuracy"], *checkpoint.intervals(protocol).get("accuracy", (None, None)))
     for checkpoint in checkpoints
     for protocol in MEASURED
-    if (shown := checkpoint.figures(protocol))
+    if (metrics := checkpoint.metrics(protocol))
 ]
-chart, text = st.columns([3, 2], gap="large") if rows else (None, st.container())
-if chart:
-    with chart:
-        st.plotly_chart(figures.protocol_bars(rows, title="accuracy on test slices"), config={"displayModeBar": False})
-with text:
+if rows:
     st.markdown(
-        """
-Publications report 99 % on the public kidney CT dataset. They draw test slices **at random**, and the dataset
-consists of runs of neighbouring slices: nearly every test slice has a twin in training, so the figure
-measures memory.
-
-With the paper's recipe this workbench reproduces that number. Beside it, for every model, it shows the one that
-matters to a patient: accuracy on **scans never seen**, where no slice of a test scan was in training.
-"""
+        "Random split: near-duplicates of test slices are in training (**data leakage**). Scan-level (patient-level) split: "
+        "only **unseen scans** are tested."
     )
-    busy = sum(jobs.status(run) in (runs.QUEUED, runs.RUNNING) for run in runs.list_runs())
-    device = "a GPU" if jobs.has_gpu() else "the processor, as no GPU was found"
-    ready = f"{ui.counted(len(checkpoints), 'checkpoint')} · {ui.counted(busy, 'training job')} at work"
-    st.success(f"Ready: {ready}. Training uses {device}.")
-
+    st.plotly_chart(plots.protocol_bars(rows, title="accuracy on test slices"), config={"displayModeBar": False})
+n_busy = sum(jobs.status(run) in (run_folder.QUEUED, run_folder.RUNNING) for run in run_folder.list_runs())
+st.caption(
+    f"{formatting.quantity(len(checkpoints), 'checkpoint')} · {formatting.quantity(n_busy, 'job')} queued or running · trains on {jobs.device_in_words()}"
+)
 with st.expander("Where to get the data"):
     st.markdown(
         """
 The networks were trained on the *CT KIDNEY DATASET: Normal-Cyst-Tumor and Stone* (Islam et al., Scientific
 Reports 12:11440, 2022; 12,446 images), which its authors offer for download on Kaggle. Unpack it anywhere on this
-machine, so that the folder holds `Cyst`, `Normal`, `Stone` and `Tumor`, and name that folder on the Training page.
-It is not part of this software and is never uploaded anywhere.
+machine, so that one folder holds `Cyst`, `Normal`, `Stone` and `Tumor`, and enter that folder on the Training page.
+The dataset is not part of this software and is never uploaded anywhere.
 
-Without it, `make demo-data` writes a small **simulated** dataset to `demo-data/`, enough for a first training.
+Without it, `kidney-ct phantom demo-data` writes a small **simulated** dataset to `demo-data/`, enough for a first training.
 """
     )

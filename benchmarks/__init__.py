@@ -1,1 +1,1 @@
-"""Speed, as ratios against a named baseline in the same run."""
+"""Benchmarks: times and ratios against a named baseline, measured in the same run."""

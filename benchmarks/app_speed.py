@@ -1,24 +1,25 @@
-"""The app's speed as a user feels it: `python -m benchmarks.app_speed` (make benchmarks).
+"""The app's response times for a user: `python -m benchmarks.app_speed` (make benchmarks).
 
-Starts the real app with the checkpoints at hand, drives it in headless Chromium, and prints:
+Starts the app with all checkpoints, drives it in headless Chromium, and prints:
 
-    server answers          from the start of a fresh server, as `make app` starts it
-    first paint             then, in a fresh browser: the page's headline is visible
-    first diagnosis         then, at once, the page Diagnosis and a sample: from that click to the verdict with its map;
-                            median of 3 fresh servers, like the two above
+    server answers          from the start of a new server, as `make app` starts it
+    first paint             then, in a new browser, until the page's headline is visible
+    first diagnosis         then, at once, Diagnosis and a sample: from that click to the verdict with its heatmap;
+                            median of 3 new servers, like the two above
     page switch             from click to the next page's headline, median of 9
-    warm diagnosis          core, with its map by the default method and by Grad-CAM, median of 20; and the ratio of each
+    warm diagnosis          core, with its heatmap by the default method and by Grad-CAM, median of 20; and the ratio of each
                             to the bare forward pass
     peak memory             of the server with every checkpoint loaded
 
-The baseline of the diagnosis is the bare fp32 forward pass of the same network in the same run. All is kept in
-docs/app-speed.json; `make results` writes the README's sentence from it.
+The baseline of the diagnosis is the bare fp32 forward pass of the same network in the same run. Results are stored in
+docs/app-speed.json; `make results` writes the sentences of docs/speed.md from it.
 """
 
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -26,8 +27,8 @@ from playwright.sync_api import Browser, Page
 
 from benchmarks.browser import launched_browser, running_app, settled
 from benchmarks.training_speed import machine
-from kidney_core.figures import model_name
-from kidney_core.files import write_json
+from kidney_core.common.files import write_json
+from kidney_core.metrics.number_format import model_name
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "app-speed.json"
 
@@ -90,22 +91,24 @@ def measure_diagnosis() -> dict[str, dict[str, float]]:
     """Milliseconds of the bare forward pass and of a diagnosis with its map, for each checkpoint."""
     import torch
 
-    from kidney_core import diagnosis, explanation, phantom, preprocessing
-    from kidney_core.checkpoint import list_checkpoints
+    from kidney_core.checkpoints.checkpoint import list_checkpoints
+    from kidney_core.diagnosis import inference
+    from kidney_core.networks import explanation, preprocessing
+    from kidney_core.simulation import phantom
 
     image = phantom.draw_series("Cyst", 1, n_slices=1)[0].as_slice("benchmark")
-    found = {}
+    measured: dict[str, dict[str, float]] = {}
     for checkpoint in list_checkpoints()[0]:
-        reader = diagnosis.open_reader(checkpoint)
-        batch = preprocessing.input_of(diagnosis.see(reader, image))
+        predictor = inference.open_predictor(checkpoint)
+        batch = preprocessing.input_of(inference.frame_slice(predictor, image))
         with torch.inference_mode():
-            forward = median_ms(lambda reader=reader, batch=batch: reader.model(batch), 20)
+            forward = median_ms(partial(predictor.model, batch), 20)
         name = model_name(checkpoint.card["architecture"])
-        found[name] = {"bare forward": forward}
+        measured[name] = {"bare forward": forward}
         for method in (explanation.DEFAULT_METHOD, "Grad-CAM"):
-            full = median_ms(lambda reader=reader, method=method: diagnosis.diagnose(reader, image, method=method), 20)
-            found[name] |= {f"with {method}": full, f"ratio, {method}": full / forward}
-    return found
+            full = median_ms(partial(inference.diagnose, predictor, image, method=method), 20)
+            measured[name] |= {f"with {method}": full, f"ratio, {method}": full / forward}
+    return measured
 
 
 def memory_with_all_models(page: Page, process: psutil.Process) -> float:

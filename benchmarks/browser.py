@@ -1,4 +1,4 @@
-"""The real app in a real browser, for benchmarks, browser tests and the README's screenshots."""
+"""The app in headless Chromium, for benchmarks, browser tests and screenshots."""
 
 import os
 import shutil
@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -61,7 +62,7 @@ def wait_for_answer(url: str, process: subprocess.Popen, what: str) -> None:
 
 @contextmanager
 def running_app(
-    *options: str, command: tuple[str, ...] = ("kidney_core.serve",), log: Path | None = None, **environment: str
+    *options: str, command: tuple[str, ...] = ("kidney_core.app.serve",), log: Path | None = None, **environment: str
 ) -> Iterator[tuple[str, subprocess.Popen]]:
     """The app as `make app` starts it, on a free port; (address, process).
 
@@ -87,7 +88,15 @@ def running_app(
         yield address, process
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
+
+
+def choose_files(page: Page, files: Any) -> None:
+    """Choose files to diagnose; with an image on the page the uploader is in its menu."""
+    menu = page.get_by_role("button", name="Another image or model")
+    if menu.count():
+        menu.click()
+    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(files)
 
 
 def settled(page: Page, *, seconds: float = 60) -> None:

@@ -1,12 +1,12 @@
 """The speed of evaluation: `python -m benchmarks.evaluation_speed FOLDER [CHECKPOINT]`.
 
-    intervals       2,000 bootstrap resamples of every figure of 12,446 predictions over 204 series
-    stored figures  10 checkpoints x 12,446 stored predictions: read, figures, curves, calibration, abstaining
+    intervals       2,000 bootstrap resamples of every metric of 12,446 predictions over 204 series
+    stored metrics  10 checkpoints x 12,446 stored predictions: read, metrics, curves, calibration, abstaining
     images          1,000 images of FOLDER through a checkpoint, against the baseline
 
 The baseline of the images is what timm's validate.py does at batch 32 on a CPU: timm's ImageFolder
 dataset, its evaluation transform and loader with as many workers as cores, fp32, the same network.
-Both decode the files; ours is measured without its cache of decoded pixels, and with it.
+Both decode the files; ours is measured without and with its cache of decoded pixels.
 """
 
 import argparse
@@ -14,7 +14,9 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,14 +24,17 @@ import timm.data
 import torch
 from safetensors.torch import load_file
 
-from kidney_core import calibration, checkpoint, curve_figures, dataset, evaluation, intervals, prediction
-from kidney_core.files import read_table
-from kidney_core.labels import LABELS
+from kidney_core.checkpoints import checkpoint, prediction
+from kidney_core.common import settings
+from kidney_core.common.labels import LABELS
+from kidney_core.data import dataset
+from kidney_core.metrics import calibration, curve_plots, evaluation, intervals
+from kidney_core.metrics.predictions import Predictions
 
 N_PREDICTIONS, N_SERIES, N_CHECKPOINTS, N_IMAGES, BATCH = 12_446, 204, 10, 1000, 32
 
 
-def made_predictions(seed: int) -> pd.DataFrame:
+def random_predictions(seed: int) -> Predictions:
     """Predictions of the public dataset's size; the slices of a series share most of their error."""
     rng = np.random.default_rng(seed)
     series = np.sort(rng.integers(0, N_SERIES, N_PREDICTIONS))
@@ -38,25 +43,25 @@ def made_predictions(seed: int) -> pd.DataFrame:
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     names = [f"{LABELS[of]}/{LABELS[of]}- ({i}).jpg" for i, of in enumerate(label)]
     rows = pd.DataFrame({"path": names, "label": np.array(LABELS)[label], "series": series, "temperature": 1.5})
-    return evaluation.prediction_table(rows, probabilities, LABELS)
+    return Predictions.from_probabilities(rows, probabilities, LABELS)
 
 
-def seconds(action) -> float:
+def seconds(action: Callable[[], object]) -> float:
+    """How long an action takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
-def open_stored(folder: Path) -> None:
-    """What the panels compute from one checkpoint's stored predictions."""
-    table = read_table(folder)
-    probabilities, y = evaluation.probabilities_of(table), evaluation.true_positions(table)
-    evaluation.figures(table)
-    evaluation.figures(evaluation.per_series(table))
-    curve_figures.roc_figure(table)
-    curve_figures.precision_recall_figure(table)
-    calibration.reliability(probabilities, y)
-    calibration.risk_coverage(probabilities, y)
+def open_stored(path: Path) -> None:
+    """Compute what the panels show of a checkpoint's stored predictions."""
+    predictions = Predictions.read_csv(path)
+    evaluation.metrics(predictions)
+    evaluation.metrics(predictions.per_series())
+    curve_plots.roc_figure(predictions)
+    curve_plots.precision_recall_figure(predictions)
+    calibration.reliability(predictions.probabilities, predictions.y_true)
+    calibration.risk_coverage(predictions.probabilities, predictions.y_true)
 
 
 def plain_network(shown: checkpoint.Checkpoint) -> torch.nn.Module:
@@ -68,21 +73,23 @@ def plain_network(shown: checkpoint.Checkpoint) -> torch.nn.Module:
 
 
 def baseline(folder: Path, shown: checkpoint.Checkpoint) -> None:
-    """timm's evaluation loop over 1,000 images, with the loading of the weights, as ours."""
+    """timm's evaluation loop over 1,000 images; like ours, it loads the weights first."""
     model = plain_network(shown)
-    images = timm.data.create_dataset("", root=str(folder))
-    images = torch.utils.data.Subset(images, np.linspace(0, len(images) - 1, N_IMAGES).astype(int).tolist())
-    images.transform = None
+    everything = timm.data.create_dataset("", root=str(folder))
+    images: Any = torch.utils.data.Subset(
+        everything, np.linspace(0, len(everything) - 1, N_IMAGES).astype(int).tolist()
+    )
+    images.transform = None  # the loader sets it
     loader = timm.data.create_loader(
         images,
         input_size=(3, shown.size_px, shown.size_px),
         batch_size=BATCH,
         use_prefetcher=False,
-        num_workers=os.cpu_count(),
+        num_workers=os.cpu_count() or 1,
         crop_pct=1.0,
         device=torch.device("cpu"),
     )
-    images.dataset.transform = images.transform
+    everything.transform = images.transform
     with torch.inference_mode():
         for batch, _ in loader:
             model(batch)
@@ -92,16 +99,14 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("checkpoint", type=Path, nargs="?", default=checkpoint.checkpoints_folder() / "mobilenetv2")
+    parser.add_argument("checkpoint", type=Path, nargs="?", default=settings.checkpoints_folder() / "mobilenetv2")
     options = parser.parse_args()
-    print(f"{'intervals':48} {seconds(lambda: intervals.intervals(made_predictions(0))):6.2f} s")
+    print(f"{'intervals':48} {seconds(lambda: intervals.intervals(random_predictions(0))):6.2f} s")
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{seed}.csv" for seed in range(N_CHECKPOINTS)]
         for seed, path in enumerate(paths):
-            made_predictions(seed).to_csv(path, index=False, float_format="%.5g")
-        print(
-            f"{'stored figures of 10 checkpoints':48} {seconds(lambda: [open_stored(path) for path in paths]):6.2f} s"
-        )
+            path.write_bytes(random_predictions(seed).csv_bytes(digits=5))
+        print(f"{'stored metrics of 10 checkpoints':48} {seconds(lambda: list(map(open_stored, paths))):6.2f} s")
         os.environ["KIDNEY_CACHE"] = folder
         shown = checkpoint.read_checkpoint(options.checkpoint)
         found = dataset.read_dataset(options.folder)

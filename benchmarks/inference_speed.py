@@ -1,13 +1,13 @@
-"""Slices a second that a network answers on the CPU: `python -m benchmarks.inference_speed [CHECKPOINT...]`.
+"""Slices per second that a network classifies on the CPU: `python -m benchmarks.inference_speed [CHECKPOINT...]`.
 
-    baseline        timm's network as it builds it, fp32, batches of 32, in inference mode
-    baseline by 8   the same in batches of 8, whose activations the C library does not map anew at every layer
-    workbench       what Evaluation and the reading of a series do: batches of 8, norms folded, channels last
-    ONNX Runtime    `kidney_core.onnx_export`, where the package is installed
+    baseline        the network as timm builds it, fp32, batches of 32, in inference mode
+    baseline by 8   the same in batches of 8, whose activations fit into memory that the C library reuses
+    workbench       what Evaluation and the diagnosis of a scan do: batches of 8, norms folded, channels last
+    ONNX Runtime    `kidney_core.checkpoints.onnx_export`, where the package is installed
     OpenVINO        the same file, where the package is installed
 
-All get the same decoded squares and the same number of threads, in turns. Rows are kept in docs/inference-speed.json,
-from which `make results` writes the README's table.
+All get the same decoded squares and the same number of threads, in turns. Results are stored in docs/inference-speed.json,
+from which `make results` writes the table of docs/speed.md.
 """
 
 import argparse
@@ -23,26 +23,28 @@ import torch
 
 from benchmarks.evaluation_speed import plain_network
 from benchmarks.training_speed import machine
-from kidney_core import onnx_export, prediction, preprocessing
-from kidney_core.checkpoint import Checkpoint, checkpoints_folder, load_model, read_checkpoint
-from kidney_core.errors import CheckpointError
-from kidney_core.files import write_json
+from kidney_core.checkpoints import onnx_export, prediction
+from kidney_core.checkpoints.checkpoint import Checkpoint, load_model, read_checkpoint
+from kidney_core.common import settings
+from kidney_core.common.errors import CheckpointError
+from kidney_core.common.files import write_json
+from kidney_core.networks import preprocessing
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "inference-speed.json"
 _N_SLICES, _BATCH, _N_TURNS = 256, 32, 5
 
-Answer = Callable[[np.ndarray], np.ndarray]  # (N, S, S) uint8 -> (N, n_labels)
+Predict = Callable[[np.ndarray], np.ndarray]  # (N, S, S) uint8 -> (N, n_labels)
 
 
-def in_batches(answer: Answer, size: int = _BATCH) -> Answer:
-    """The same, `size` slices at a time."""
+def in_batches(predict: Predict, size: int = _BATCH) -> Predict:
+    """`predict` in batches of `size` slices."""
     return lambda squares: np.concatenate(
-        [answer(squares[start : start + size]) for start in range(0, len(squares), size)]
+        [predict(squares[start : start + size]) for start in range(0, len(squares), size)]
     )
 
 
-def ways(checkpoint: Checkpoint, folder: Path) -> dict[str, Answer]:
-    """What is compared: name -> squares to probabilities."""
+def build_implementations(checkpoint: Checkpoint, folder: Path) -> dict[str, Predict]:
+    """Name -> implementation."""
     plain, ours = plain_network(checkpoint), load_model(checkpoint)
 
     @torch.inference_mode()
@@ -50,7 +52,7 @@ def ways(checkpoint: Checkpoint, folder: Path) -> dict[str, Answer]:
         images = preprocessing.to_input(torch.from_numpy(squares)).contiguous()
         return (plain(images) / checkpoint.temperature).softmax(dim=1).numpy()
 
-    found = {
+    implementations = {
         "baseline": in_batches(baseline),
         "baseline by 8": in_batches(baseline, 8),
         "workbench": lambda squares: prediction.predict_probabilities(ours, squares),
@@ -60,34 +62,34 @@ def ways(checkpoint: Checkpoint, folder: Path) -> dict[str, Answer]:
         onnx_export.export(checkpoint, file)
     except CheckpointError as error:
         print(error)
-        return found
+        return implementations
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    found["ONNX Runtime"] = in_batches(lambda squares: session.run(None, {"grey": squares})[0])
+    implementations["ONNX Runtime"] = in_batches(lambda squares: session.run(None, {"grey": squares})[0])
     try:
         import openvino
     except ImportError:
-        return found
+        return implementations
     compiled = openvino.compile_model(file, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
-    found["OpenVINO"] = in_batches(lambda squares: compiled([squares])[0])
-    return found
+    implementations["OpenVINO"] = in_batches(lambda squares: compiled([squares])[0])
+    return implementations
 
 
 def measure(checkpoint: Checkpoint) -> dict:
-    """Slices a second of each way: medians over turns."""
+    """Slices per second of each implementation: medians over turns."""
     squares = np.random.default_rng(0).integers(0, 256, (_N_SLICES, checkpoint.size_px, checkpoint.size_px), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        compared = ways(checkpoint, Path(folder))
+        compared = build_implementations(checkpoint, Path(folder))
         seconds: dict[str, list[float]] = {name: [] for name in compared}
-        for answer in compared.values():
-            answer(squares[:_BATCH])
+        for predict in compared.values():
+            predict(squares[:_BATCH])
         for _ in range(_N_TURNS):
-            for name, answer in compared.items():
+            for name, predict in compared.items():
                 start = time.perf_counter()
-                answer(squares)
+                predict(squares)
                 seconds[name].append(time.perf_counter() - start)
     rates = {name: round(_N_SLICES / statistics.median(taken), 1) for name, taken in seconds.items()}
     return {
@@ -101,10 +103,12 @@ def measure(checkpoint: Checkpoint) -> dict:
 
 
 def main() -> None:
-    """Measure the checkpoints named on the command line, or all that are shipped."""
+    """Measure the checkpoints on the command line, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", type=Path, nargs="*")
-    chosen = parser.parse_args().checkpoints or sorted(path.parent for path in checkpoints_folder().glob("*/card.json"))
+    chosen = parser.parse_args().checkpoints or sorted(
+        path.parent for path in settings.checkpoints_folder().glob("*/card.json")
+    )
     rows = [measure(read_checkpoint(path)) for path in chosen]
     for row in rows:
         print(json.dumps(row))

@@ -1,11 +1,11 @@
-"""Many people use the app at once: is all they see right, how long do they wait, does memory stay flat?
+"""Many users at once: is everything they see correct, how long do they wait, does memory stay constant?
 
     python -m benchmarks.load [--users 20] [--seconds 300]
 
 Of five users, three diagnose, one walks through Evaluation and one watches the live curves of a small job on Training,
-each in a real browser. What a diagnosing user sees (label, probability and the pixels of the heat map's canvas) and
-what an evaluating user reads is compared with what one user alone saw, which is the baseline for the time as well. A
-watching user must see the job where it is: never ahead of what its folder says, and with curves that go on with it.
+each in a real browser. What a diagnosing user sees (label, probability and the pixels of the heatmap's canvas) and
+what an evaluating user reads is compared with what a single user saw, which is also the baseline of the times. A
+watching user must see the progress of the job: never ahead of its folder, and with curves that keep up with it.
 """
 
 import argparse
@@ -20,16 +20,20 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import psutil
 from playwright.async_api import Browser, Error, Page, async_playwright
 
 from benchmarks.browser import CHROMIUM_ARGUMENTS, ROOT, chromium_path, running_app
-from kidney_core import jobs, phantom, recipes
-from kidney_core.labels import LABELS
-from kidney_core.runs import RUNNING, Run
+from kidney_core.common.labels import LABELS
+from kidney_core.engines import jobs
+from kidney_core.runs import recipes
+from kidney_core.runs.run_folder import RUNNING, Run
+from kidney_core.simulation import phantom
 
 MAX_P95_S, MAX_GROWN_MIB = 3.0, 50.0
 DIAGNOSIS, EVALUATION, CURVES = "diagnosis", "evaluation", "curves"
@@ -37,7 +41,7 @@ _OF_FIVE = (DIAGNOSIS, DIAGNOSIS, EVALUATION, DIAGNOSIS, CURVES)
 _PAGES = {DIAGNOSIS: "Diagnosis", EVALUATION: "Evaluation", CURVES: "Training"}
 _EACH = 3  # samples of a label, before the next label is pressed
 _VIEWS = ("Comparison", "Beside the paper", "One model")
-_PANELS = ("Curves", "Calibration", "Abstaining", "Planes", "Series", "Training", "Model card", "Matrix and report")
+_PANELS = ("Curves", "Calibration", "Abstention", "Planes", "Scans", "Training", "Model card", "Matrix and report")
 _SECONDS_AFTERWARDS = 30
 _SECONDS_UNTIL_WRONG = 60  # a page that shows something else for so long shows the wrong thing
 _PATIENCE_MS = 300_000  # the first answer waits for torch; how long all of them take is among the figures
@@ -80,7 +84,7 @@ async def diagnose(page: Page, label: str, name: str) -> tuple[float, str]:
     await page.locator(f'.stage[data-shown*="{name}"]').wait_for()
     await page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
     seconds = time.perf_counter() - start
-    heading = await page.locator(".st-key-diagnosis_reading h3").first.inner_text()
+    heading = await page.locator(".st-key-diagnosis_lead h3").first.inner_text()
     heat = await page.locator(".stage .heat").evaluate("node => node.toDataURL()")
     return seconds, f"{heading}\n{heat}"
 
@@ -106,15 +110,16 @@ def visits(kind: str, offset: int, right: Answers) -> list[tuple[str, Visit]]:
     """(name, step) in the order of a user, who begins at another label each time."""
     if kind == EVALUATION:
         titles = (*_VIEWS, *_PANELS)
-        return [(title, lambda page, title=title: evaluate(page, title, right.get(title))) for title in titles]
+        return [(title, partial(evaluate, title=title, right=right.get(title))) for title in titles]
     labels = LABELS[offset % len(LABELS) :] + LABELS[: offset % len(LABELS)]
     named = [(label, f"Simulated {label.lower()} {number + 1}") for label in labels for number in range(_EACH)]
-    return [(name, lambda page, label=label, name=name: diagnose(page, label, name)) for label, name in named]
+    return [(name, partial(diagnose, label=label, name=name)) for label, name in named]
 
 
 async def alone(browser: Browser, address: str) -> tuple[Answers, list[float]]:
     """One user: the answers by name, and the seconds of diagnoses without those of the first round, which is cold."""
-    answers, seconds = {}, []
+    answers: Answers = {}
+    seconds: list[float] = []
     for kind in (DIAGNOSIS, EVALUATION):
         page = await open_page(browser, address, _PAGES[kind])
         for repeat in range(2):
@@ -216,7 +221,7 @@ def small_job(folder: Path) -> Iterator[Run]:
             time.sleep(0.2)
 
 
-async def crowd(address: str, process: psutil.Process, run: Run, n_users: int, seconds: float) -> dict:
+async def crowd(address: str, process: psutil.Process, run: Run, n_users: int, seconds: float) -> dict[str, Any]:
     """Everybody at once; what they saw, and the memory of the app's process in MiB, also when they have left."""
     found, memory = Found(), []
     async with async_playwright() as playwright:
@@ -248,22 +253,25 @@ async def crowd(address: str, process: psutil.Process, run: Run, n_users: int, s
 
 
 def p95(seconds: list[float]) -> float:
-    """The wait that one in twenty exceeds; nan where nobody waited."""
+    """The 95th percentile of waiting times; nan without any."""
     return sorted(seconds)[int(0.95 * len(seconds))] if seconds else float("nan")
 
 
-def measure(n_users: int, seconds: float) -> dict[str, float | int | str]:
-    """The figures of a crowd. `growing_mib`: last third against second third; `grown_mib`: when all have left, against it."""
+def measure(n_users: int, seconds: float) -> dict[str, Any]:
+    """Measurements of many users.
+
+    `growing_mib`: memory of the last third of the time less that of the second; `grown_mib`: after all have left, less that.
+    """
     with tempfile.TemporaryDirectory() as name:
         variables = {f"KIDNEY_{part.upper()}": f"{name}/{part}" for part in ("runs", "cache")}
         variables |= {"KIDNEY_CHECKPOINTS": str(ROOT / "checkpoints")}
         with (
             mock.patch.dict(os.environ, variables),
             small_job(Path(name)) as run,
-            running_app(**variables) as (address, process),
+            running_app() as (address, process),
         ):
-            told = asyncio.run(crowd(address, psutil.Process(process.pid), run, n_users, seconds))
-    found, baseline = told.pop("found"), told.pop("baseline")
+            measured = asyncio.run(crowd(address, psutil.Process(process.pid), run, n_users, seconds))
+    found, baseline = measured.pop("found"), measured.pop("baseline")
     for line in (found.wrong + found.errors)[:10]:
         print(line, file=sys.stderr)
     return {
@@ -276,7 +284,7 @@ def measure(n_users: int, seconds: float) -> dict[str, float | int | str]:
         "p95_s": p95(found.seconds[DIAGNOSIS]),
         "evaluation_p95_s": p95(found.seconds[EVALUATION]),
         "curves_p95_s": p95(found.seconds[CURVES]),
-        **told,
+        **measured,
         "machine": f"{os.cpu_count()} CPUs ({platform.machine()}), the browsers and the job on it too",
     }
 
@@ -287,11 +295,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=300)
     options = parser.parse_args(arguments)
-    figures = measure(options.users, options.seconds)
-    for name, value in figures.items():
+    measured = measure(options.users, options.seconds)
+    for name, value in measured.items():
         print(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
-    is_fine = not figures["wrong"] and not figures["errors"] and figures["p95_s"] <= MAX_P95_S
-    return 0 if is_fine and max(figures["growing_mib"], figures["grown_mib"]) <= MAX_GROWN_MIB else 1
+    is_fine = not measured["wrong"] and not measured["errors"] and measured["p95_s"] <= MAX_P95_S
+    return 0 if is_fine and max(measured["growing_mib"], measured["grown_mib"]) <= MAX_GROWN_MIB else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What the gate refuses: `python -m benchmarks.gate [--shared ../shared]`, for every checkpoint at hand.
+"""Accuracy of the out-of-distribution check of each checkpoint: `python -m benchmarks.ood_check [--shared ../shared]`.
 
-Accepted should be slices of scans that the network has never seen; refused, everything that is no CT slice of the
-kidney region as it was trained on. For each foreign set: the share that is refused, and the area under the ROC curve
-of the gate's score against the slices of unseen scans. Pictures come with scikit-learn, pydicom and this repository.
+It should accept slices of unseen scans, and flag every image that is not a CT slice of the kidney region like the training
+data. For each set of other images: the fraction that is flagged, and the AUC of the check's score against the slices of
+unseen scans. Other images come with scikit-learn, pydicom and this repository.
 """
 
 import argparse
@@ -16,29 +16,33 @@ import sklearn.datasets
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.browser import ROOT
-from kidney_core import checkpoint as checkpoints
-from kidney_core import diagnosis, familiarity, phantom, slices
-from kidney_core.diagnosis import Reader
-from kidney_core.errors import SliceError
-from kidney_core.labels import LABELS
+from kidney_core.checkpoints import checkpoint as checkpoints
+from kidney_core.checkpoints import ood
+from kidney_core.common.errors import SliceError
+from kidney_core.common.labels import LABELS
+from kidney_core.data.dataset import read_dataset
+from kidney_core.diagnosis import inference
+from kidney_core.diagnosis.inference import Predictor
+from kidney_core.imaging import slices
+from kidney_core.simulation import phantom
 
-_EVERY = 12  # of neighbouring slices
+_EVERY = 12  # neighbouring slices look alike
 _N_NOISE = 40
 
 
 def read(paths: Iterable[Path]) -> list[np.ndarray]:
-    """What networks see of the files that can be read at all; the others are refused before the gate."""
-    found = []
+    """The images that can be read, as networks see them; the others never reach the check."""
+    images = []
     for path in paths:
         try:
-            found.append(slices.read_slice(path).network_grey8())
+            images.append(slices.read_slice(path).network_grey8())
         except SliceError:
             continue
-    return found
+    return images
 
 
-def foreign_sets(shared: Path) -> dict[str, list[np.ndarray]]:
-    """Name -> pictures that are no CT slices of the kidney region, or not as published."""
+def other_images(shared: Path) -> dict[str, list[np.ndarray]]:
+    """Name -> images that are not CT slices of the kidney region, or not as published."""
     rng = np.random.default_rng(0)
     photographs = Path(sklearn.datasets.__file__).parent / "images"
     return {
@@ -54,8 +58,8 @@ def foreign_sets(shared: Path) -> dict[str, list[np.ndarray]]:
     }
 
 
-def turned(greys: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """Slices of unseen scans, spoilt."""
+def disturbed(greys: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """Slices of unseen scans, turned or inverted."""
     return {
         "unseen scans upside down": [grey[::-1] for grey in greys],
         "unseen scans turned by 90 degrees": [np.rot90(grey) for grey in greys],
@@ -63,12 +67,21 @@ def turned(greys: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
     }
 
 
-def ask(reader: Reader, greys: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(N,) scores, above 1 where the gate refuses; (N,) refused; (N,) taken for a scan of the training."""
-    squares = np.stack([reader.checkpoint.view.square(np.ascontiguousarray(grey)) for grey in greys])
-    found = reader.reference.look_up(familiarity.slice_features(reader.model, squares))
-    scores = [max(each.distance / reader.reference.far, each.residual / reader.reference.odd) for each in found]
-    return np.array(scores), np.array([each.is_foreign for each in found]), np.array([each.is_seen for each in found])
+def check(predictor: Predictor, greys: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N,) scores, above 1 where the check flags an image; (N,) flagged; (N,) taken for a scan seen in training."""
+    reference = predictor.reference
+    if reference is None:
+        raise ValueError(f"the checkpoint “{predictor.checkpoint.name}” has no reference")
+    squares = np.stack([predictor.checkpoint.view.square(np.ascontiguousarray(grey)) for grey in greys])
+    matches = reference.match(ood.slice_features(predictor.model, squares))
+    scores = [
+        max(match.distance / reference.max_distance, match.residual / reference.max_residual) for match in matches
+    ]
+    return (
+        np.array(scores),
+        np.array([match.is_out_of_distribution for match in matches]),
+        np.array([match.is_seen_scan for match in matches]),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,34 +89,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     shared = parser.parse_args(arguments).shared
-    foreign = foreign_sets(shared)
+    others = other_images(shared)
     samples = [phantom.draw_series(each, 990_001 + k, n_slices=3)[1].as_slice("") for each in LABELS for k in range(5)]
     for checkpoint in checkpoints.list_checkpoints()[0]:
         predictions = checkpoint.predictions("grouped")
         if predictions is None:
             print(
-                f"{checkpoint.name}: no scans were kept from it; publish one fold of its cross-validation and ask that."
+                f"{checkpoint.name}: it was trained on all scans; publish a fold of its cross-validation and check that."
             )
             continue
-        reader = diagnosis.open_reader(checkpoint)
+        predictor = inference.open_predictor(checkpoint)
         data = shared / "data" / checkpoint.card["data"]["name"]
-        tested = predictions["path"].tolist()
+        tested = predictions.table["path"].tolist()
         unseen = read(data / path for path in tested[::_EVERY])
-        own, refused, seen = ask(reader, unseen)
+        own, flagged, seen = check(predictor, unseen)
         print(
-            f"{checkpoint.name}: {len(unseen)} slices of unseen scans, {refused.sum()} refused, {seen.sum()} taken for seen"
+            f"{checkpoint.name}: {len(unseen)} slices of unseen scans, {flagged.sum()} flagged, {seen.sum()} taken for seen in training"
         )
-        others = {str(path.relative_to(data)) for path in data.glob("*/*")} - set(tested)
-        trained = read(data / path for path in sorted(others)[:: 5 * _EVERY])
-        _, _, seen = ask(reader, trained)
-        print(f"  {'slices of training and validation scans taken for seen':62} {seen.sum():3}/{len(trained)}")
-        for name, greys in {**foreign, **turned(unseen)}.items():
+        not_tested = set(read_dataset(data).table["path"]) - set(tested)
+        trained = read(data / path for path in sorted(not_tested)[:: 5 * _EVERY])
+        _, _, seen = check(predictor, trained)
+        print(f"  {'slices of training and validation scans, taken for seen':62} {seen.sum():3}/{len(trained)}")
+        for name, greys in {**others, **disturbed(unseen)}.items():
             if greys:
-                scores, refused, _ = ask(reader, greys)
+                scores, flagged, _ = check(predictor, greys)
                 auroc = roc_auc_score(np.r_[np.zeros(len(own)), np.ones(len(scores))], np.r_[own, scores])
-                print(f"  {name:62} {refused.sum():3}/{len(greys)} refused, AUROC {auroc:.3f}")
-        _, refused, _ = ask(reader, [each.network_grey8() for each in samples])
-        print(f"  {'simulated samples (to be accepted)':62} {refused.sum():3}/{len(samples)} refused")
+                print(f"  {name:62} {flagged.sum():3}/{len(greys)} flagged, AUROC {auroc:.3f}")
+        _, flagged, _ = check(predictor, [each.network_grey8() for each in samples])
+        print(f"  {'simulated samples (should be accepted)':62} {flagged.sum():3}/{len(samples)} flagged")
     return 0
 
 

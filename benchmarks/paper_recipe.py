@@ -1,18 +1,19 @@
 """Collect finished runs of the paper's recipe into docs/paper-recipe.json: `python -m benchmarks.paper_recipe RUN...`.
 
-`make results` writes the README's table from that file.
+`make results` writes the table of docs/results.md from that file.
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
-from benchmarks.kept import keep
+from benchmarks.results_file import store_row
 from benchmarks.results_table import PAPER_RECIPE
-from kidney_core.runs import Run
+from kidney_core.runs.run_folder import Run
 
 
-def described(run: Run) -> dict:
-    """What the table shows of a run."""
+def table_row(run: Run) -> dict[str, Any]:
+    """A run as a row of the table."""
     config, data = run.config(), run.data()
     return {
         "architecture": config.architecture,
@@ -24,14 +25,14 @@ def described(run: Run) -> dict:
         "data": data["name"],
         "n_slices": data["n_slices"],
         "test_series": data["test_series"],
-        "figures": run.report()["figures"],
+        "figures": run.finished_report()["figures"],
     }
 
 
 def main() -> int:
     """Add or replace the runs named on the command line."""
     for path in sys.argv[1:]:
-        keep(PAPER_RECIPE, described(Run(Path(path))), ("architecture", "protocol"))
+        store_row(PAPER_RECIPE, table_row(Run(Path(path))), ("architecture", "protocol"))
     return 0
 
 

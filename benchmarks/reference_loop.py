@@ -1,13 +1,13 @@
-"""The loop that one would write from the paper: torchvision's ImageFolder and DataLoader, fp32.
+"""A plain training loop as the paper describes it: torchvision's ImageFolder and DataLoader, fp32.
 
     python -m benchmarks.reference_loop runs/NAME [--same-draws]
 
-It is the baseline of `benchmarks.training_speed`: as many workers as cores, kept from epoch to epoch, no gradient
-for frozen layers, the same network, start, augmentations, optimizer and epochs as the workbench, and the watched part
-measured after each epoch. Its last line is JSON with the figures of the test part, and the answers.
+It is the baseline of `benchmarks.training_speed`: as many persistent workers as cores, no gradient for frozen layers, the
+same network, initial weights, augmentations, optimizer and epochs as the workbench, and validation after each epoch. Its
+last line is JSON with the metrics of the test part and the predictions.
 
-`--same-draws`: what luck decides is as in the workbench's run of that folder (which images share a batch, which are
-flipped), so that what is left between the two is how they compute.
+`--same-draws`: batches and flips are those of the workbench's run in that folder, so the two loops differ only in how they
+compute.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,8 +27,11 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import datasets, transforms
 from torchvision.transforms import functional
 
-from kidney_core import models, optimization, preprocessing, sampling, splits
-from kidney_core.recipes import TrainingConfig
+from kidney_core.data import sampling
+from kidney_core.metrics import splits
+from kidney_core.networks import batch_norm, models, preprocessing
+from kidney_core.runs.recipes import TrainingConfig
+from kidney_core.training import optimization
 
 
 class Shade(nn.Module):
@@ -41,11 +45,11 @@ class Shade(nn.Module):
 
 
 def transforms_of(size_px: int, augmentation: str) -> tuple[transforms.Compose, transforms.Compose]:
-    """What training and test images go through."""
+    """The transforms of training and of test images."""
     resize = [transforms.Resize((size_px, size_px))]
     tensor = [transforms.ToTensor()]
     normalize = [transforms.Normalize(preprocessing.MEAN, preprocessing.STD)]
-    drawn = {
+    augment = {
         preprocessing.FLIP: [transforms.RandomHorizontalFlip(), *tensor],
         preprocessing.STRONG: [
             transforms.RandomHorizontalFlip(),
@@ -54,7 +58,7 @@ def transforms_of(size_px: int, augmentation: str) -> tuple[transforms.Compose, 
             Shade(),
         ],
     }[augmentation]
-    return transforms.Compose(resize + drawn + normalize), transforms.Compose(resize + tensor + normalize)
+    return transforms.Compose(resize + augment + normalize), transforms.Compose(resize + tensor + normalize)
 
 
 def seed_worker(_worker: int) -> None:
@@ -62,23 +66,34 @@ def seed_worker(_worker: int) -> None:
     np.random.seed(torch.initial_seed() % 2**32)
 
 
-class Flipped(Dataset):
-    """Images of a folder, asked for as (position, whether it is flipped)."""
+class ClassFolders(datasets.ImageFolder):
+    """ImageFolder with the classes of a run: the folder masks/ next to them is not a class."""
 
-    def __init__(self, images: datasets.ImageFolder) -> None:
+    def __init__(self, root: str, labels: list[str], transform: transforms.Compose) -> None:
+        self.labels = labels
+        super().__init__(root, transform=transform)
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        return self.labels, {label: index for index, label in enumerate(self.labels)}
+
+
+class Flipped(Dataset):
+    """Images of a folder, indexed by (position, whether it is flipped)."""
+
+    def __init__(self, images: ClassFolders) -> None:
         self.dataset = images  # without augmentation
 
-    def __getitem__(self, asked: tuple[int, bool]) -> tuple[torch.Tensor, int]:
-        position, flip = asked
+    def __getitem__(self, index: tuple[int, bool]) -> tuple[torch.Tensor, int]:
+        position, flip = index
         image, y = self.dataset[position]
         return (functional.hflip(image) if flip else image), y
 
 
 class Draws:
-    """Which images share a batch and which are flipped, epoch by epoch, as the workbench draws them."""
+    """Batches of (position, flip), epoch by epoch, as the workbench draws them."""
 
-    def __init__(self, config: TrainingConfig, chosen: list[int]) -> None:
-        self.config, self.chosen, self.epoch = config, np.array(chosen), 0
+    def __init__(self, dataset: Flipped, config: TrainingConfig, chosen: list[int]) -> None:
+        self.dataset, self.config, self.chosen, self.epoch = dataset, config, np.array(chosen), 0
 
     def __len__(self) -> int:
         n, size = len(self.chosen), self.config.batch_size
@@ -93,20 +108,24 @@ class Draws:
         yield from (visits[i * size : (i + 1) * size] for i in range(len(self)))
 
 
-def loaders(config: TrainingConfig, split: Path, *, same_draws: bool) -> tuple[DataLoader, DataLoader, DataLoader]:
-    """Batches of the training, the watched and the test part, as the run's split.csv says."""
+def loaders(config: TrainingConfig, table: pd.DataFrame, *, same_draws: bool) -> list[DataLoader]:
+    """Loaders of the training, the validation and the test part of a run's split.csv."""
     for_training, for_test = transforms_of(config.image_size_px, config.augmentation)
-    table = pd.read_csv(split)
-    watched = splits.VALIDATION if config.validation_fraction else splits.TEST
-    shared = {"num_workers": os.cpu_count(), "persistent_workers": True, "worker_init_fn": seed_worker}
+    labels, validated = sorted(set(table["label"])), splits.VALIDATION if config.validation_fraction else splits.TEST
+    shared: dict[str, Any] = {
+        "num_workers": os.cpu_count(),
+        "persistent_workers": True,
+        "worker_init_fn": seed_worker,
+    }
     made = []
-    for part in (splits.TRAIN, watched, splits.TEST):
+    for part in (splits.TRAIN, validated, splits.TEST):
         trains = part == splits.TRAIN
-        images = datasets.ImageFolder(config.data, transform=for_training if trains and not same_draws else for_test)
+        images = ClassFolders(config.data, labels, for_training if trains and not same_draws else for_test)
         place = {str(Path(path).relative_to(config.data)): i for i, (path, _) in enumerate(images.samples)}
         chosen = [place[path] for path in table.loc[table["part"] == part, "path"]]
         if trains and same_draws:
-            made.append(DataLoader(Flipped(images), batch_sampler=Draws(config, chosen), **shared))
+            flipped = Flipped(images)
+            made.append(DataLoader(flipped, batch_sampler=Draws(flipped, config, chosen), **shared))
             continue
         drop_last = trains and len(chosen) % config.batch_size == 1
         made.append(
@@ -114,45 +133,46 @@ def loaders(config: TrainingConfig, split: Path, *, same_draws: bool) -> tuple[D
                 Subset(images, chosen), batch_size=config.batch_size, shuffle=trains, drop_last=drop_last, **shared
             )
         )
-    return tuple(made)
+    return made
 
 
 def norm_images(training: DataLoader) -> torch.Tensor:
-    """(B, 3, S, S): training images by which folded batch norms get their statistics."""
+    """(B, 3, S, S): training images for the statistics of folded batch norms."""
     if isinstance(training.batch_sampler, Draws):
         chosen = training.batch_sampler.chosen
         evenly = chosen[:: max(1, len(chosen) // 64)][:64]
-        return torch.stack([training.dataset[int(position), False][0] for position in evenly])
+        return torch.stack([training.batch_sampler.dataset[int(position), False][0] for position in evenly])
     return torch.cat([next(iter(training))[0] for _ in range(2)])
 
 
 @torch.inference_mode()
-def measure(model: nn.Module, batches: DataLoader) -> dict[str, float | list[int]]:
-    """Accuracy and balanced accuracy, 0 to 1, and the answers."""
+def measure(model: nn.Module, batches: DataLoader) -> dict[str, Any]:
+    """Accuracy and balanced accuracy, 0 to 1, and the predictions."""
     model.eval()
-    answers, labels = [], []
+    predictions, labels = [], []
     for images, y in batches:
-        answers.append(model(images).argmax(1))
+        predictions.append(model(images).argmax(1))
         labels.append(y)
-    predicted, true = torch.cat(answers), torch.cat(labels)
+    y_pred, y_true = torch.cat(predictions), torch.cat(labels)
     return {
-        "accuracy": float((predicted == true).float().mean()),
-        "balanced_accuracy": float(balanced_accuracy_score(true, predicted)),
-        "answers": predicted.tolist(),
+        "accuracy": float((y_pred == y_true).float().mean()),
+        "balanced_accuracy": float(balanced_accuracy_score(y_true, y_pred)),
+        "y_pred": y_pred.tolist(),
     }
 
 
-def train(config: TrainingConfig, split: Path, *, same_draws: bool) -> dict[str, float | list[int]]:
+def train(config: TrainingConfig, split: Path, *, same_draws: bool) -> dict[str, Any]:
     """Train as the configuration says, and measure the test part."""
+    table = pd.read_csv(split)
     torch.manual_seed(config.seed)
     np.random.seed(config.seed)
-    training, watched, test = loaders(config, split, same_draws=same_draws)
+    training, validation, test = loaders(config, table, same_draws=same_draws)
     model = models.build_model(
-        config.architecture, len(training.dataset.dataset.classes), init=config.init, image_size_px=config.image_size_px
+        config.architecture, table["label"].nunique(), init=config.init, image_size_px=config.image_size_px
     )
     models.set_trainable(model, config.trainable)
-    if config.init not in (models.IMAGENET, models.SCRATCH) and models.has_folded_batch_norm(model):
-        models.recalibrate_batch_norm(model, norm_images(training))
+    if config.init not in (models.IMAGENET, models.SCRATCH) and batch_norm.has_folded_batch_norm(model):
+        batch_norm.recalibrate_batch_norm(model, norm_images(training))
     optimizer = optimization.make_optimizer(model, config)
     n_steps, step = len(training) * config.n_epochs, 0
     for epoch in range(config.n_epochs):
@@ -165,19 +185,19 @@ def train(config: TrainingConfig, split: Path, *, same_draws: bool) -> dict[str,
             loss.backward()
             optimizer.step()
             step += 1
-        print(f"epoch {epoch + 1}: accuracy {measure(model, watched)['accuracy']:.4f}", flush=True)
+        print(f"epoch {epoch + 1}: accuracy {measure(model, validation)['accuracy']:.4f}", flush=True)
     return measure(model, test)
 
 
 def main() -> None:
-    """Run the loop; the configuration comes as the JSON file of a run, so that both loops do the same."""
+    """Run the loop with the configuration and split of a run of the workbench."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a run of the workbench: its configuration and its split")
     parser.add_argument("--same-draws", action="store_true", help="batches and flips as the workbench draws them")
     options = parser.parse_args()
-    config = TrainingConfig(**json.loads((options.run / "config.json").read_text()))
+    config = TrainingConfig(**json.loads((options.run / "config.json").read_text(encoding="utf-8")))
     if options.same_draws and config.augmentation != preprocessing.FLIP:
-        parser.error(f"--same-draws knows the flips of {preprocessing.FLIP!r} only, not {config.augmentation!r}")
+        parser.error(f"--same-draws works with augmentation {preprocessing.FLIP!r} only, not {config.augmentation!r}")
     print(json.dumps(train(config, options.run / "split.csv", same_draws=options.same_draws)))
 
 

@@ -1,75 +1,113 @@
-"""The README's tables of results: `python -m benchmarks.results_table`.
+"""The generated tables of README.md and docs/: `python -m benchmarks.results_table`.
 
 The shipped checkpoints come from their cards, the paper's recipe from docs/paper-recipe.json, speeds from
-docs/training-speed.json, docs/inference-speed.json and docs/app-speed.json, where the benchmarks of those names keep them.
+docs/training-speed.json, docs/inference-speed.json and docs/app-speed.json, where the benchmarks of those names keep them,
+the options of a training and the environment variables from the code.
 """
 
 import itertools
 import json
 import statistics
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
-from kidney_core import paper
-from kidney_core.checkpoint import Checkpoint, list_checkpoints
-from kidney_core.explanation import DEFAULT_METHOD
-from kidney_core.figures import model_name, percent, percent_range
-from kidney_core.splits import RANDOM
+from kidney_core.checkpoints.checkpoint import Checkpoint, list_checkpoints
+from kidney_core.common import paper, settings
+from kidney_core.kidneys import finder
+from kidney_core.metrics.number_format import model_name, percent, percent_range
+from kidney_core.metrics.splits import RANDOM
+from kidney_core.networks.explanation import DEFAULT_METHOD
+from kidney_core.runs.recipes import RECIPES, TrainingConfig
+from kidney_core.training.finder_evaluation import MEASURES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+RESULTS = ROOT / "docs" / "results.md"
+SPEED = ROOT / "docs" / "speed.md"
+COMMAND_LINE = ROOT / "docs" / "command-line.md"
+SETTINGS = ROOT / "docs" / "settings.md"
+FINDER_PAGE = ROOT / "docs" / "kidney-finder.md"
 PAPER_RECIPE = ROOT / "docs" / "paper-recipe.json"
 START, END = "<!-- results: make results -->", "<!-- end of results -->"
 TRAINING_SPEED = ROOT / "docs" / "training-speed.json"
 INFERENCE_SPEED = ROOT / "docs" / "inference-speed.json"
 APP_SPEED = ROOT / "docs" / "app-speed.json"
 SPEED_START, SPEED_END = "<!-- speed: make results -->", "<!-- end of speed -->"
+OPTIONS_START, OPTIONS_END = "<!-- options: make results -->", "<!-- end of options -->"
+SETTINGS_START, SETTINGS_END = "<!-- settings: make results -->", "<!-- end of settings -->"
+FINDER_START, FINDER_END = "<!-- kidney finder: make results -->", "<!-- end of kidney finder -->"
 PAPER_START, PAPER_END = "<!-- paper's recipe: make results -->", "<!-- end of paper's recipe -->"
 
 
-def table(checkpoints: list[Checkpoint]) -> str:
-    """One row a checkpoint, both protocols side by side."""
+def compact_table(checkpoints: list[Checkpoint]) -> str:
+    """One row a checkpoint: accuracy under both protocols, each with its 95 % interval."""
     lines = [
-        "| checkpoint | start | random split: accuracy | balanced | **scans never seen: accuracy** | **balanced** | recall on scans never seen (Cyst, Normal, Stone, Tumor) |",
+        "| checkpoint | random split: accuracy | **unseen scans: accuracy** | **unseen scans: balanced accuracy** |",
+        "|---|---|---|---|",
+    ]
+    for checkpoint in checkpoints:
+        unseen = checkpoint.unseen_protocol or ""
+        cells = [_name(checkpoint), _with_interval(checkpoint, RANDOM, "accuracy")]
+        cells += [f"**{_with_interval(checkpoint, unseen, name)}**" for name in ("accuracy", "balanced_accuracy")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def table(checkpoints: list[Checkpoint]) -> str:
+    """One row a checkpoint: both protocols with intervals, initial weights, and the recall of each label."""
+    lines = [
+        "| checkpoint | initial weights | random split: accuracy | random split: balanced accuracy | **unseen scans: accuracy** "
+        "| **unseen scans: balanced accuracy** | unseen scans: recall of Cyst, Normal, Stone, Tumor |",
         "|---|---|---|---|---|---|---|",
     ]
     return "\n".join(lines + [_row(checkpoint) for checkpoint in checkpoints])
 
 
 def _row(checkpoint: Checkpoint) -> str:
-    cells = [f"{model_name(checkpoint.card['architecture'])}, {checkpoint.size_px} px"]
-    cells.append("ImageNet" if checkpoint.card["training"]["init"] != "scratch" else "random")
-    found = checkpoint.figures(RANDOM)
-    cells += [percent(found["accuracy"]), percent(found["balanced_accuracy"])] if found else ["–", "–"]
-    honest, ranges = checkpoint.honest_figures(), checkpoint.intervals(checkpoint.honest or "")
-    for name in ("accuracy", "balanced_accuracy"):
-        interval = f" ({percent_range(*ranges[name])})" if None not in ranges.get(name, [None]) else ""
-        cells.append(f"**{percent(honest[name])}**{interval}" if honest else "–")
-    recalls = [percent(honest["per_label"][label]["recall"], 0) for label in checkpoint.labels] if honest else []
+    measures, unseen = ("accuracy", "balanced_accuracy"), checkpoint.unseen_protocol or ""
+    cells = [_name(checkpoint), "ImageNet" if checkpoint.card["training"]["init"] != "scratch" else "random"]
+    cells += [_with_interval(checkpoint, RANDOM, measure) for measure in measures]
+    cells += [f"**{_with_interval(checkpoint, unseen, measure)}**" for measure in measures]
+    metrics = checkpoint.metrics(unseen)
+    recalls = [percent(metrics["per_label"][label]["recall"], 0) for label in checkpoint.labels] if metrics else []
     return "| " + " | ".join([*cells, ", ".join(recalls)]) + " |"
+
+
+def _name(checkpoint: Checkpoint) -> str:
+    return f"{model_name(checkpoint.card['architecture'])}, {checkpoint.size_px} px"
+
+
+def _with_interval(checkpoint: Checkpoint, protocol: str, measure: str) -> str:
+    """A metric of the card with its 95 % interval in brackets, where it has one; a dash where it was not measured."""
+    metrics = checkpoint.metrics(protocol)
+    if not metrics:
+        return "–"
+    low, high = checkpoint.intervals(protocol).get(measure, (None, None))
+    return percent(metrics[measure]) + ("" if low is None else f" ({percent_range(low, high)})")
 
 
 def paper_table(runs: list[dict]) -> str:
     """The paper's Table 1 beside ours: precision / recall / F1 of each class under both protocols."""
     lines = [f"| model | source | {' | '.join(paper.COLUMNS)} | accuracy |", "|---" * (len(paper.COLUMNS) + 3) + "|"]
     for architecture, printed in paper.TABLE_1.items():
-        cells = [paper.cell(printed[column]) for column in paper.COLUMNS]
+        cells = [paper.format_cell(printed[column]) for column in paper.COLUMNS]
         lines.append(
             f"| {model_name(architecture)} | paper, random split | {' | '.join(cells)} | {printed['accuracy']:.2f} |"
         )
         ours = [run for run in runs if run["architecture"] == architecture]
         for run in sorted(ours, key=lambda run: run["protocol"] != RANDOM):
-            found = run["figures"]
-            source = "ours, random split" if run["protocol"] == RANDOM else "**ours, scans never seen**"
-            shown = paper.cells(found)
+            metrics = run["figures"]
+            source = "ours, random split" if run["protocol"] == RANDOM else "**ours, unseen scans**"
+            shown = paper.format_row(metrics)
             cells = [shown[column] for column in paper.COLUMNS]
-            lines.append(f"| | {source} | {' | '.join(cells)} | {found['accuracy']:.3f} |")
+            lines.append(f"| | {source} | {' | '.join(cells)} | {metrics['accuracy']:.3f} |")
     return "\n".join(lines)
 
 
-TASKS = {"paper": "the paper's recipe (last block)", "head": "head only", "full": "all layers, strong augmentation"}
+TASKS = {"paper": "paper's recipe (last block)", "head": "head only", "full": "all layers, strong augmentation"}
 
 
 def by_seed(rows: list[dict]) -> dict[tuple[str, str, int, int], list[dict]]:
@@ -84,7 +122,7 @@ def by_seed(rows: list[dict]) -> dict[tuple[str, str, int, int], list[dict]]:
 def training_speed_table(rows: list[dict]) -> str:
     """One row a task and architecture: both loops, the medians over their seeds."""
     lines = [
-        "| what learns | network | slices, px, epochs, seeds | loop one would write | workbench | times as fast | memory | random split: accuracy |",
+        "| what is trained | network | slices, px, epochs, seeds | reference loop | workbench | speed-up | peak memory | random split: accuracy |",
         "|---|---|---|---|---|---|---|---|",
     ]
     measured = by_seed([row for row in rows if "baseline_s" in row])
@@ -113,12 +151,12 @@ SAME_DRAWS = "same-draws-"
 
 
 def equality_table(rows: list[dict]) -> str:
-    """What both loops make of the same batches, over all seeds and one by one."""
+    """Accuracy of both loops after the same batches, pooled over the seeds and seed by seed."""
     measured = by_seed([row for row in rows if row["task"].startswith(SAME_DRAWS)])
     if not measured:
         return ""
     lines = [
-        "| same batches and flips in both loops | network | slices, px, seeds | loop one would write: random split, accuracy | workbench | same answer |",
+        "| same batches and flips in both loops | network | slices, px, seeds | reference loop: accuracy, random split | workbench: accuracy, random split | same prediction |",
         "|---|---|---|---|---|---|",
     ]
     for (task, architecture, n_slices, size_px), seeds in measured.items():
@@ -144,7 +182,7 @@ def growth(rows: list[dict]) -> str:
     listed = ", ".join(f"{row['n_slices']:,} slices {row['ours_s']:.0f} s" for row in sizes)
     return (
         f"{model_name(sizes[0]['architecture'])}, {TASKS[sizes[0]['task'].removeprefix('size-')]}, {sizes[0]['n_epochs']} epochs: "
-        f"{listed}; a straight line of {start:.0f} s and {1000 * slope:.0f} s for every 1,000 slices (R² {explained:.4f})."
+        f"{listed}. A straight line fits: {start:.0f} s, plus {1000 * slope:.0f} s for every 1,000 slices (R² {explained:.4f})."
     )
 
 
@@ -159,28 +197,28 @@ def inference_speed_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def app_speed(found: dict) -> str:
-    """What a user waits for."""
-    app = found["app"]
+def app_speed(measured: dict) -> str:
+    """The times a user waits, and the memory of the server."""
+    app = measured["app"]
     warm = ", ".join(
         f"{name} {values[f'with {DEFAULT_METHOD}']:.0f} ms ({values[f'ratio, {DEFAULT_METHOD}']:.1f} times the bare forward pass)"
-        for name, values in found["diagnosis"].items()
+        for name, values in measured["diagnosis"].items()
     )
     return (
-        f"The app: a fresh server answers after {app['server answers'] / 1000:.1f} s and shows its first page "
-        f"{app['first paint'] / 1000:.1f} s later; the first diagnosis, asked for at once, takes "
-        f"{app['first diagnosis'] / 1000:.1f} s from the click to the verdict with its map. Later ones in the core, with a map: "
-        f"{warm}. Another page: {app['page switch'] / 1000:.1f} s. Memory with every checkpoint loaded: "
-        f"{app['peak memory, MiB'] / 1024:.1f} GiB."
+        f"A new server answers after {app['server answers'] / 1000:.1f} s and paints its first page "
+        f"{app['first paint'] / 1000:.1f} s later. The first diagnosis takes {app['first diagnosis'] / 1000:.1f} s from the click "
+        f"to the verdict with its heatmap. Later ones, in the core and with a heatmap: {warm}. Another page: "
+        f"{app['page switch'] / 1000:.1f} s. Memory with every checkpoint loaded: {app['peak memory, MiB'] / 1024:.1f} GiB."
     )
 
 
 def speed() -> str:
-    """All that was measured of speed, with the machine."""
+    """Every speed measurement, with the machine."""
     training, inference = (
-        json.loads(path.read_text()) if path.is_file() else [] for path in (TRAINING_SPEED, INFERENCE_SPEED)
+        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        for path in (TRAINING_SPEED, INFERENCE_SPEED)
     )
-    app = json.loads(APP_SPEED.read_text()) if APP_SPEED.is_file() else None
+    app = json.loads(APP_SPEED.read_text(encoding="utf-8")) if APP_SPEED.is_file() else None
     machines = sorted({row["machine"] for row in [*training, *inference, *([app] if app else [])]})
     parts = [
         training_speed_table(training),
@@ -192,19 +230,70 @@ def speed() -> str:
     return "\n\n".join([*(part for part in parts if part), f"Measured on: {'; '.join(machines)}."])
 
 
+def options_table() -> str:
+    """One row an option of `kidney-ct train`, with its default in both recipes."""
+    lines = ["| option | `paper` | `robust` | meaning |", "|---|---|---|---|"]
+    for option in fields(TrainingConfig):
+        robust = RECIPES["robust"].get(option.name, option.default)
+        defaults = [f"`{value}`" if value != "" else "–" for value in (option.default, robust)]
+        if option.name == "recipe":
+            defaults = ["`paper`", "`robust`"]
+        lines.append(f"| `--{option.name.replace('_', '-')}` | {' | '.join(defaults)} | {option.metadata['help']} |")
+    return "\n".join(lines)
+
+
+def settings_table() -> str:
+    """One row an environment variable: its default, its meaning, and the modules that read it."""
+    constants = {setting: name for name, setting in vars(settings).items() if isinstance(setting, settings.Setting)}
+    sources = {
+        path.relative_to(ROOT): path.read_text(encoding="utf-8")
+        for path in sorted((ROOT / "kidney_core").rglob("*.py"))
+    }
+    lines = ["| variable | default | what it sets | read by |", "|---|---|---|---|"]
+    for setting in settings.SETTINGS:
+        name = constants[setting]
+        used = (f"settings.{name}.", f"settings.{name.lower()}_folder(")
+        readers = [f"`{path}`" for path, text in sources.items() if any(each in text for each in used)]
+        cells = [f"`{setting.name}`", setting.default, setting.meaning]
+        lines.append(f"| {' | '.join(cells)} | {', '.join(readers) or '`kidney_core/common/settings.py`'} |")
+    return "\n".join(lines)
+
+
+def finder_table() -> str:
+    """The figures of the shipped kidney finder by plane, each the mean over the volumes with its 95 % interval."""
+    card = finder.read_card(settings.SHIPPED_CHECKPOINTS / finder.FOLDER)
+    planes = list(card["metrics"])
+    lines = [f"Protocol: {card['protocol']}. Mean over the volumes (95 % interval by bootstrap over them).", ""]
+    lines += [f"| measure | {' | '.join(planes)} |", f"|---|{'---|' * len(planes)}"]
+    for name, title in MEASURES.items():
+        cells = [card["metrics"][plane][name] for plane in planes]
+        shown = [f"{each['mean']:.3f} ({each['interval'][0]:.3f} to {each['interval'][1]:.3f})" for each in cells]
+        lines.append(f"| {title} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
 def replaced(text: str, start: str, end: str, content: str) -> str:
     """`text` with `content` between two markers."""
     before, rest = text.split(start)
     return f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
 
 
+def rewrite(page: Path, start: str, end: str, content: str) -> None:
+    """Replace what a page holds between two markers."""
+    page.write_text(replaced(page.read_text(encoding="utf-8"), start, end, content), encoding="utf-8")
+
+
 def main() -> int:
-    """Rewrite the tables in README.md."""
-    text = replaced(README.read_text(), START, END, table(list_checkpoints()[0]))
-    text = replaced(text, PAPER_START, PAPER_END, paper_table(json.loads(PAPER_RECIPE.read_text())))
+    """Rewrite the tables."""
+    checkpoints = list_checkpoints()[0]
+    rewrite(README, START, END, compact_table(checkpoints))
+    rewrite(RESULTS, START, END, table(checkpoints))
+    rewrite(RESULTS, PAPER_START, PAPER_END, paper_table(json.loads(PAPER_RECIPE.read_text(encoding="utf-8"))))
+    rewrite(COMMAND_LINE, OPTIONS_START, OPTIONS_END, options_table())
+    rewrite(SETTINGS, SETTINGS_START, SETTINGS_END, settings_table())
+    rewrite(FINDER_PAGE, FINDER_START, FINDER_END, finder_table())
     if any(path.is_file() for path in (TRAINING_SPEED, INFERENCE_SPEED, APP_SPEED)):
-        text = replaced(text, SPEED_START, SPEED_END, speed())
-    README.write_text(text)
+        rewrite(SPEED, SPEED_START, SPEED_END, speed())
     return 0
 
 

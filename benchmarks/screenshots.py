@@ -1,17 +1,27 @@
-"""Screenshots of every page, for the README and for looking at: `python -m benchmarks.screenshots FOLDER [--all]`.
+"""Screenshots of every page, for the docs and for review: `python -m benchmarks.screenshots FOLDER [--all]`.
 
-Without --all, one light picture a page at 1440 px; with it, light and dark at 1440 and 800 px.
+Without --all, one light picture per page at 1440 px; with it, light and dark at 1440 and 800 px.
 """
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
-from benchmarks.browser import CHROMIUM_ARGUMENTS, chromium_path, running_app, settled
+from benchmarks.browser import CHROMIUM_ARGUMENTS, choose_files, chromium_path, running_app, settled
+
+
+def click_at(page: Page, element: Locator, x: float, y: float) -> None:
+    """Click a point of an element, given as fractions of its width and height."""
+    box = element.bounding_box()
+    if box is None:
+        raise RuntimeError(f"{element} is not visible")
+    page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
 
 
 def home(page: Page) -> None:
@@ -28,11 +38,11 @@ def diagnosis(page: Page) -> None:
 def diagnosis_graded(page: Page) -> None:
     """A sample whose map is graded, the maps of every model, and a report."""
     diagnosis(page)
-    page.get_by_text("What is this map worth?", exact=True).click()
-    page.get_by_role("button", name="Grade this map").click()
+    page.get_by_text("Can this heatmap be trusted?", exact=True).click()
+    page.get_by_role("button", name="Grade this heatmap").click()
     settled(page)
-    page.get_by_text("Draw the map of every model", exact=True).click()
-    page.get_by_text("Ask all models", exact=True).click()
+    page.get_by_text("Show the heatmap of every model", exact=True).click()
+    page.get_by_text("Compare all models", exact=True).click()
     settled(page)
     page.get_by_text("Report", exact=True).click()
     page.get_by_role("button", name="Write the report").click()
@@ -43,16 +53,16 @@ def diagnosis_graded(page: Page) -> None:
 def diagnosis_batch(page: Page) -> None:
     """Six slices of the folder named by $KIDNEY_SCREENSHOT_DATA, or of the simulated one."""
     root = Path(os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data"))
-    page.locator("input[type=file]").set_input_files(sorted(root.glob("*/*.*"))[::70][:6])
-    page.get_by_text("The reasons stand beside each slice below").wait_for()
+    choose_files(page, sorted(root.glob("*/*.*"))[::70][:6])
+    page.get_by_text("Select a row to see that slice").wait_for()
     page.locator(".js-plotly-plot .barlayer").wait_for()
     settled(page)
 
 
 def diagnosis_scan(page: Page) -> None:
     """The simulated sample of a whole scan."""
-    page.get_by_role("button", name="Series", exact=True).click()
-    page.get_by_text("The slices that drive").wait_for()
+    page.get_by_role("button", name="Scan", exact=True).click()
+    page.get_by_text("Where each label is most likely").wait_for()
     page.locator(".film figure").first.wait_for()
     page.locator(".stage[data-shown]").wait_for()
     settled(page)
@@ -60,8 +70,8 @@ def diagnosis_scan(page: Page) -> None:
 
 def diagnosis_refused(page: Page) -> None:
     """A picture that is no CT."""
-    page.locator("input[type=file]").set_input_files("docs/screenshots/home.png")
-    page.get_by_text("The model does not answer").wait_for()
+    choose_files(page, "docs/screenshots/home.png")
+    page.get_by_text("No prediction").wait_for()
     settled(page)
 
 
@@ -81,10 +91,9 @@ def evaluation_cell(page: Page) -> None:
     evaluation_model(page)
     matrix = page.locator("canvas").first
     matrix.scroll_into_view_if_needed()
-    box = matrix.bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.12)
+    click_at(page, matrix, 0.9, 0.12)
     settled(page)
-    folder = page.get_by_role("textbox", name="Folder of these images, to see them")
+    folder = page.get_by_role("textbox", name="To see them, enter the folder of these images")
     folder.wait_for()
     folder.fill(os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data"))
     page.keyboard.press("Enter")
@@ -107,13 +116,13 @@ def panel(name: str) -> Callable[[Page], None]:
 
 
 def evaluation_paper(page: Page) -> None:
-    page.get_by_text("Beside the paper", exact=True).click()
+    page.get_by_text("Compared with the paper", exact=True).click()
     settled(page)
 
 
 def footprint(page: Page) -> None:
     page.get_by_role("button", name="Measure", exact=True).click()
-    page.get_by_text("memory is what the network adds").wait_for()
+    page.get_by_text("Memory: peak that the network adds").wait_for()
     settled(page)
 
 
@@ -135,12 +144,12 @@ def training(page: Page) -> None:
 
 def training_kept(page: Page) -> None:
     """Curves of choice, the options of a sweep, and what can be done with a run."""
-    page.get_by_role("textbox", name="Seeds, separated by commas").fill("0, 1, 2")
+    page.get_by_role("textbox", name="Seeds").fill("0, 1, 2")
     page.keyboard.press("Enter")
     settled(page)
-    for name in ("As a command, as a file", "Note, name, archive, delete"):
+    for name in ("Command and configuration file", "Note, name, archive, delete"):
         page.get_by_text(name, exact=True).click()
-    page.get_by_text("jobs, one after the other").click()
+    page.get_by_text(re.compile(r"^\d+ jobs$")).click()
     settled(page)
     page.wait_for_timeout(1500)
 
@@ -149,7 +158,7 @@ def dataset(page: Page) -> None:
     """Audits the folder named by $KIDNEY_SCREENSHOT_DATA, or the simulated one."""
     page.get_by_role("textbox", name="Folder of images").fill(os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data"))
     page.get_by_role("button", name="Audit").click()
-    page.get_by_text("Download slices with their series").wait_for()
+    page.get_by_text("Download slices with their scans").wait_for()
     settled(page)
 
 
@@ -164,8 +173,7 @@ def mark(page: Page, case: int) -> None:
     """Clicks a little right of the middle of the slice."""
     page.locator(f".stage[data-shown*='case {case}|']").wait_for()
     page.locator(".stage").evaluate("node => node.scrollIntoView({ block: 'center' })")
-    box = page.locator(".stage .scan").bounding_box()
-    page.mouse.click(box["x"] + 0.655 * box["width"], box["y"] + 0.56 * box["height"])
+    click_at(page, page.locator(".stage .scan"), 0.655, 0.56)
     settled(page)
 
 
@@ -175,7 +183,7 @@ def teaching_answer(page: Page) -> None:
         mark(page, number + 1)
         page.get_by_test_id("stRadio").get_by_text(label, exact=True).click()
         settled(page)
-        page.get_by_role("button", name="That is my answer").click()
+        page.get_by_role("button", name="Submit answer").click()
         page.get_by_role("heading", name="It is").wait_for()
         settled(page)
         if number < 2:
@@ -186,7 +194,7 @@ def teaching_answer(page: Page) -> None:
 
 def teaching_breaking(page: Page) -> None:
     page.get_by_text("What breaks a model", exact=True).click()
-    page.get_by_text("Gate:", exact=False).wait_for()
+    page.get_by_text("OOD check:", exact=False).wait_for()
     settled(page)
     page.wait_for_timeout(1500)
 
@@ -200,10 +208,10 @@ def teaching_mark(page: Page) -> None:
 
 
 def teaching_nothing(page: Page) -> None:
-    page.get_by_text("Why 99 % can be nothing", exact=True).first.click()
+    page.get_by_text("Why 99 % can mean nothing", exact=True).first.click()
     settled(page)
-    page.get_by_role("button", name="Train on the spot").click()
-    page.get_by_text("The middle group is the lesson").wait_for()
+    page.get_by_role("button", name="Train now").click()
+    page.get_by_text("Look at the middle group").wait_for()
     settled(page)
     page.wait_for_timeout(2000)
 
@@ -220,10 +228,10 @@ SCENES = {
     "evaluation-cell": ("Evaluation", evaluation_cell),
     "evaluation-curves": ("Evaluation", panel("Curves")),
     "evaluation-calibration": ("Evaluation", panel("Calibration")),
-    "evaluation-abstaining": ("Evaluation", panel("Abstaining")),
+    "evaluation-abstention": ("Evaluation", panel("Abstention")),
     "evaluation-explanations": ("Evaluation", panel("Explanations")),
     "evaluation-planes": ("Evaluation", panel("Planes")),
-    "evaluation-series": ("Evaluation", panel("Series")),
+    "evaluation-scans": ("Evaluation", panel("Scans")),
     "evaluation-footprint": ("Evaluation", footprint),
     "evaluation-folder": ("Evaluation", evaluation_folder),
     "evaluation-paper": ("Evaluation", evaluation_paper),
@@ -239,9 +247,10 @@ SCENES = {
 
 
 def take(page: Page, path: Path) -> None:
-    """The whole page, however long."""
+    """A picture of the whole page, up to 3,200 px."""
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-    page.set_viewport_size({"width": page.viewport_size["width"], "height": min(max(height, 700), 3200)})
+    width = page.viewport_size["width"] if page.viewport_size else 1440
+    page.set_viewport_size({"width": width, "height": min(max(height, 700), 3200)})
     page.wait_for_timeout(900)
     page.screenshot(path=path)
 
@@ -254,7 +263,9 @@ def main() -> int:
     parser.add_argument("--only", help="names of scenes, separated by commas")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    variants = [("light", 1440)] + ([("dark", 1440), ("light", 800), ("dark", 800)] if options.all else [])
+    variants: list[tuple[Literal["light", "dark"], int]] = [("light", 1440)]
+    if options.all:
+        variants += [("dark", 1440), ("light", 800), ("dark", 800), ("light", 390), ("dark", 390)]
     with running_app() as (address, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=CHROMIUM_ARGUMENTS)
         for scheme, width in variants:

@@ -1,14 +1,14 @@
-"""The speed of training against the loop that one would write: `python -m benchmarks.training_speed FOLDER …`.
+"""Training speed against a reference loop: `python -m benchmarks.training_speed FOLDER …`.
 
-    --init mobilenetv2_100=FILE   ImageNet weights; an architecture without any starts from random ones in a file
-    --tasks, --architectures, --seeds, --n-slices    what is measured; one row each is kept in docs/training-speed.json
-    --same-draws                  the same batches and flips through both loops, for their accuracy instead of their speed
+    --init mobilenetv2_100=FILE   initial weights of an architecture; random ones, in a file, by default
+    --tasks, --architectures, --seeds, --n-slices    what to measure; each is one row of docs/training-speed.json
+    --same-draws                  the same batches and flips in both loops, to compare accuracy instead of speed
     --image-size-px               another size than the task's
-    --sizes 1000 2000 5000 10000  seconds of the workbench's run against the number of slices, one architecture
+    --sizes 1000 2000 5000 10000  seconds of a run of the workbench by number of slices, for one architecture
 
 Both loops are whole processes, timed from start to end: imports, reading and decoding the folder with an empty cache,
-training, the watched part after each epoch, the test part. The baseline is `benchmarks.reference_loop`; it gets the
-workbench's configuration and split. `make results` writes the README's table from the JSON file.
+training, validation after each epoch, testing. The baseline is `benchmarks.reference_loop`; it gets the
+workbench's configuration and split. `make results` writes the table of docs/speed.md from the JSON file.
 """
 
 import argparse
@@ -30,23 +30,24 @@ import psutil
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.kept import keep
-from kidney_core import models
-from kidney_core.paper import ARCHITECTURE_NAMES
-from kidney_core.recipes import config_from_recipe
-from kidney_core.runs import Run
+from benchmarks.results_file import store_row
+from kidney_core.common.paper import ARCHITECTURE_NAMES
+from kidney_core.data.dataset import read_dataset
+from kidney_core.networks import models
+from kidney_core.runs.recipes import config_from_recipe
+from kidney_core.runs.run_folder import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "training-speed.json"
-TASKS = {
+TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("paper", {}),
     "head": ("paper", {"trainable": "head"}),
     "full": ("paper", {"trainable": "all", "image_size_px": 160, "augmentation": "strong"}),
 }
 
 
-def measured(command: list[str], environment: dict[str, str]) -> tuple[float, float, str]:
-    """Seconds of a command, the most memory that it and its children held (PSS, MiB), and what it printed.
+def run_measured(command: list[str], environment: dict[str, str]) -> tuple[float, float, str]:
+    """Seconds of a command, peak memory of it and its children (PSS, MiB), and its output.
 
     Raises: RuntimeError with the output when it fails.
     """
@@ -63,13 +64,13 @@ def measured(command: list[str], environment: dict[str, str]) -> tuple[float, fl
 
     def watch() -> None:
         while not ended.wait(0.5):
-            held = 0
+            pss_bytes = 0
             for each in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
                 try:
-                    held += each.memory_full_info().pss
+                    pss_bytes += each.memory_full_info().pss
                 except psutil.Error:  # it has just ended
                     continue
-            peak[0] = max(peak[0], held / 2**20)
+            peak[0] = max(peak[0], pss_bytes / 2**20)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -81,20 +82,20 @@ def measured(command: list[str], environment: dict[str, str]) -> tuple[float, fl
     return seconds, peak[0], output
 
 
-def part_of(folder: Path, n_slices: int, target: Path) -> Path:
-    """A copy of `n_slices` of a folder, evenly taken in file order from every class."""
-    files = [file for each in sorted(folder.iterdir()) if each.is_dir() for file in sorted(each.iterdir())]
-    for i in np.linspace(0, len(files) - 1, n_slices).astype(int):
-        copy = target / files[i].relative_to(folder)
+def copy_subset(folder: Path, n_slices: int, target: Path) -> Path:
+    """Copy `n_slices` slices of a dataset, evenly spaced in file order."""
+    paths = read_dataset(folder).table["path"].tolist()
+    for i in np.linspace(0, len(paths) - 1, n_slices).astype(int):
+        copy = target / paths[i]
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(files[i], copy)
+        shutil.copyfile(folder / paths[i], copy)
     return target
 
 
-def start_of(task: str, architecture: str, given: dict[str, str], folder: Path) -> str:
-    """What to start from: the given file of weights, or random ones, which serve as well for timing.
+def initial_weights(task: str, architecture: str, given: dict[str, str], folder: Path) -> str:
+    """The given file of weights, or random weights, which do as well for timing.
 
-    Frozen layers may not be random by the workbench's rules, so that these come as a file, of which both loops set the norms.
+    The workbench refuses random frozen layers, so random weights are in a file; both loops then set the norms.
     """
     if architecture in given:
         return given[architecture]
@@ -107,24 +108,24 @@ def start_of(task: str, architecture: str, given: dict[str, str], folder: Path) 
     return str(file)
 
 
-def our_run(task: str, **given: Any) -> tuple[Run, float, float]:
-    """A finished run of the workbench on a task, with its seconds and its memory; `given` goes into its configuration."""
+def train_with_workbench(task: str, **given: Any) -> tuple[Run, float, float]:
+    """A finished run of the workbench on a task, its seconds and its memory; `given` are options of its configuration."""
     recipe, changes = TASKS[task]
     config = config_from_recipe(recipe, **{**changes, **given})
     run = Run.create(config, name=f"{task}-{config.architecture}-{config.seed}")
     with tempfile.TemporaryDirectory() as cache:
         environment = {"KIDNEY_CACHE": cache}
-        seconds, memory, _ = measured([sys.executable, "train.py", "--resume", str(run.folder)], environment)
+        seconds, memory, _ = run_measured([sys.executable, "train.py", "--resume", str(run.folder)], environment)
     return run, seconds, memory
 
 
-def compared(task: str, *, same_draws: bool = False, **given: Any) -> dict:
-    """One row: both loops on the same task."""
-    run, ours_s, ours_mb = our_run(task, **given)
+def compare_loops(task: str, *, same_draws: bool = False, **given: Any) -> dict[str, Any]:
+    """Both loops on the same task, as a row of the results."""
+    run, ours_s, ours_mb = train_with_workbench(task, **given)
     command = [sys.executable, "-m", "benchmarks.reference_loop", str(run.folder)]
-    baseline_s, baseline_mb, output = measured(command + ["--same-draws"] * same_draws, {})
-    theirs, ours = json.loads(output.strip().splitlines()[-1]), run.report()["figures"]
-    answered = pd.read_csv(run.folder / "predictions.csv")["predicted"].map(run.data()["labels"].index).to_numpy()
+    baseline_s, baseline_mb, output = run_measured(command + ["--same-draws"] * same_draws, {})
+    theirs, ours = json.loads(output.strip().splitlines()[-1]), run.finished_report()["figures"]
+    y_pred = pd.read_csv(run.folder / "predictions.csv")["predicted"].map(run.data()["labels"].index).to_numpy()
     row = {
         "task": f"same-draws-{task}" if same_draws else task,
         "architecture": run.config().architecture,
@@ -133,10 +134,10 @@ def compared(task: str, *, same_draws: bool = False, **given: Any) -> dict:
         "n_epochs": run.config().n_epochs,
         "image_size_px": run.config().image_size_px,
         "machine": machine(),
-        "n_tested": len(answered),
+        "n_tested": len(y_pred),
         "baseline_accuracy": round(theirs["accuracy"], 4),
         "ours_accuracy": round(ours["accuracy"], 4),
-        "same_answers": int((answered == np.array(theirs["answers"])).sum()),
+        "same_answers": int((y_pred == np.array(theirs["y_pred"])).sum()),
     }
     if same_draws:
         return row
@@ -145,16 +146,20 @@ def compared(task: str, *, same_draws: bool = False, **given: Any) -> dict:
 
 
 def machine() -> str:
-    """What it was measured on."""
+    """A description of this machine."""
     cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if "model name" in line
+        ),
         platform.processor(),
     )
     return f"{cpu}, {os.cpu_count()} cores, torch {torch.__version__}"
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Measure from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--init", nargs="*", default=[], metavar="ARCHITECTURE=FILE")
@@ -173,9 +178,9 @@ def main() -> None:
         os.environ["KIDNEY_RUNS"] = str(folder / "runs")
         for n_slices in options.sizes:
             architecture = options.architectures[0]
-            data = part_of(options.folder, n_slices, folder / f"data-{n_slices}")
-            init = start_of(options.tasks[0], architecture, given, folder)
-            run, seconds, memory = our_run(
+            data = copy_subset(options.folder, n_slices, folder / f"data-{n_slices}")
+            init = initial_weights(options.tasks[0], architecture, given, folder)
+            run, seconds, memory = train_with_workbench(
                 options.tasks[0], data=str(data), architecture=architecture, init=init, seed=n_slices
             )
             row = {
@@ -185,18 +190,18 @@ def main() -> None:
                 "machine": machine(),
             }
             row |= {"ours_s": round(seconds, 1), "ours_mb": round(memory), "n_epochs": run.config().n_epochs}
-            keep(RESULTS, row, ("task", "architecture", "n_slices"))
+            store_row(RESULTS, row, ("task", "architecture", "n_slices"))
             print(json.dumps(row), flush=True)
         if options.sizes:
             return
-        data = part_of(options.folder, options.n_slices, folder / "data") if options.n_slices else options.folder
+        data = copy_subset(options.folder, options.n_slices, folder / "data") if options.n_slices else options.folder
         for seed in options.seeds:
             for task in options.tasks:
                 for architecture in options.architectures:
-                    init = start_of(task, architecture, given, folder)
-                    run_of = {"data": str(data), "architecture": architecture, "init": init, "seed": seed, **size}
-                    row = compared(task, same_draws=options.same_draws, **run_of)
-                    keep(RESULTS, row, ("task", "architecture", "image_size_px", "n_slices", "seed"))
+                    init = initial_weights(task, architecture, given, folder)
+                    changes = {"data": str(data), "architecture": architecture, "init": init, "seed": seed, **size}
+                    row = compare_loops(task, same_draws=options.same_draws, **changes)
+                    store_row(RESULTS, row, ("task", "architecture", "image_size_px", "n_slices", "seed"))
                     print(json.dumps(row), flush=True)
 
 

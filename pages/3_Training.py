@@ -2,19 +2,18 @@
 
 import streamlit as st
 
-from kidney_core import access, job_panel, new_jobs, ui
+from kidney_core.app import access, jobs_panel, page_frame, training_form
 
-ui.start_page(
+page_frame.start_page(
     "Training",
     "🏋️",
-    "Fine-tune networks on a folder with one folder of images per class. Jobs run on their own: close this page, "
-    "restart the app, they go on.",
+    "Fine-tune networks on your images. Jobs keep running when you close this page or restart the app.",
 )
 with st.container(border=True):
     st.subheader("New jobs", anchor=False)
     if access.is_allowed(access.RESEARCHER):
-        new_jobs.draw()
+        training_form.show()
     else:
-        st.info("Starting and changing jobs takes the role “researcher”.")
+        st.info("You need the role “researcher” to start or change jobs.")
 st.subheader("Jobs", anchor=False)
-job_panel.draw()
+jobs_panel.show()

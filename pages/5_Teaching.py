@@ -1,31 +1,31 @@
-"""Teaching: a quiz before the model speaks, what breaks a model, and why 99 % can be nothing."""
+"""Teaching: a quiz, what breaks a model, and why 99 % accuracy can mean nothing."""
 
 import streamlit as st
 
-from kidney_core import breaking_panel, quiz_panel, spot_panel, ui
-from kidney_core.errors import KidneyError
+from kidney_core.app import checkpoint_choice, loading, page_frame, quiz_panel, robustness_panel, shuffling_panel
+from kidney_core.common.errors import KidneyError
 
 PARTS = {
-    "Quiz": quiz_panel.draw,
-    "What breaks a model": breaking_panel.draw,
-    "Why 99 % can be nothing": spot_panel.draw,
+    "Quiz": quiz_panel.show,
+    "What breaks a model": robustness_panel.show,
+    "Why 99 % can mean nothing": shuffling_panel.show,
 }
 
-ui.start_page(
+page_frame.start_page(
     "Teaching",
     "🎓",
-    "For a class: look before the model speaks, break it on purpose, and see how a worthless model gets 99 %.",
+    "For a class: a quiz against the model, and two experiments that show its limits.",
 )
 
 
 def main() -> None:
-    checkpoints = ui.usable_checkpoints()
+    checkpoints = loading.usable_checkpoints()
     if not checkpoints:
         return
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     part = left.segmented_control("Part", list(PARTS), default="Quiz", required=True, key="teaching_part")
     with right:
-        checkpoint = ui.choose_checkpoint("Model", checkpoints, key="teaching_model")
+        checkpoint = checkpoint_choice.choose_checkpoint("Model", checkpoints, key="teaching_model")
     try:
         PARTS[part](checkpoint)
     except KidneyError as error:

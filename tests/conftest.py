@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from kidney_core import checkpoint, publish, recipes, runs
-from kidney_core.files import write_json
+from kidney_core.checkpoints import checkpoint
+from kidney_core.common.files import write_json
+from kidney_core.runs import recipes, run_folder
+from kidney_core.training import publish
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a download
 # Tiny networks gain nothing from threads, and several test processes with spinning threads starve each other.
@@ -85,7 +87,7 @@ TINY = {"architecture": "test_resnet", "init": "scratch", "trainable": "all", "i
 
 
 def tiny_run(data, name="run", **changes):
-    return runs.Run.create(
+    return run_folder.Run.create(
         recipes.config_from_recipe("paper", data=str(data), **{**TINY, "n_epochs": 2, **changes}), name=name
     )
 
@@ -93,12 +95,12 @@ def tiny_run(data, name="run", **changes):
 @pytest.fixture
 def pair(small_dataset):
     """Two finished runs of one recipe, one under each protocol."""
-    from kidney_core import training
+    from kidney_core.training import trainer
 
     made = {}
     for protocol in ("grouped", "random"):
         made[protocol] = tiny_run(small_dataset, protocol, protocol=protocol)
-        training.train(made[protocol])
+        trainer.train(made[protocol])
     return made
 
 
@@ -111,7 +113,7 @@ def published(pair):
 @pytest.fixture
 def published_by_0_1(published):
     """The same as an older version wrote it: no average precision, no calibration error, no planes, no seal."""
-    card = json.loads((published.folder / "card.json").read_text())
+    card = json.loads((published.folder / "card.json").read_text(encoding="utf-8"))
     del card["seal_sha256"], card["files_sha256"]
     for protocol, found in card["metrics"].items():
         del found["calibration_error"]
@@ -124,3 +126,11 @@ def published_by_0_1(published):
         row.pop("calibrated_validation_loss", None)
     write_json(published.folder / "card.json", card)
     return checkpoint.read_checkpoint(published.folder)
+
+
+@pytest.fixture
+def without_finder(monkeypatch):
+    """For pages with images of noise, which show no kidney."""
+    from kidney_core.app import loading
+
+    monkeypatch.setattr(loading, "kidney_finder", lambda: None)

@@ -20,8 +20,10 @@ from pathlib import Path
 import torch
 
 import train
-from kidney_core import files, training, training_log, training_state
-from kidney_core.runs import Run
+from kidney_core.common import files
+from kidney_core.runs import run_folder, training_state
+from kidney_core.runs.run_folder import Run
+from kidney_core.training import trainer, training_log
 
 
 def die() -> None:
@@ -65,8 +67,8 @@ def half_a_line(_real, run, measurement):
     die()
 
 
-def half_a_text(real, path, text):
-    real(path, text[: len(text) // 2])
+def half_a_text(real, path, text, **options):
+    real(path, text[: len(text) // 2], **options)
     die()
 
 
@@ -84,9 +86,9 @@ INSTANTS: dict[str, Callable[[int], None]] = {
     "step: before the update": lambda n: on_call(torch.optim.Adam, "step", before, count=n),
     "step: weights updated": lambda n: on_call(torch.optim.Adam, "step", after, count=n),
     "checkpoint: half written": lambda n: on_call(training_state, "save_file", half_a_file, count=n),
-    "checkpoint: not in place": lambda n: on_call(os, "replace", before, count=n, when=_to(training.LAST_FILE)),
-    "checkpoint: just in place": lambda n: on_call(os, "replace", after, count=n, when=_to(training.LAST_FILE)),
-    "best weights: just in place": lambda n: on_call(os, "replace", after, count=1, when=_to(training.BEST_FILE)),
+    "checkpoint: not in place": lambda n: on_call(os, "replace", before, count=n, when=_to(run_folder.LAST_FILE)),
+    "checkpoint: just in place": lambda n: on_call(os, "replace", after, count=n, when=_to(run_folder.LAST_FILE)),
+    "best weights: just in place": lambda n: on_call(os, "replace", after, count=1, when=_to(run_folder.BEST_FILE)),
     "metrics: half a line": lambda n: on_call(Run, "append_metrics", half_a_line, count=n),
     "metrics: line written": lambda n: on_call(Run, "append_metrics", after, count=n),
     "metrics: dropping what is newer": lambda n: on_call(os, "replace", before, count=1, when=_to("metrics.jsonl")),
@@ -116,7 +118,7 @@ def position_in(run: Run) -> int:
     """The step of the run's checkpoint, 0 without one."""
     from safetensors import safe_open
 
-    path = run.folder / training.LAST_FILE
+    path = run.folder / run_folder.LAST_FILE
     if not path.is_file():
         return 0
     with safe_open(path, "pt") as stored:
@@ -125,13 +127,13 @@ def position_in(run: Run) -> int:
 
 def main(folder: str, n_kills: int, seed: int) -> None:
     run, chance = Run(Path(folder)), random.Random(seed)
-    training.STEPS_BETWEEN_MEASUREMENTS, training_log._SECONDS_BETWEEN_STATES = 1, 0.0
+    training_log.STEPS_BETWEEN_MEASUREMENTS, training_log._SECONDS_BETWEEN_STATES = 1, 0.0
     names = [*INSTANTS, AT_RANDOM]
     plan = (names * (n_kills // len(names) + 1))[:n_kills]
     chance.shuffle(plan)
     for number, name in enumerate(plan, start=1):
         # Some lives write a checkpoint at every step, some only at the end of an epoch.
-        training.SECONDS_BETWEEN_CHECKPOINTS = chance.choice((0.0, 0.0, 60.0))
+        trainer.SECONDS_BETWEEN_CHECKPOINTS = chance.choice((0.0, 0.0, 60.0))
         count, moment_s = chance.randint(1, 5), chance.uniform(0.05, 0.8)
         resumed_from = position_in(run)
         if name == AT_RANDOM:

@@ -1,131 +1,132 @@
-"""The house: imports go down only, pages stay thin, and only the top floor knows Streamlit."""
+"""The house: packages import downward only, pages stay thin, and only `app` knows Streamlit."""
 
 import ast
+import subprocess
+import sys
+from itertools import pairwise
 from pathlib import Path
 
 from tests.conftest import ROOT
 
-FLOORS = [
-    {"errors", "labels", "paper", "allocator", "fonts", "limits", "body"},
-    {"shortage", "cache"},
-    {"files"},
-    {"decoder_pool"},
-    {"decoder"},
-    {
-        "slices",
-        "framing",
-        "recipes",
-        "models",
-        "canvas",
-        "class_activation",
-        "outlines",
-        "digests",
-        "roots",
-        "audit_log",
-        "roles",
-    },
-    {
-        "archive",
-        "runs",
-        "anatomy",
-        "optimization",
-        "planes",
-        "perturbation",
-        "raster",
-        "dicom_file",
-        "dicom_pixels",
-        "card",
-    },
-    {"dicom", "launch", "dataset", "training_state", "calibration"},
-    {"series", "splits", "preprocessing", "sampling", "dicom_place", "patient_tags", "run_lock", "parallel"},
-    {"checkpoint", "stack", "decoder_server"},
-    {"seal", "pixel_cache", "frozen_features", "pictures", "evaluation", "explanation", "phantom"},
-    {"cross_validation", "familiarity", "lesions", "map_grades", "phantom_dicom", "extra_data"},
-    {"prediction", "spot_training", "diagnosis", "figures", "material", "intervals"},
-    {
-        "verdict",
-        "quiz",
-        "pointing",
-        "validation",
-        "footprint",
-        "final_test",
-        "publish",
-        "onnx_export",
-        "audit",
-        "comparison",
-        "curve_figures",
-        "model_card",
-        "worth",
-    },
-    {"print_figures", "stack_verdict", "report", "grading"},
-    {"export", "stack_reading", "report_sections"},
-    {"report_check", "report_pdf", "report_picture", "breaking"},
-    {"training_log", "report_dicom", "teaching_figures"},
-    {"training"},
-    {"work"},
-    {"local_engine", "ray_engine", "slurm_engine", "ray_entry"},
-    {"jobs"},
-    {"mlflow_mirror", "run_keeping"},
-    {"access"},
-    {"recording", "uploads"},
-    {"ui", "viewer"},
-    {
-        "matrix_panel",
-        "verdict_panel",
-        "explanation_panel",
-        "upload_panel",
-        "report_panel",
-        "pointing_panel",
-        "quiz_panel",
-        "spot_panel",
-    },
-    {"new_jobs", "job_panel", "model_panel", "comparison_panel", "stack_panel", "breaking_panel"},
-    {"serve"},
+CORE = ROOT / "kidney_core"
+# Each package may import itself and the packages before it.
+PACKAGES = [
+    "common",
+    "imaging",
+    "simulation",
+    "metrics",
+    "networks",
+    "kidneys",
+    "data",
+    "runs",
+    "checkpoints",
+    "diagnosis",
 ]
-FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-CORE = sorted((ROOT / "kidney_core").glob("*.py"))
+PACKAGES += ["reports", "training", "engines", "teaching", "app"]
+FILES = sorted(CORE.rglob("*.py"))
 
 
-def imports(path: Path, *, top_level_only=False):
-    """(dotted module, imported name or None) of every import in a file."""
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else ast.walk(tree)
-    for node in nodes:
+def imports(path: Path, *, top_level_only: bool = False):
+    """The dotted name of every module that a file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from ((node.module, alias.name) for alias in node.names)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_every_core_file_has_a_floor():
-    assert {path.stem for path in CORE} - {"__init__"} == set(FLOOR_OF)
+def package_of(path: Path) -> str:
+    return path.relative_to(CORE).parts[0]
 
 
-def test_imports_go_down_only():
-    for path in CORE:
-        for module, name in imports(path):
-            parts = module.split(".")
-            if parts[0] != "kidney_core":
-                continue
-            imported = parts[1] if len(parts) > 1 else name
-            if imported in FLOOR_OF and path.stem != imported:
-                assert FLOOR_OF[imported] < FLOOR_OF[path.stem], f"{path.stem} imports {imported} upward"
+def test_every_package_has_its_place():
+    assert {path.parent.name for path in CORE.glob("*/__init__.py")} == set(PACKAGES)
+    assert [path.name for path in CORE.glob("*.py")] == ["__init__.py"]
 
 
-def test_only_the_top_floors_import_streamlit():
-    for path in CORE:
-        if any(module.split(".")[0] == "streamlit" for module, _ in imports(path)):
-            assert path.stem in set().union(*FLOORS[-6:])
+def test_packages_import_downward_only():
+    for path in FILES:
+        for name in imports(path):
+            top, _, below = name.partition(".")
+            imported = below.split(".")[0]
+            if top == "kidney_core" and imported in PACKAGES:
+                here = package_of(path)
+                assert PACKAGES.index(imported) <= PACKAGES.index(here), (
+                    f"{path.relative_to(ROOT)} imports {name} upward"
+                )
+
+
+def test_no_module_imports_itself_in_a_circle():
+    graph = {}
+    for path in FILES:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        graph[module] = set(imports(path))
+    modules = set(graph)
+    edges = {
+        module: {name if name in modules else name.rpartition(".")[0] for name in names} & modules - {module}
+        for module, names in graph.items()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, f"a circle: {[f'{one} -> {two}' for one, two in pairwise((*path, module))]}"
+        if module not in done:
+            for imported in edges[module]:
+                visit(imported, (*path, module))
+            done.add(module)
+
+    for module in sorted(edges):
+        visit(module, ())
+
+
+def test_only_the_app_imports_streamlit():
+    for path in FILES:
+        if any(name.split(".")[0] == "streamlit" for name in imports(path)):
+            assert package_of(path) == "app", path.name
+
+
+def test_the_app_reaches_timm_through_networks_alone():
+    """Its threads would deadlock in torchvision's circular imports: see `kidney_core.networks`."""
+    circular = {"timm", "torchvision", "pytorch_grad_cam"}
+    assert "timm" in set(imports(CORE / "networks" / "__init__.py"))
+    for path in FILES:
+        if circular & {name.split(".")[0] for name in imports(path)}:
+            assert package_of(path) in {"networks", "kidneys", "training", "runs"}, (
+                path.name
+            )  # the last two run in jobs
 
 
 def test_no_page_imports_torch_at_its_top():
     heavy = {"torch", "timm", "sklearn", "scipy", "pytorch_grad_cam"}
     for path in [ROOT / "streamlit_app.py", *sorted((ROOT / "pages").glob("*.py"))]:
-        assert not heavy & {module.split(".")[0] for module, _ in imports(path)}, path.name
+        assert not heavy & {name.split(".")[0] for name in imports(path)}, path.name
+
+
+def test_one_file_knows_how_columns_of_probabilities_are_named():
+    for path in [*FILES, *(ROOT / "pages").glob("*.py")]:
+        if path.name != "predictions.py":
+            assert '"p_' not in path.read_text(encoding="utf-8"), path.name
+
+
+def test_report_checking_imports_no_network_and_no_plotting():
+    """A stranger checks a report on any machine, in seconds."""
+    heavy = ["torch", "timm", "plotly", "matplotlib", "streamlit"]
+    code = f"import sys, kidney_core.reports.report_check; print([name for name in {heavy} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 def test_nothing_unpickles():
-    for path in [*CORE, ROOT / "train.py", *(ROOT / "pages").glob("*.py")]:
-        text = path.read_text()
+    for path in [*FILES, ROOT / "train.py", *(ROOT / "pages").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
         for forbidden in ("pickle.load", "torch.load", "allow_pickle=True", "joblib.load"):
             assert forbidden not in text, f"{path.name}: {forbidden}"
+
+
+def test_text_files_are_utf_8():
+    """Ruff's PLW1514 sees only the calls on what it knows to be a path."""
+    for path in [*FILES, ROOT / "train.py", *(ROOT / "pages").glob("*.py")]:
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "attr", "") in ("read_text", "write_text"):
+                assert "encoding" in [option.arg for option in call.keywords], f"{path.name}:{call.lineno}"

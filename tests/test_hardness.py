@@ -5,6 +5,8 @@ import pytest
 from tests.hardness.lines import LINES
 from tests.hardness.table import NotMeasured, Options, told
 
+pytestmark = pytest.mark.slow
+
 
 def marks(line):
     return [pytest.mark.hardness] * line.slow + [pytest.mark.browser] * line.needs_browser

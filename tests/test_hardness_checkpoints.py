@@ -5,9 +5,11 @@ import json
 
 import pytest
 
-from kidney_core import checkpoint, diagnosis, digests, familiarity, seal
-from kidney_core.errors import CheckpointError
-from kidney_core.files import write_json
+from kidney_core.checkpoints import checkpoint, ood, seal
+from kidney_core.common import digests
+from kidney_core.common.errors import CheckpointError
+from kidney_core.common.files import write_json
+from kidney_core.diagnosis import inference
 from tests.hardness import checkpoints
 
 
@@ -26,7 +28,7 @@ def test_listing_cards_reads_no_weights(complete, monkeypatch):
     )
     checkpoint.list_checkpoints()
     assert read == ["card.json"]
-    diagnosis.open_reader(complete)
+    inference.open_predictor(complete)
     assert {"model.safetensors", "reference.safetensors", "trained-on.txt", "explanations.json"} <= set(read)
 
 
@@ -45,19 +47,19 @@ def test_listing_cards_reads_no_weights(complete, monkeypatch):
     ],
 )
 def test_read_checkpoint__error_sealed_card_that_cannot_be_true(complete, changes, message):
-    write_json(complete.folder / "card.json", digests.sealed({**complete.card, **changes}))
+    write_json(complete.folder / "card.json", digests.add_seal({**complete.card, **changes}))
     with pytest.raises(CheckpointError, match=f"cannot be true: .*{message}"):
         checkpoint.read_checkpoint(complete.folder)
 
 
 def test_read_checkpoint__error_nested_or_endless_card(complete):
     path = complete.folder / "card.json"
-    path.write_text("[" * 100_000)
+    path.write_text("[" * 100_000, encoding="utf-8")
     with pytest.raises(CheckpointError, match="no readable card.json .*nested too deeply"):
         checkpoint.read_checkpoint(complete.folder)
     with path.open("wb") as file:
         file.truncate(digests.MAX_JSON_BYTES + 1)
-    with pytest.raises(CheckpointError, match="no such file takes more than"):
+    with pytest.raises(CheckpointError, match="the limit for such a file is"):
         checkpoint.read_checkpoint(complete.folder)
     path.unlink()
     path.symlink_to("/dev/zero")
@@ -66,7 +68,7 @@ def test_read_checkpoint__error_nested_or_endless_card(complete):
 
 
 def test_a_file_that_the_card_does_not_describe_is_refused(complete):
-    (complete.folder / "predictions-cross-validated.csv").write_text("path\n")
+    (complete.folder / "predictions-cross-validated.csv").write_text("path\n", encoding="utf-8")
     with pytest.raises(CheckpointError, match="not among the files its card describes"):
         complete.predictions("cross-validated")
 
@@ -74,35 +76,35 @@ def test_a_file_that_the_card_does_not_describe_is_refused(complete):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(b"path,label\n" * 10_000), "unpacks to more than"),
-        (gzip.compress(b"path,label\n" * 5_000)[:-9], "ended before"),
+        (gzip.compress(b"path,label\n" * 10_000, mtime=0), "unpacks to more than"),
+        (gzip.compress(b"path,label\n" * 5_000, mtime=0)[:-9], "ended before"),
         (b"path,label\n", "Not a gzipped file"),
-        (gzip.compress(b"path,label\n"), "it has no column “p_Cyst”"),
+        (gzip.compress(b"path,label\n", mtime=0), "it has no column “p_Cyst”"),
     ],
 )
 def test_predictions__error_sealed_file_that_is_no_packed_table(complete, monkeypatch, content, message):
     monkeypatch.setattr(checkpoint, "_MAX_TABLE_BYTES", 100_000)
     (complete.folder / "predictions-random.csv.gz").write_bytes(content)
-    with pytest.raises(CheckpointError, match="not the file its card describes"):
+    with pytest.raises(CheckpointError, match="not the file that its card lists"):
         complete.predictions("random")
-    with pytest.raises(CheckpointError, match=f"no table of predictions .*{message}"):
+    with pytest.raises(CheckpointError, match=f"not a table of predictions .*{message}"):
         seal.seal(complete.folder).predictions("random")
 
 
 def test_a_card_of_an_older_version_says_so_and_can_be_sealed(published_by_0_1):
-    assert "not sealed" in published_by_0_1.unsealed
-    assert str(published_by_0_1.folder) in published_by_0_1.unsealed
-    diagnosis.open_reader(published_by_0_1)
+    assert "not sealed" in published_by_0_1.seal_warning
+    assert str(published_by_0_1.folder) in published_by_0_1.seal_warning
+    inference.open_predictor(published_by_0_1)
     assert published_by_0_1.predictions("random") is not None
     assert seal.main([str(published_by_0_1.folder)]) == 0
     again = checkpoint.read_checkpoint(published_by_0_1.folder)
-    assert again.unsealed == ""
+    assert again.seal_warning == ""
     assert {key: again.card[key] for key in published_by_0_1.card} == published_by_0_1.card
 
 
 def test_predictions__error_names_the_file_of_an_older_version(published_by_0_1):
-    (published_by_0_1.folder / "predictions-random.csv").write_text("path\n")
-    with pytest.raises(CheckpointError, match=r"predictions-random\.csv” is no table of predictions"):
+    (published_by_0_1.folder / "predictions-random.csv").write_text("path\n", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"predictions-random\.csv” is not a table of predictions"):
         published_by_0_1.predictions("random")
 
 
@@ -110,8 +112,8 @@ def test_seal__error_weights_that_the_card_does_not_describe(published_by_0_1, c
     path = published_by_0_1.folder / checkpoint.WEIGHTS_FILE
     path.write_bytes(path.read_bytes()[:-1])
     assert seal.main([str(published_by_0_1.folder)]) == 1
-    assert "is not the file its card describes" in capsys.readouterr().err
-    assert "seal_sha256" not in json.loads((published_by_0_1.folder / "card.json").read_text())
+    assert "is not the file that its card lists" in capsys.readouterr().err
+    assert "seal_sha256" not in json.loads((published_by_0_1.folder / "card.json").read_text(encoding="utf-8"))
 
 
 def test_reference__error_metadata_missing(tmp_path):
@@ -120,4 +122,4 @@ def test_reference__error_metadata_missing(tmp_path):
     path = tmp_path / "reference.safetensors"
     path.write_bytes(save({}))
     with pytest.raises(CheckpointError, match="is damaged"):
-        familiarity.load(path)
+        ood.load(path)

@@ -3,7 +3,7 @@
 from tests.conftest import ROOT
 
 
-def test_security_policy_says_how_to_report_what_is_promised_and_what_is_not():
-    text = (ROOT / "SECURITY.md").read_text()
-    for heading in ("## Report", "## What is promised", "## What is not defended against"):
+def test_security_policy_says_how_to_report_and_what_the_app_protects_against():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    for heading in ("## Report", "## What the app protects against", "## What it does not protect against"):
         assert heading in text

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import pytest
 import streamlit as st
 
-from kidney_core import access, audit_log, roles, roots, serve
-from kidney_core.errors import AccessError
+from kidney_core.app import access, audit_log, roles, serve, streamlit_internals
+from kidney_core.common import allowed_paths
+from kidney_core.common.errors import AccessError
+from tests.app.test_pages import PAGES, opened, texts
 from tests.conftest import ROOT
 from tests.hardness import users
-from tests.test_pages import PAGES, opened, texts
 
 
 @pytest.mark.browser
@@ -56,8 +57,8 @@ def test_check_start_knows_three_ways(settings):
     [
         ({}, {}, "open to everybody who reaches “0.0.0.0”. Let it listen on 127.0.0.1, or set up a log-in"),
         ({}, {"X-Name": "name"}, "names no e-mail header"),
-        (LOG_IN, {"X-Email": "email"}, "a header would overrule the log-in"),
-        ({**LOG_IN, "cookie_secret": "short"}, {}, "cookie_secret is shorter than 32 letters"),
+        (LOG_IN, {"X-Email": "email"}, "the header would override the log-in"),
+        ({**LOG_IN, "cookie_secret": "short"}, {}, "cookie_secret is shorter than 32 characters"),
         ({**LOG_IN, "server_metadata_url": ""}, {}, "lacks auth.server_metadata_url"),
         ({"cookie_secret": "k" * 64, "redirect_uri": "x"}, {}, "lacks client_id"),
         ({"client_id": "a"}, {}, "lacks redirect_uri"),
@@ -72,7 +73,7 @@ def test_check_start__error_half_a_log_in(settings, login, headers, message):
 def test_check_start__error_roles_that_cannot_be_read(settings, monkeypatch, tmp_path):
     settings.login = LOG_IN
     monkeypatch.setenv(roles.VARIABLE, str(tmp_path / "nowhere.toml"))
-    with pytest.raises(AccessError, match="file of roles .* cannot be read"):
+    with pytest.raises(AccessError, match="roles file .* cannot be read"):
         access.check_start()
 
 
@@ -89,13 +90,13 @@ def test_is_loopback__no(address):
 
 
 def test_without_roots_nothing_may_be_named_where_others_reach_the_app(settings, monkeypatch, tmp_path):
-    monkeypatch.delenv(roots.VARIABLE, raising=False)
+    monkeypatch.delenv(allowed_paths.VARIABLE, raising=False)
     settings.login = LOG_IN
     assert access.allowed_roots() == ()
-    monkeypatch.setenv(roots.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(allowed_paths.VARIABLE, str(tmp_path))
     assert access.allowed_roots() == (tmp_path.resolve(),)
     settings.login, settings.options["server.address"] = {}, "127.0.0.1"
-    monkeypatch.delenv(roots.VARIABLE)
+    monkeypatch.delenv(allowed_paths.VARIABLE)
     assert access.allowed_roots() is None
 
 
@@ -122,17 +123,17 @@ def person(monkeypatch, **claims):
 
 def test_behind_a_proxy_the_header_names_the_person(settings, monkeypatch, tmp_path):
     settings.options["server.trustedUserHeaders"] = {"X-Forwarded-Email": "email"}
-    (tmp_path / "roles.toml").write_text('diagnoser = ["a@b.example"]')
+    (tmp_path / "roles.toml").write_text('diagnoser = ["a@b.example"]', encoding="utf-8")
     monkeypatch.setenv(roles.VARIABLE, str(tmp_path / "roles.toml"))
     person(monkeypatch, email="A@b.example")
     assert access.require(access.DIAGNOSER).role == "diagnoser"
-    with pytest.raises(AccessError, match="takes the role “researcher”, and you .* have “diagnoser”"):
+    with pytest.raises(AccessError, match="need the role “researcher” for this, and you .* have “diagnoser”"):
         access.require(access.RESEARCHER)
     person(monkeypatch, email="other@b.example")
     with pytest.raises(AccessError, match="have no role"):
         access.require(access.VIEWER)
     person(monkeypatch, email=None)
-    with pytest.raises(AccessError, match="names nobody"):
+    with pytest.raises(AccessError, match="did not pass on who you are"):
         access.require(access.VIEWER)
 
 
@@ -164,11 +165,12 @@ def test_read_roles__error_wrong_entry(monkeypatch, tmp_path):
     path = tmp_path / "roles.toml"
     monkeypatch.setenv(roles.VARIABLE, str(path))
     for text in ('admin = ["a"]', 'viewer = "a"', "viewer = [1]", "claim = 1"):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         with pytest.raises(AccessError, match="has a wrong entry"):
             roles.read_roles()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_stops_before_it_draws_where_nobody_is_logged_in(page, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -184,4 +186,4 @@ def test_serve_reads_options_as_streamlit_does():
     for arguments in (["--server.address", "0.0.0.0"], ["--server.address=0.0.0.0"]):
         with pytest.raises(AccessError, match="“0.0.0.0”"):
             serve.main.__wrapped__(arguments)
-    serve.read_options([])
+    streamlit_internals.read_options(serve.app_script(), serve.own_settings())

@@ -1,6 +1,6 @@
-"""The gate before every page: who is there, by which way they came, and what they may do.
+"""The check before every page: who is there, how they reached the app, and what they may do.
 
-Three ways. On a loopback address without log-in, whoever sits at the machine may do everything. With log-in (an [auth]
+Three ways. On a loopback address without log-in, the person at the machine may do everything. With log-in (an [auth]
 section in .streamlit/secrets.toml, for st.login), roles decide, whatever the address. Behind a proxy that logs people in
 (server.trustedUserHeaders names the header that holds their e-mail address), roles decide as well. On any other address
 without either of the two nothing is shown, and `serve` does not even start.
@@ -15,26 +15,26 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import streamlit as st
-from streamlit.auth_util import get_secrets_auth_section, is_authlib_installed
 
-from kidney_core import roots
-from kidney_core.errors import AccessError
-from kidney_core.roles import DIAGNOSER, RESEARCHER, VIEWER, may, read_roles
+from kidney_core.app.roles import DIAGNOSER, RESEARCHER, VIEWER, may, read_roles
+from kidney_core.app.streamlit_internals import get_secrets_auth_section, is_authlib_installed
+from kidney_core.common import allowed_paths
+from kidney_core.common.errors import AccessError
 
 __all__ = ["DIAGNOSER", "LOCAL", "RESEARCHER", "VIEWER", "Person", "allowed_roots", "check_start", "enter", "has_login"]
 __all__ += ["is_allowed", "is_loopback", "require"]
 
 LOOPBACK, LOGIN, PROXY = "loopback", "log-in", "proxy"
-LOCAL = "local"  # the name of whoever sits at the machine
+LOCAL = "local"  # the name of the person at the machine
 LEAST_SECRET = 32  # letters of the key that signs the cookie which says who somebody is
-_MADE = "python -c 'import secrets; print(secrets.token_hex(32))'"
+_CREATE_SECRET = "python -c 'import secrets; print(secrets.token_hex(32))'"
 _FORWARDED = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Forwarded")
 _PROVIDER_KEYS = ("client_id", "client_secret", "server_metadata_url")
 
 
 @dataclass(frozen=True)
 class Person:
-    """Whoever uses the app.
+    """A user of the app.
 
     Attributes:
         name: what the audit log calls them: e-mail address or the provider's subject; LOCAL on one's own machine.
@@ -53,7 +53,7 @@ def check_start() -> str:
     login, headers = get_secrets_auth_section(), st.get_option("server.trustedUserHeaders") or {}
     if login and headers:
         raise AccessError(
-            "There are both an [auth] section and server.trustedUserHeaders: a header would overrule the log-in. Remove one of them."
+            "There are both an [auth] section and server.trustedUserHeaders: the header would override the log-in. Remove one of them."
         )
     if login:
         _check_login(login)
@@ -70,10 +70,10 @@ def check_start() -> str:
         raise AccessError(
             f"The app would be open to everybody who reaches “{st.get_option('server.address') or 'any address'}”. Let it listen "
             "on 127.0.0.1, or set up a log-in: an [auth] section in .streamlit/secrets.toml (docs.streamlit.io, st.login), or "
-            "server.trustedUserHeaders behind a proxy that logs people in. See SECURITY.md."
+            "server.trustedUserHeaders behind a proxy that logs people in."
         )
     read_roles()
-    roots.configured()
+    allowed_paths.configured_roots()
     return way
 
 
@@ -88,7 +88,7 @@ def is_loopback(address: str | None) -> bool:
 
 
 def enter(needed: str = VIEWER) -> Person:
-    """Let a person with that role pass; whoever else is shown why not, or where to log in, and the page ends."""
+    """Let a person with that role pass; anybody else sees why not, or where to log in, and the page ends."""
     try:
         return require(needed)
     except _NotLoggedIn as denied:
@@ -114,7 +114,7 @@ def require(needed: str) -> Person:
     person = _person()
     if not may(person.role, needed):
         raise AccessError(
-            f"This takes the role “{needed}”, and you ({person.name}) have “{person.role}”. Ask the administrator for it."
+            f"You need the role “{needed}” for this, and you ({person.name}) have “{person.role}”. Ask the administrator."
         )
     return person
 
@@ -133,7 +133,7 @@ def allowed_roots() -> tuple[Path, ...] | None:
 
     Raises: AccessError, PathError.
     """
-    configured = roots.configured()
+    configured = allowed_paths.configured_roots()
     return () if configured is None and check_start() != LOOPBACK else configured
 
 
@@ -155,7 +155,7 @@ def _person() -> Person:
             raise _NotLoggedIn("Your log-in has ended. Log in again.")
     name = claims.get("email") or (claims.get("sub") if way == LOGIN else None)
     if not isinstance(name, str) or not name:
-        raise AccessError("The proxy or the log-in names nobody. Tell the administrator.")
+        raise AccessError("The log-in did not pass on who you are. Tell the administrator.")
     role = read_roles().role_of(claims)
     if role is None:
         raise AccessError(f"You ({name}) have no role in this app. Ask the administrator for one.")
@@ -163,7 +163,7 @@ def _person() -> Person:
 
 
 def _check_own_machine() -> None:
-    """Whoever comes by another name or through a proxy does not sit at this machine. Raises AccessError.
+    """Raise AccessError for a request by another host name or through a proxy: it does not come from this machine.
 
     The name matters without a proxy too: a page elsewhere may point its own name at 127.0.0.1 (DNS rebinding).
     """
@@ -173,7 +173,7 @@ def _check_own_machine() -> None:
     if not is_loopback(named) or any(headers.get(name) for name in _FORWARDED):
         raise AccessError(
             f"This app was reached as “{host}” or through a proxy, and has no log-in. Open it as http://127.0.0.1, or let the "
-            "proxy log people in and name them (server.trustedUserHeaders, see SECURITY.md)."
+            "proxy log people in and pass on their e-mail addresses (server.trustedUserHeaders)."
         )
 
 
@@ -184,14 +184,16 @@ def has_login() -> bool:
 
 def _providers(login: Mapping[str, Any]) -> list[str | None]:
     """The providers of an [auth] section by name; None for the one without."""
-    named = [name for name, section in login.items() if isinstance(section, Mapping) and name != "client_kwargs"]
+    named: list[str | None] = [
+        name for name, section in login.items() if isinstance(section, Mapping) and name != "client_kwargs"
+    ]
     return [None, *named] if "client_id" in login else named
 
 
 def _check_login(login: Mapping[str, Any]) -> None:
     """Raise AccessError for an [auth] section with which nobody can log in, or anybody."""
     if not is_authlib_installed():
-        raise AccessError("Logging in needs the package Authlib. Run pip install -r requirements.lock.")
+        raise AccessError("Logging in needs the package Authlib. Run pip install Authlib.")
     providers = _providers(login)
     missing = [key for key in ("redirect_uri", "cookie_secret") if not login.get(key)]
     for name in providers:
@@ -203,5 +205,5 @@ def _check_login(login: Mapping[str, Any]) -> None:
         )
     if len(str(login["cookie_secret"])) < LEAST_SECRET:
         raise AccessError(
-            f"cookie_secret is shorter than {LEAST_SECRET} letters: whoever guesses it can be anybody. Make one: {_MADE}"
+            f"cookie_secret is shorter than {LEAST_SECRET} characters: anybody who guesses it can log in as anyone. Create one with: {_CREATE_SECRET}"
         )

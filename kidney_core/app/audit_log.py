@@ -1,16 +1,15 @@
-"""Who had what diagnosed and trained, in a file whose lines hang on each other: python -m kidney_core.audit_log FILE
+"""Who ran which diagnosis and training job, in a file whose lines are chained by hashes. Check one with: kidney-ct verify-log FILE
 
-Off unless $KIDNEY_AUDIT_LOG names a file, since the hash of an image may identify it: whoever has the image can tell that
-it was here. A line holds time, user, and SHA-256 of input, model and result; no picture, no patient data, no file name.
+Off unless $KIDNEY_AUDIT_LOG names a file, since the hash of an image may identify it: anybody who has the image can tell that
+it was diagnosed here. A line holds time, user, and SHA-256 of input, model and result; no picture, no patient data, no file name.
 
-Each line holds the hash of the one before it, and FILE.head the number of lines and the last hash. So an edited, deleted,
-exchanged or cut line is found. Who may write both files can make up another past: keep the hash that the command prints
-elsewhere, and give it with --expect later.
+Each line holds the hash of the one before it, and FILE.head the number of lines and the last hash. So lines that were
+edited, deleted, reordered or cut off are detected. Somebody who can write both files can forge the whole log: keep the
+hash that the command prints somewhere else, and pass it with --expect later.
 """
 
 import argparse
 import fcntl
-import hashlib
 import json
 import os
 import sys
@@ -20,25 +19,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kidney_core.errors import AuditError, command
-from kidney_core.files import write_whole
+from kidney_core.common import digests, settings
+from kidney_core.common.entry_point import command
+from kidney_core.common.errors import AuditError
+from kidney_core.common.files import write_atomically
 
-VARIABLE = "KIDNEY_AUDIT_LOG"
-FIRST = "0" * 64  # what the first line hangs on
+VARIABLE = settings.AUDIT_LOG.name
+FIRST = "0" * 64  # the hash before the first line
 DIAGNOSIS, JOB, PUBLISHED = "diagnosis", "job", "published"
 _MAX_LINE_BYTES = 4096
-_REMEDY = f"Tell the administrator: {VARIABLE} must name a file that this app alone writes."
+_REMEDY = f"Tell the administrator: {VARIABLE} must name a file that only this app writes."
 
 
 def configured() -> Path | None:
     """The file of $KIDNEY_AUDIT_LOG; None where nothing is to be written."""
-    named = os.environ.get(VARIABLE, "").strip()
-    return Path(named) if named else None
-
-
-def digest_of(value: Any) -> str:
-    """SHA-256 of a JSON value, whatever the order of its entries."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return settings.AUDIT_LOG.path()
 
 
 def append(path: Path, *, kind: str, user: str, input_sha256: str, model_sha256: str, result_sha256: str) -> None:
@@ -46,7 +41,7 @@ def append(path: Path, *, kind: str, user: str, input_sha256: str, model_sha256:
 
     Raises: AuditError when the file cannot be written, or was changed by somebody else: nothing is added then.
     """
-    entry = {
+    entry: dict[str, str | int] = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "kind": kind,
         "user": user[:200],
@@ -58,10 +53,10 @@ def append(path: Path, *, kind: str, user: str, input_sha256: str, model_sha256:
         with _held(path) as file:
             count, last = _end_of(path, file)
             entry |= {"number": count + 1, "previous": last}
-            line = {**entry, "hash": digest_of(entry)}
+            line = {**entry, "hash": digests.of_json(entry)}
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
             os.fsync(file.fileno())
-            _write_head(path, count + 1, line["hash"])
+            _write_head(path, count + 1, str(line["hash"]))
     except OSError as error:
         raise AuditError(f"The audit log “{path}” cannot be written ({error.strerror}). {_REMEDY}") from error
 
@@ -92,7 +87,7 @@ def verify(path: Path, *, expected: str | None = None) -> tuple[int, str]:
         )
     if expected is not None and expected not in hashes:
         raise AuditError(
-            f"The audit log “{path}” was changed: no line has the hash {expected}. Its past was made up anew."
+            f"The audit log “{path}” was changed: no line has the hash {expected}. Earlier lines were rewritten."
         )
     return count, last
 
@@ -101,15 +96,15 @@ def _checked(path: Path, line: bytes, number: int, previous: str) -> str:
     """The hash of a line that hangs on the one before it."""
     try:
         entry = json.loads(line)
-        found = entry.pop("hash")
-        is_whole = found == digest_of(entry) and entry["number"] == number and entry["previous"] == previous
+        digest = entry.pop("hash")
+        is_whole = digest == digests.of_json(entry) and entry["number"] == number and entry["previous"] == previous
     except (ValueError, KeyError, TypeError, AttributeError):
         is_whole = False
     if not is_whole:
         raise AuditError(
             f"The audit log “{path}” was changed: line {number} is not as it was written, or does not follow the one before it."
         )
-    return found
+    return digest
 
 
 @contextmanager
@@ -130,19 +125,19 @@ def _end_of(path: Path, file: Any) -> tuple[int, str]:
     lines = tail[: len(tail) - torn].splitlines()
     if not lines:
         if n_head or torn > _MAX_LINE_BYTES:
-            raise AuditError(f"The audit log “{path}” was emptied or exchanged: {n_head} lines were written. {_REMEDY}")
+            raise AuditError(f"The audit log “{path}” was emptied or replaced: {n_head} lines were written. {_REMEDY}")
         number, last, previous = 0, FIRST, FIRST
     else:
         try:
             entry = json.loads(lines[-1])
             last, number, previous = entry.pop("hash"), entry["number"], entry["previous"]
-            is_whole = last == digest_of(entry)
+            is_whole = last == digests.of_json(entry)
         except (ValueError, KeyError, TypeError, AttributeError):
             is_whole = False
         # Killed between line and head, the log is one line ahead.
         if not is_whole or not ((number, last) == (n_head, head) or (number, previous) == (n_head + 1, head)):
             raise AuditError(
-                f"The audit log “{path}” was changed by somebody else. Look at it with python -m kidney_core.audit_log, "
+                f"The audit log “{path}” was changed by another program. Check it with kidney-ct verify-log, "
                 f"keep it, and let {VARIABLE} name a new file."
             )
     if torn:
@@ -156,22 +151,24 @@ def _head_file(path: Path) -> Path:
 
 def _read_head(path: Path) -> tuple[int, str]:
     try:
-        count, last = _head_file(path).read_text().split()
+        count, last = _head_file(path).read_text(encoding="utf-8").split()
         return int(count), last
     except FileNotFoundError:
         return 0, FIRST
     except ValueError as error:
-        raise AuditError(f"“{_head_file(path)}” was changed: it is no number and hash. {_REMEDY}") from error
+        raise AuditError(
+            f"“{_head_file(path)}” was changed: it does not hold a number and a hash. {_REMEDY}"
+        ) from error
 
 
 def _write_head(path: Path, count: int, last: str) -> None:
-    write_whole(_head_file(path), lambda partial: partial.write_text(f"{count} {last}\n"))
+    write_atomically(_head_file(path), lambda partial: partial.write_text(f"{count} {last}\n", encoding="utf-8"))
 
 
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Verify a log from the command line."""
-    parser = argparse.ArgumentParser(description="Tell whether an audit log is as it was written.")
+    parser = argparse.ArgumentParser(description="Check whether an audit log is as it was written.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--expect", help="a hash that this command printed earlier")
     options = parser.parse_args(arguments)

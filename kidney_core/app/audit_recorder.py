@@ -1,4 +1,4 @@
-"""What the pages tell the audit log; nothing where no setting names one."""
+"""What the pages write to the audit log; nothing where no log is set."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,46 +6,54 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from kidney_core import access, audit_log
-from kidney_core.checkpoint import Checkpoint
+from kidney_core.app import access, audit_log
+from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common import digests
 
 if TYPE_CHECKING:
-    from kidney_core.diagnosis import Diagnosis, Reader
-    from kidney_core.slices import Slice
-    from kidney_core.verdict import Verdict
+    from kidney_core.diagnosis.inference import Diagnosis, Predictor
+    from kidney_core.diagnosis.verdict import Verdict
+    from kidney_core.imaging.slices import Slice
 
-_KEPT = "audit_written"  # a page runs anew at each click: a diagnosis is one line all the same
+_KEPT = "audit_written"  # a page runs again at each click, but a diagnosis is one line
 
 
 def ask(
-    reader: "Reader", image: "Slice", *, sha256: str = "", trained_on_file: bool = False
+    predictor: "Predictor",
+    image: "Slice",
+    *,
+    sha256: str = "",
+    trained_on_file: bool = False,
+    sides: tuple[str, ...] | None = None,
 ) -> tuple["Diagnosis", "Verdict"]:
-    """What a model says of a slice and whether it may speak, noted before anybody sees it.
+    """The prediction for a slice and its verdict, written to the audit log before anybody sees it.
 
     Args:
-        sha256: of the file, by which a model that was trained on it is told; empty for none.
-        trained_on_file: for whoever knows that it was without the whole digest.
+        sha256: of the file, which shows whether the model was trained on it; empty for none.
+        trained_on_file: the caller knows that it was, without the whole digest.
+        sides: the kidneys that the slice shows by the stack it belongs to, see `verdict.judge`.
 
-    Raises: AuditError as `diagnosis`.
+    Raises: AuditError as `diagnosis` does.
     """
-    from kidney_core import dataset, verdict
-    from kidney_core.diagnosis import diagnose
+    from kidney_core.data import dataset
+    from kidney_core.diagnosis import verdict
+    from kidney_core.diagnosis.inference import diagnose
 
-    checkpoint = reader.checkpoint
+    checkpoint = predictor.checkpoint
     trained = trained_on_file or (bool(sha256) and dataset.short_hash(sha256) in checkpoint.trained_on())
-    answer = diagnose(reader, image)
-    judged = verdict.judge(reader, image, answer, trained_on_file=trained)
+    answer = diagnose(predictor, image)
+    judgement = verdict.judge(predictor, image, answer, trained_on_file=trained, sides=sides)
     diagnosis(
         checkpoint,
         input_sha256=sha256 or _digest_of_pixels(image),
         probabilities=answer.probabilities,
-        verdict=judged.in_a_word,
+        verdict=judgement.outcome,
     )
-    return answer, judged
+    return answer, judgement
 
 
 def diagnosis(checkpoint: Checkpoint, *, input_sha256: str, probabilities: Mapping[str, float], verdict: str) -> None:
-    """Note that a model was asked about a slice or a scan, once a session for the same answer.
+    """Write that a model diagnosed a slice or a scan, once per session for the same result.
 
     Args:
         input_sha256: of the file, or the fingerprint of the scan.
@@ -53,25 +61,25 @@ def diagnosis(checkpoint: Checkpoint, *, input_sha256: str, probabilities: Mappi
     Raises: AuditError where the line cannot be written: nothing may be shown then.
     """
     result = {"probabilities": {label: round(p, 6) for label, p in probabilities.items()}, "verdict": verdict}
-    _append(audit_log.DIAGNOSIS, input_sha256, checkpoint.card["weights_sha256"], audit_log.digest_of(result))
+    _append(audit_log.DIAGNOSIS, input_sha256, checkpoint.card["weights_sha256"], digests.of_json(result))
 
 
 def job(config: Mapping[str, Any], *, engine: str) -> None:
-    """Note that a training job is started. Raises AuditError: it must not start then."""
+    """Write that a training job is started. Raises AuditError: it must not start then."""
     model = {key: config[key] for key in ("architecture", "init")}
     _append(
         audit_log.JOB,
-        audit_log.digest_of(dict(config)),
-        audit_log.digest_of(model),
-        audit_log.digest_of(engine),
+        digests.of_json(dict(config)),
+        digests.of_json(model),
+        digests.of_json(engine),
         once=False,
     )
 
 
 def published(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
-    """Note that a run became a checkpoint. Raises AuditError."""
-    card = audit_log.digest_of(checkpoint.card)
-    _append(audit_log.PUBLISHED, audit_log.digest_of(dict(config)), checkpoint.card["weights_sha256"], card, once=False)
+    """Write that a run was published as a checkpoint. Raises AuditError."""
+    card = digests.of_json(checkpoint.card)
+    _append(audit_log.PUBLISHED, digests.of_json(dict(config)), checkpoint.card["weights_sha256"], card, once=False)
 
 
 def _digest_of_pixels(image: "Slice") -> str:

@@ -1,12 +1,13 @@
-"""Any number of models side by side: one figure with its intervals, both protocols, and paired differences."""
+"""Any number of models side by side: one metric with its intervals, both protocols, and paired differences."""
 
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, ui
-from kidney_core.checkpoint import Checkpoint
-from kidney_core.errors import KidneyError
-from kidney_core.splits import MEASURED, PROTOCOL_NAMES, RANDOM
+from kidney_core.app import checkpoint_choice, loading, progress, tables
+from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common.errors import KidneyError
+from kidney_core.metrics import number_format, plots
+from kidney_core.metrics.splits import MEASURED, PROTOCOL_NAMES, RANDOM
 
 OVERALL = {
     "Accuracy": "accuracy",
@@ -16,47 +17,50 @@ OVERALL = {
 }
 
 
-def draw(chosen: list[Checkpoint]) -> None:
-    """Draw the comparison of the chosen checkpoints."""
-    from kidney_core import intervals
+def show(chosen: list[Checkpoint]) -> None:
+    """The comparison of the chosen checkpoints."""
+    from kidney_core.metrics import intervals
 
     labels = sorted(set.intersection(*(set(checkpoint.labels) for checkpoint in chosen)))
     offered = OVERALL | {f"Recall of {label}": f"per_label.{label}.recall" for label in labels}
     title = st.selectbox("Compare by", list(offered), key="evaluation_measure")
     name = offered[title]
-    bars, rows = [], []
+    bars: list[tuple[str, str, float, float | None, float | None]] = []
+    rows = []
     for checkpoint in chosen:
         for protocol in MEASURED:
-            found = checkpoint.figures(protocol)
-            if not found:
+            metrics = checkpoint.metrics(protocol)
+            if not metrics:
                 continue
             low, high = checkpoint.intervals(protocol).get(name, (None, None))
-            value = intervals.figure(found, name)
-            bars.append((checkpoint.name, protocol, value, low, high))
-            row = {"Checkpoint": checkpoint.name, "Protocol": PROTOCOL_NAMES[protocol]}
+            value = intervals.metric(metrics, name)
+            if value is not None:
+                bars.append((checkpoint.name, protocol, value, low, high))
+            row: dict[str, str | float | None] = {"Checkpoint": checkpoint.name, "Split": PROTOCOL_NAMES[protocol]}
             row |= {"Tested on": checkpoint.card["data"].get("name", "unknown"), title: value}
-            row["95 % interval"] = figures.percent_range(low, high)
-            row |= {other: intervals.figure(found, key) for other, key in OVERALL.items() if other != title}
+            row["95 % interval"] = number_format.percent_range(low, high)
+            row |= {other: intervals.metric(metrics, key) for other, key in OVERALL.items() if other != title}
             rows.append(row)
     if not rows:
-        st.info("None of these checkpoints was measured under any protocol.")
+        st.info("None of these checkpoints has test results.")
         return
     if len({checkpoint.card["data"].get("fingerprint") for checkpoint in chosen}) > 1:
-        st.warning("These checkpoints were trained and tested on different data: their figures cannot be compared.")
-    st.plotly_chart(figures.protocol_bars(bars, title=title.lower()), config={"displayModeBar": False})
+        st.warning("These checkpoints were trained and tested on different data: their results cannot be compared.")
+    st.plotly_chart(plots.protocol_bars(bars, title=title.lower()), config={"displayModeBar": False})
     shown = pd.DataFrame(rows).sort_values(title, ascending=False)
-    ui.show_table(shown, key="evaluation_comparison", percents=(title, *(other for other in OVERALL if other != title)))
+    tables.show_table(
+        shown, key="evaluation_comparison", percents=(title, *(other for other in OVERALL if other != title))
+    )
     table_button, export_button = st.columns(2)
     table_button.download_button(
-        "Download the comparison (CSV)", ui.csv_bytes(shown), "comparison.csv", "text/csv", on_click="ignore"
+        "Download the comparison (CSV)", tables.csv_bytes(shown), "comparison.csv", "text/csv", on_click="ignore"
     )
     with export_button:
         _export(chosen)
     st.caption(
-        "How to read this. Grey is the paper's protocol, which measures memory of scans; colour is what a new patient can "
-        "expect. Whiskers are 95 % intervals by resampling whole series; where a class has fewer than five series, or all "
-        "of them agree, there is none to give. Whether two models differ is for the paired table below to say: what it cannot tell from chance is "
-        "undecided."
+        "How to read this. Grey: random split, as in the paper (data leakage). Colour: unseen scans, as for a new patient. "
+        "Whiskers: 95 % intervals from resampling whole scans; none where a class has fewer than five scans or all of them agree. "
+        "The table below tests whether two models differ."
     )
     if len(chosen) > 1:
         _differences(chosen, title, name)
@@ -64,10 +68,10 @@ def draw(chosen: list[Checkpoint]) -> None:
 
 
 def _export(chosen: list[Checkpoint]) -> None:
-    """The zip is made when it is asked for: it takes some seconds."""
+    """The zip is made on the click: it takes some seconds."""
 
     def make() -> bytes:
-        from kidney_core import export
+        from kidney_core.reports import export
 
         return export.export_zip(chosen)
 
@@ -76,46 +80,51 @@ def _export(chosen: list[Checkpoint]) -> None:
         make,
         "kidney-ct-report.zip",
         "application/zip",
-        help="Predictions, figures (SVG), an HTML report, model cards, CLAIM checklists, and a manifest from which "
-        "`python -m kidney_core.report_check ZIP` recomputes the numbers.",
+        help="Predictions, charts (SVG), an HTML report, model cards and CLAIM checklists. `kidney-ct report-check ZIP` recomputes "
+        "all numbers.",
         on_click="ignore",
     )
 
 
 def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
     st.markdown(f"#### Differences in {title.lower()}")
-    protocol = ui.choose_measured(chosen, "evaluation_pairs")
+    protocol = checkpoint_choice.choose_protocol(chosen, "evaluation_pairs")
     if protocol is None:
         return
     try:
-        found = ui.compared(chosen, protocol, name)
+        pairs = loading.compare(chosen, protocol, name)
     except KidneyError as error:
         st.info(str(error))
         return
     rows = [
         {
-            "First": each.first,
-            "Second": each.second,
-            "First minus second": f"{100 * each.difference.value:+.1f} points",
-            "95 % interval": figures.percent_range(each.difference.low, each.difference.high, signed=True),
-            "p, over series": figures.p_value(each.p_series),
-            "p, corrected": figures.p_value(each.p_corrected),
-            "p, over slices (optimistic)": figures.p_value(each.p_slices),
+            "First": pair.first,
+            "Second": pair.second,
+            "First minus second": _in_points(pair.difference.value),
+            "95 % interval": number_format.percent_range(pair.difference.low, pair.difference.high, signed=True),
+            "p, over scans": number_format.p_value(pair.p_series),
+            "p, corrected": number_format.p_value(pair.p_corrected),
+            "p, over slices (optimistic)": number_format.p_value(pair.p_slices),
         }
-        for each in found
+        for pair in pairs
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="evaluation_differences")
     st.caption(
-        "How to read this. Two models answered the same slices. p over series: how often swapping their answers on whole scans at random "
-        "gives a difference as large; corrected for the number of pairs (Holm). McNemar's test over slices takes every slice for "
-        "an independent witness, which slices of one scan are not."
-        + (" On a random split, these compare memories." if protocol == RANDOM else "")
+        "How to read this. Both models predicted the same slices. p over scans: permutation test that swaps their predictions on "
+        "whole scans; corrected for the number of pairs (Holm). p over slices: McNemar's test, which treats slices of one scan as "
+        "independent and is therefore optimistic."
+        + (" On a random split, data leakage affects both models." if protocol == RANDOM else "")
     )
+
+
+def _in_points(difference: float | None) -> str:
+    """0.225 -> "+22.5 points"."""
+    return "–" if difference is None else f"{100 * difference:+.1f} points"
 
 
 def _footprints(chosen: list[Checkpoint]) -> None:
     st.markdown("#### Size, speed and memory on this machine")
-    if st.button("Measure", key="evaluation_measure_footprint", help="A few seconds for each checkpoint."):
+    if st.button("Measure", key="evaluation_measure_footprint", help="A few seconds per checkpoint."):
         st.session_state["evaluation_footprints"] = _measure(chosen)
     rows, problems = st.session_state.get("evaluation_footprints", ([], []))
     for problem in problems:
@@ -124,38 +133,38 @@ def _footprints(chosen: list[Checkpoint]) -> None:
         return
     one_decimal = ("File (MB)", "Parameters (millions)", "One slice (ms)")
     config = {name: st.column_config.NumberColumn(format="%.1f") for name in one_decimal}
-    config |= {name: st.column_config.NumberColumn(format="%.0f") for name in ("Slices a second", "Memory (MiB)")}
+    config |= {name: st.column_config.NumberColumn(format="%.0f") for name in ("Slices per second", "Memory (MiB)")}
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=config, key="evaluation_footprint_table")
     st.caption(
-        "How to read this. One slice is the median time of an answer without its map, slices a second the rate for many; "
-        "memory is what the network adds to a process, at its peak. A training job beside it slows all of them."
+        "How to read this. One slice: median time of a prediction without heatmap. Slices per second: in batches. Memory: peak "
+        "that the network adds to a process. A training job at the same time slows all of them down."
     )
 
 
 def _measure(chosen: list[Checkpoint]) -> tuple[list[dict], list[str]]:
-    """A row for each checkpoint that could be measured, and a sentence for each other one."""
-    from kidney_core import footprint
+    """One row per checkpoint that could be measured, and one sentence per other one."""
+    from kidney_core.checkpoints import footprint
 
     rows, problems = [], []
-    tell = ui.progress_bar("Measuring")
-    tell(0, len(chosen))
+    report = progress.progress_bar("Measuring")
+    report(0, len(chosen))
     for position, checkpoint in enumerate(chosen, start=1):
         try:
-            found = footprint.measure(checkpoint)
+            measured = footprint.measure(checkpoint)
             rows.append(
                 {
                     "Checkpoint": checkpoint.name,
-                    "Architecture": figures.model_name(checkpoint.card["architecture"]),
+                    "Architecture": number_format.model_name(checkpoint.card["architecture"]),
                     "Image (px)": checkpoint.size_px,
-                    "File (MB)": found.file_mb,
-                    "Parameters (millions)": found.n_parameters / 1e6,
-                    "One slice (ms)": found.slice_ms,
-                    "Slices a second": found.slices_per_s,
-                    "Memory (MiB)": found.memory_mib,
-                    "Device": found.device,
+                    "File (MB)": measured.file_mb,
+                    "Parameters (millions)": measured.n_parameters / 1e6,
+                    "One slice (ms)": measured.slice_ms,
+                    "Slices per second": measured.slices_per_s,
+                    "Memory (MiB)": measured.memory_mib,
+                    "Device": measured.device,
                 }
             )
         except KidneyError as error:
             problems.append(str(error))
-        tell(position, len(chosen))
+        report(position, len(chosen))
     return rows, problems

@@ -1,41 +1,43 @@
-"""One model in depth: matrix and report under both protocols, curves, calibration, abstaining, errors, planes, series."""
+"""One model in depth: matrix and report under both protocols, curves, calibration, abstention, errors, planes, scans."""
 
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
 
-from kidney_core import figures, matrix_panel, pointing_panel, ui
-from kidney_core.checkpoint import Checkpoint
-from kidney_core.splits import CROSS_VALIDATED, GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
+from kidney_core.app import checkpoint_choice, loading, matrix_panel, pointing_panel, tables
+from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.metrics import echarts, number_format
+from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
 
 if TYPE_CHECKING:
-    from kidney_core.intervals import Interval
+    from kidney_core.metrics.intervals import Interval
+    from kidney_core.metrics.predictions import Predictions
 
 HOW_TO_READ = {
-    "roc": "The higher the curve, the better the class is told from the rest; the dotted diagonal is guessing.",
-    "precision_recall": "How many alarms are right, over how many cases are found; dotted, the share of the class.",
-    "calibration": "On the diagonal, 80 % sure means right 80 % of the time; below it, the model is too sure of itself.",
-    "abstaining": "Withhold the answers below a confidence: fewer slices are answered, and fewer answers are wrong.",
-    "errors": "The wrong answers the model was surest of: look here for wrong labels and for what it cannot see.",
-    "planes": "Which way the scan was cut, as its tags or series.csv say, else told by the outline of the body. A model that is right on one plane only has seen too "
-    "little of the other. In brackets, 95 % intervals, where each class has five series or more in that plane.",
-    "series": "The mean over a scan's slices answers for the scan, which is what a patient has.",
-    "training": "The wider the gap between training and validation, the more the model learned its scans by heart.",
+    "roc": "The higher the curve, the better the class is separated from the rest; the dotted diagonal is guessing.",
+    "precision_recall": "Precision over recall. The dotted line is the prevalence of the class, which guessing reaches.",
+    "calibration": "On the diagonal, a confidence of 80 % means correct 80 % of the time; below it, the model is overconfident.",
+    "abstention": "Withhold predictions below a confidence threshold: fewer predictions, and fewer wrong ones.",
+    "errors": "The wrong predictions with the highest confidence: look for wrong labels and for what the model cannot see.",
+    "planes": "The plane comes from DICOM tags or series.csv, or else is estimated from the outline of the body. In brackets: "
+    "95 % intervals, where each class has at least five scans in that plane.",
+    "scans": "The prediction for a scan is the mean over its slices.",
+    "training": "The wider the gap between training and validation, the more the model overfits.",
 }
 
 
-def draw(checkpoint: Checkpoint) -> None:
-    """Draw the chosen panel of a checkpoint."""
+def show(checkpoint: Checkpoint) -> None:
+    """The chosen panel of a checkpoint."""
     panels = {
         "Matrix and report": _matrices,
         "Curves": _curves,
         "Calibration": _calibration,
-        "Abstaining": _abstaining,
+        "Abstention": _abstention,
         "Worst errors": _worst_errors,
         "Planes": _planes,
-        "Series": _series,
-        "Explanations": pointing_panel.draw,
+        "Scans": _scans,
+        "Explanations": pointing_panel.show,
         "Training": _training,
         "Model card": _card,
     }
@@ -52,27 +54,25 @@ def draw(checkpoint: Checkpoint) -> None:
 
 def _matrices(checkpoint: Checkpoint) -> None:
     st.caption(f"How to read this. {matrix_panel.HOW_TO_READ_MATRIX} {matrix_panel.HOW_TO_READ_REPORT}")
-    shown = (checkpoint.honest or GROUPED, RANDOM)
-    opened = {}
+    shown = (checkpoint.unseen_protocol or GROUPED, RANDOM)
+    selected = {}
     for column, protocol in zip(st.columns(2, gap="large"), shown, strict=True):
         with column:
             st.markdown(f"#### {PROTOCOL_TITLES[protocol].capitalize()}")
-            found = checkpoint.figures(protocol)
-            if found is None:
-                st.info(
-                    "This checkpoint was not measured under this protocol. Train it with both, then publish the pair."
-                )
+            metrics = checkpoint.metrics(protocol)
+            if metrics is None:
+                st.info("Not measured under this protocol. Train under both protocols, then publish the pair.")
                 continue
-            described = checkpoint.card["split"][protocol]
+            split = checkpoint.card["split"][protocol]
             st.caption(
-                f"{figures.percent(described['shared_series_fraction'], 0)} of the test slices have other slices of the "
-                f"same scan in training; {described['test_series']} series were tested."
+                f"{number_format.percent(split['shared_series_fraction'], 0)} of the test slices have other slices of the "
+                f"same scan in training. {split['test_series']} scans were tested."
             )
-            matrix_panel.show_headline(found, checkpoint.intervals(protocol))
-            opened[protocol] = matrix_panel.show_matrix(
-                found, ui.predictions(checkpoint, protocol), key=f"{checkpoint.name}-{protocol}"
+            matrix_panel.show_headline(metrics, checkpoint.intervals(protocol))
+            selected[protocol] = matrix_panel.show_matrix(
+                metrics, loading.predictions(checkpoint, protocol), key=f"{checkpoint.name}-{protocol}"
             )
-    for protocol, rows in opened.items():
+    for protocol, rows in selected.items():
         if rows is not None:
             matrix_panel.show_cell(
                 checkpoint,
@@ -82,46 +82,49 @@ def _matrices(checkpoint: Checkpoint) -> None:
                 same_network=_is_of_these_weights(checkpoint, protocol),
             )
     for column, protocol in zip(st.columns(2, gap="large"), shown, strict=True):
-        if protocol in opened:
+        metrics = checkpoint.metrics(protocol)
+        if metrics is not None:
             with column:
                 matrix_panel.show_report(
-                    checkpoint.figures(protocol),
-                    ui.predictions(checkpoint, protocol),
+                    metrics,
+                    loading.predictions(checkpoint, protocol),
                     checkpoint.intervals(protocol),
                     key=f"{checkpoint.name}-{protocol}",
                 )
 
 
 def _is_of_these_weights(checkpoint: Checkpoint, protocol: str) -> bool:
-    """True where the stored answers were given by the weights that ship, not by another network of the recipe."""
+    """True where the stored predictions were made by the checkpoint's own weights, not by another network of the recipe."""
     return checkpoint.card["training"].get("protocol") == protocol
 
 
-def _choose_measured(checkpoint: Checkpoint) -> tuple[str, pd.DataFrame] | None:
-    """Which predictions the panel is about."""
-    protocol = ui.choose_measured([checkpoint], "evaluation_measured")
+def _choose_predictions(checkpoint: Checkpoint) -> tuple[str, "Predictions"] | None:
+    """The protocol that the user chooses, and its predictions."""
+    protocol = checkpoint_choice.choose_protocol([checkpoint], "evaluation_measured")
     if protocol is None:
         return None
-    predictions = ui.predictions(checkpoint, protocol)
+    predictions = loading.predictions(checkpoint, protocol)
     if predictions is None:
-        st.info("The checkpoint's folder holds no predictions of this protocol. Copy the whole folder again.")
+        st.info("The folder of this checkpoint holds no predictions of this protocol. Copy the whole folder again.")
         return None
     if protocol == RANDOM:
-        st.warning("Random split: slices of the same scans were in training. These figures measure memory.")
+        st.warning(
+            "Random split: slices of the same scans were in training (data leakage). These results are too good."
+        )
     return protocol, predictions
 
 
 def _curves(checkpoint: Checkpoint) -> None:
-    from kidney_core import curve_figures
+    from kidney_core.metrics import curve_plots
 
-    chosen = _choose_measured(checkpoint)
+    chosen = _choose_predictions(checkpoint)
     if chosen is None:
         return
-    ranges = ui.intervals_of(checkpoint, chosen[0])
+    ranges = loading.intervals_of(checkpoint, chosen[0])
     left, right = st.columns(2, gap="large")
     for column, draw_figure, name in (
-        (left, curve_figures.roc_figure, "roc"),
-        (right, curve_figures.precision_recall_figure, "precision_recall"),
+        (left, curve_plots.roc_figure, "roc"),
+        (right, curve_plots.precision_recall_figure, "precision_recall"),
     ):
         with column:
             st.plotly_chart(draw_figure(chosen[1], ranges), key=f"evaluation_{name}")
@@ -129,21 +132,21 @@ def _curves(checkpoint: Checkpoint) -> None:
 
 
 def _calibration(checkpoint: Checkpoint) -> None:
-    from kidney_core import calibration, curve_figures, evaluation
+    from kidney_core.metrics import calibration, curve_plots
 
-    chosen = _choose_measured(checkpoint)
+    chosen = _choose_predictions(checkpoint)
     if chosen is None:
         return
-    predictions = chosen[1]
-    probabilities, y = evaluation.probabilities_of(predictions), evaluation.true_positions(predictions)
-    found, fitted = {"calibrated": calibration.reliability(probabilities, y)}, ""
-    if "temperature" in predictions:
-        found = {"before calibration": calibration.reliability(evaluation.uncalibrated(predictions), y), **found}
-        fitted = _fitted_on(chosen[0], predictions["temperature"])
-    st.plotly_chart(curve_figures.reliability_figure(found), key="evaluation_reliability")
+    protocol, predictions = chosen
+    y_true = predictions.y_true
+    reliability, fitted = {"calibrated": calibration.reliability(predictions.probabilities, y_true)}, ""
+    if predictions.has_temperature:
+        reliability = {"before calibration": calibration.reliability(predictions.uncalibrated(), y_true), **reliability}
+        fitted = _fitted_on(protocol, predictions.table["temperature"])
+    st.plotly_chart(curve_plots.reliability_figure(reliability), key="evaluation_reliability")
     st.caption(
-        f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal; it has no interval, "
-        f"since resampling makes it larger than it is. {fitted}"
+        f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal. It has no interval, because "
+        f"resampling inflates it. {fitted}"
     )
 
 
@@ -151,77 +154,75 @@ def _fitted_on(protocol: str, temperatures: pd.Series) -> str:
     if (temperatures == 1).all():
         return "There was no validation part, so no temperature was fitted."
     if protocol == CROSS_VALIDATED:
-        return "Each fold's temperature was fitted on slices that it does not test, never on these."
-    return "The temperature was fitted on validation slices, never on these."
+        return "The temperature of each fold was fitted on slices that the fold does not test."
+    return "The temperature was fitted on validation slices, not on these."
 
 
-def _abstaining(checkpoint: Checkpoint) -> None:
-    from kidney_core import calibration, curve_figures, evaluation
-    from kidney_core.verdict import confidence_asked
+def _abstention(checkpoint: Checkpoint) -> None:
+    from kidney_core.diagnosis.verdict import required_confidence
+    from kidney_core.metrics import calibration, curve_plots
 
-    chosen = _choose_measured(checkpoint)
+    chosen = _choose_predictions(checkpoint)
     if chosen is None:
         return
     predictions = chosen[1]
-    found = calibration.risk_coverage(evaluation.probabilities_of(predictions), evaluation.true_positions(predictions))
-    asked = confidence_asked(checkpoint.card)
+    curve = calibration.risk_coverage(predictions.probabilities, predictions.y_true)
+    required = required_confidence(checkpoint.card)
     threshold = st.slider(
-        "Answer from this confidence",
+        "Confidence threshold",
         0.0,
         1.0,
-        round(asked, 2) if asked is not None else 1.0,
+        round(required, 2) if required is not None else 1.0,
         0.01,
         key=f"evaluation_threshold_{checkpoint.name}",
-        help="It starts at the confidence that Diagnosis asks of this model; at 100 % where it always abstains.",
+        help="It starts at the threshold that the Diagnosis page uses for this model; at 100 %, it always abstains.",
     )
-    coverage, risk = found.at(threshold)
-    answered, wrong, whole = st.columns(3)
-    answered.metric("Slices answered", figures.percent(coverage))
-    wrong.metric("Of the answers wrong", figures.percent(risk) if coverage else "–")
-    whole.metric("Wrong without abstaining", figures.percent(float(found.risk[-1])))
-    st.plotly_chart(curve_figures.risk_coverage_figure(found, threshold), key="evaluation_risk")
-    st.caption("How to read this. " + HOW_TO_READ["abstaining"])
+    coverage, risk = curve.at(threshold)
+    predicted, wrong, all_wrong = st.columns(3)
+    predicted.metric("Slices predicted", number_format.percent(coverage))
+    wrong.metric("Error rate", number_format.percent(risk) if coverage else "–")
+    all_wrong.metric("Error rate without abstention", number_format.percent(float(curve.risk[-1])))
+    st.plotly_chart(curve_plots.risk_coverage_figure(curve, threshold), key="evaluation_risk")
+    st.caption("How to read this. " + HOW_TO_READ["abstention"])
 
 
 def _worst_errors(checkpoint: Checkpoint) -> None:
-    chosen = _choose_measured(checkpoint)
+    chosen = _choose_predictions(checkpoint)
     if chosen is None:
         return
-    wrong = chosen[1][chosen[1]["label"] != chosen[1]["predicted"]]
-    st.markdown(f"{len(wrong):,} of {len(chosen[1]):,} slices are called wrongly.")
+    protocol, predictions = chosen
+    wrong = predictions.subset(~predictions.is_right)
+    st.markdown(f"{len(wrong):,} of {len(predictions):,} slices are predicted wrongly.")
     st.caption("How to read this. " + HOW_TO_READ["errors"])
     if len(wrong):
-        same_network = _is_of_these_weights(checkpoint, chosen[0])
+        same_network = _is_of_these_weights(checkpoint, protocol)
         matrix_panel.show_slices_behind(checkpoint, wrong, key="evaluation_worst", same_network=same_network)
 
 
 def _planes(checkpoint: Checkpoint) -> None:
-    chosen = _choose_measured(checkpoint)
+    chosen = _choose_predictions(checkpoint)
     if chosen is None:
         return
     protocol, predictions = chosen
-    if "plane" not in predictions:
-        st.info("These predictions were stored before planes were told apart. Train the run again to see them.")
+    if "plane" not in predictions.table:
+        st.info("These predictions were stored by an older version, without planes. Train the run again to see them.")
         return
-    from kidney_core import evaluation
-
-    labels = evaluation.labels_of(predictions)
     rows = []
-    for plane, own in predictions.groupby("plane"):
-        ranges = ui.intervals_of(checkpoint, protocol, plane=plane)
-        present = set(own["label"])
+    for plane in sorted(predictions.table["plane"].unique()):
+        own = predictions.subset(predictions.table["plane"] == plane)
+        ranges = loading.intervals_of(checkpoint, protocol, plane=plane)
         rows.append(
             {
                 "Plane": plane.capitalize(),
                 "Slices": f"{len(own):,}",
-                "Series": f"{own['series'].nunique():,}",
+                "Scans": f"{own.n_series():,}",
                 "Accuracy": _with_interval(ranges["accuracy"]),
                 "Balanced accuracy": _with_interval(ranges["balanced_accuracy"]),
                 **{
                     f"Recall of {label}": _with_interval(ranges[f"per_label.{label}.recall"])
-                    if label in present
+                    if label in own.present_labels
                     else "–"
-                    for label in labels
+                    for label in own.labels
                 },
             }
         )
@@ -229,37 +230,40 @@ def _planes(checkpoint: Checkpoint) -> None:
     st.caption("How to read this. " + HOW_TO_READ["planes"])
 
 
-def _with_interval(at: "Interval") -> str:
-    return figures.with_interval(at.value, at.low, at.high)
+def _with_interval(interval: "Interval") -> str:
+    return number_format.with_interval(interval.value, interval.low, interval.high)
 
 
-def _series(checkpoint: Checkpoint) -> None:
-    from kidney_core import evaluation
+def _scans(checkpoint: Checkpoint) -> None:
+    from kidney_core.metrics import evaluation
 
-    chosen = _choose_measured(checkpoint)
+    chosen = _choose_predictions(checkpoint)
     if chosen is None:
         return
-    table = evaluation.per_series(chosen[1])
-    ranges = {name: [at.low, at.high] for name, at in ui.intervals_of(checkpoint, chosen[0], per_series=True).items()}
-    found = evaluation.figures(table)
-    matrix_panel.show_headline(found, ranges, tested="Series")
-    st.caption(f"How to read this. {HOW_TO_READ['series']} {evaluation.split_series(table)}")
-    st.table(figures.report_with_intervals(found, ranges).rename(columns={"Slices": "Series"}))
-    table = table.assign(right=table["label"] == table["predicted"])
-    ui.show_table(table, key="evaluation_series")
+    scans = chosen[1].per_series()
+    ranges = {
+        name: [interval.low, interval.high]
+        for name, interval in loading.intervals_of(checkpoint, chosen[0], per_series=True).items()
+    }
+    metrics = evaluation.metrics(scans)
+    matrix_panel.show_headline(metrics, ranges, tested="Scans")
+    st.caption(f"How to read this. {HOW_TO_READ['scans']} {evaluation.mixed_series_note(scans)}")
+    st.table(number_format.report_with_intervals(metrics, ranges).rename(columns={"Slices": "Scans"}))
+    table = scans.table.assign(right=scans.is_right)
+    tables.show_table(table, key="evaluation_scans")
     st.download_button(
-        "Series (CSV)", ui.csv_bytes(table), f"{checkpoint.name}-series.csv", "text/csv", on_click="ignore"
+        "Scans (CSV)", tables.csv_bytes(table), f"{checkpoint.name}-scans.csv", "text/csv", on_click="ignore"
     )
 
 
 def _training(checkpoint: Checkpoint) -> None:
     curves = {checkpoint.name: checkpoint.card.get("curves", [])}
     if not curves[checkpoint.name]:
-        st.info("The card holds no training curves.")
+        st.info("The checkpoint holds no training curves.")
         return
     for column, quantity in zip(st.columns(2), ("loss", "accuracy"), strict=True):
         with column:
-            st.echarts_chart(figures.curve_options(curves, quantity), height=340, key=f"evaluation_{quantity}")
+            st.echarts_chart(echarts.curve_options(curves, quantity), height=340, key=f"evaluation_{quantity}")
     has_validation = checkpoint.card["training"].get("validation_fraction")
     solid = "validation" if has_validation else "the test part, as there was no validation part"
     st.caption(f"Solid: {solid}. Dashed: training. How to read this. {HOW_TO_READ['training']}")
@@ -267,8 +271,8 @@ def _training(checkpoint: Checkpoint) -> None:
 
 def _card(checkpoint: Checkpoint) -> None:
     card = checkpoint.card
-    if checkpoint.unsealed:
-        st.warning(checkpoint.unsealed)
+    if checkpoint.seal_warning:
+        st.warning(checkpoint.seal_warning)
     st.markdown(f"**Intended use.** {card['intended_use']}")
     st.markdown("**Limits**\n" + "\n".join(f"- {limit}" for limit in card["limits"]))
     st.markdown("**Trained with**")

@@ -1,23 +1,22 @@
-"""Who may do what, by what a log-in says of a person: $KIDNEY_ROLES names a TOML file such as
+"""Who may do what, by the claims of their log-in: $KIDNEY_ROLES names a TOML file such as
 
     claim = "kidney_roles"                      # a claim that holds a role or a list of them; may be left out
     researcher = ["a.mueller@hospital.example"] # trains, publishes, and all below
-    diagnoser = ["*@hospital.example"]          # uploads slices, names folders, and all below
+    diagnoser = ["*@hospital.example"]          # uploads slices, opens folders, and all below
     viewer = ["*"]                              # sees figures, jobs and simulated cases
 
-The highest role that fits counts; whom none fits is denied.
+Each person gets the highest role that matches; without one they have no access.
 """
 
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from kidney_core.errors import AccessError
+from kidney_core.common import settings
+from kidney_core.common.errors import AccessError
 
-VARIABLE = "KIDNEY_ROLES"
+VARIABLE = settings.ROLES.name
 RESEARCHER, DIAGNOSER, VIEWER = "researcher", "diagnoser", "viewer"
 ROLES = (RESEARCHER, DIAGNOSER, VIEWER)  # each may do what the later ones may
 
@@ -30,11 +29,11 @@ class Roles:
     claim: str = ""
 
     def role_of(self, person: Mapping[str, Any]) -> str | None:
-        """The highest role of a person, by the claims of their token; None for nobody's."""
+        """The highest role of a person, by the claims of their token; None without one."""
         claimed = person.get(self.claim, ()) if self.claim else ()
         claimed = [claimed] if isinstance(claimed, str) else claimed if isinstance(claimed, list | tuple) else ()
         email = person.get("email")
-        # An address that the provider says is not the person's own would be anybody's.
+        # Anybody could claim an address that the provider has not verified.
         email = email.lower() if isinstance(email, str) and person.get("email_verified") is not False else ""
         for role in ROLES:
             if role in claimed or any(_fits(email, pattern) for pattern in self.listed.get(role, ())):
@@ -50,26 +49,26 @@ def may(role: str | None, needed: str) -> bool:
 def read_roles() -> Roles:
     """The settings of $KIDNEY_ROLES; without it everybody who logged in may view, and no more.
 
-    Raises: AccessError for a file that cannot be read, since nobody would notice that it is not obeyed.
+    Raises: AccessError for a file that cannot be read, since otherwise nobody would notice that it has no effect.
     """
-    named = os.environ.get(VARIABLE, "").strip()
-    if not named:
+    named = settings.ROLES.path()
+    if named is None:
         return Roles({VIEWER: ("*",)})
     try:
-        found = tomllib.loads(Path(named).read_text())
+        entries = tomllib.loads(named.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AccessError(
-            f"The file of roles “{named}” cannot be read ({error}). Correct it, or {VARIABLE}."
+            f"The roles file “{named}” cannot be read ({error}). Correct it, or the path in {VARIABLE}."
         ) from error
-    claim = found.pop("claim", "")
-    listed = {role: found[role] for role in ROLES if role in found}
-    wrong = [key for key in found if key not in ROLES]
+    claim = entries.pop("claim", "")
+    listed = {role: entries[role] for role in ROLES if role in entries}
+    wrong = [key for key in entries if key not in ROLES]
     wrong += [
         role for role, each in listed.items() if not isinstance(each, list) or not all(isinstance(a, str) for a in each)
     ]
     if wrong or not isinstance(claim, str):
         raise AccessError(
-            f"The file of roles “{named}” has a wrong entry “{wrong[0] if wrong else 'claim'}”: it takes a claim's name, and for "
+            f"The roles file “{named}” has a wrong entry “{wrong[0] if wrong else 'claim'}”: it takes the name of a claim, and for "
             f"{', '.join(ROLES)} a list of e-mail addresses."
         )
     return Roles({role: tuple(address.strip().lower() for address in each) for role, each in listed.items()}, claim)

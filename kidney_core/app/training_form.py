@@ -2,83 +2,108 @@
 
 import os
 import zlib
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
 
 import pandas as pd
 import streamlit as st
 
-from kidney_core import access, cross_validation, figures, jobs, recipes, recording, ui
-from kidney_core.errors import KidneyError, RunError
-from kidney_core.labels import LABELS
-from kidney_core.paper import ARCHITECTURE_NAMES
-from kidney_core.recipes import RECIPE_DESCRIPTIONS, RECIPES, TrainingConfig
-from kidney_core.runs import Run
-from kidney_core.splits import GROUPED, PROTOCOL_NAMES, RANDOM
+from kidney_core.app import access, audit_recorder, formatting, path_inputs, progress
+from kidney_core.common.errors import KidneyError, RunError
+from kidney_core.common.labels import LABELS
+from kidney_core.common.paper import ARCHITECTURE_NAMES
+from kidney_core.engines import jobs
+from kidney_core.metrics import number_format
+from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES, RANDOM
+from kidney_core.runs import cross_validation, recipes
+from kidney_core.runs.recipes import RECIPE_DESCRIPTIONS, RECIPES, TrainingConfig
+from kidney_core.runs.run_folder import Run
 
-DOWNLOADED, RANDOM_WEIGHTS = "imagenet", "scratch"  # every other start is a file
+DOWNLOADED, RANDOM_WEIGHTS, FILE = "imagenet", "scratch", "file"
 STARTS = {
     "ImageNet weights (downloaded by timm)": DOWNLOADED,
-    "A safetensors file": "file",
+    "A safetensors file": FILE,
     "Random weights": RANDOM_WEIGHTS,
 }
-BOTH = "both, one after the other"
+BOTH = "both"
 DEFAULT_RECIPE = "robust"
+Number = TypeVar("Number", int, float)
+TITLES = {"weight_averaging": "EMA decay", "patience": "Early-stopping patience"}
 OPTIONS = {option.name: option for option in fields(TrainingConfig)}
 
 
-def _check_folder(folder: str) -> tuple[str, str, list[tuple[str, str]]]:
-    """What is wrong with a folder, else what it holds, and the files in it that cannot be read, with the reasons."""
-    from kidney_core import dataset, series
+@dataclass(frozen=True)
+class FolderCheck:
+    """What a check of a folder showed.
+
+    Attributes:
+        problem: why it cannot be trained on; empty where it can.
+        contents: how many slices and scans it holds, in a sentence.
+        unreadable: (file, reason) of those that could not be read.
+    """
+
+    folder: str
+    problem: str = ""
+    contents: str = ""
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+
+def _check_folder(folder: str) -> FolderCheck:
+    from kidney_core.data import dataset, series
 
     try:
-        found = dataset.read_dataset(folder, progress=ui.progress_bar("Reading images"))
-        dataset.require_classes(found)
-        n_series = int(series.group_series(found).max()) + 1
+        images = dataset.read_dataset(folder, progress=progress.progress_bar("Reading images"))
+        dataset.require_classes(images)
+        n_series = int(series.group_series(images).max()) + 1
     except KidneyError as error:
-        return str(error), "", []
-    counts = ", ".join(f"{count:,} {label}" for label, count in found.counts().items())
-    return "", f"{len(found):,} slices in {n_series:,} series: {counts}.", list(found.unreadable)
+        return FolderCheck(folder, problem=str(error))
+    counts = ", ".join(f"{count:,} {label}" for label, count in images.counts().items())
+    contents = f"{len(images):,} slices in {n_series:,} scans: {counts}."
+    return FolderCheck(folder, contents=contents, unreadable=tuple(images.unreadable))
 
 
 def _show_check(folder: str) -> None:
-    """What the last check found, as long as the same folder is named."""
-    checked, problem, holds, unreadable = st.session_state.get("training_checked", ("", "", "", []))
-    if not folder or checked != folder:
+    """The result of the last check, as long as the same folder is entered."""
+    check: FolderCheck | None = st.session_state.get("training_checked")
+    if not folder or check is None or check.folder != folder:
         return
-    if problem:
-        st.error(problem)
+    if check.problem:
+        st.error(check.problem)
         return
-    st.success(holds)
-    if unreadable:
-        with st.expander(f"{len(unreadable)} files cannot be read and are left out"):
-            st.dataframe(pd.DataFrame(unreadable, columns=["File", "Reason"]), hide_index=True)
+    st.success(check.contents)
+    if check.unreadable:
+        with st.expander(f"{len(check.unreadable)} files cannot be read and are left out"):
+            st.dataframe(pd.DataFrame(check.unreadable, columns=["File", "Reason"]), hide_index=True)
 
 
-def _number(name: str, value, **kwargs):
+def _title(name: str) -> str:
+    """The label of an option's input: "n_epochs" -> "Epochs"."""
+    return TITLES.get(name) or name.removeprefix("n_").replace("_px", " (px)").replace("_", " ").capitalize()
+
+
+def _number(name: str, value: Number, **options: Any) -> Number:
     """An input for a numeric option, within the limits of the configuration."""
     option = OPTIONS[name]
     low, high = (type(value)(limit) for limit in option.metadata["limits"])
-    help_text = option.metadata["help"].capitalize()
     return st.number_input(
-        name.removeprefix("n_").replace("_px", " (px)").replace("_", " ").capitalize(),
+        _title(name),
         low,
         high,
         value,
-        help=help_text,
+        help=recipes.help_text(name),
         key=f"training_{name}_{_recipe_key()}",
-        **kwargs,
+        **options,
     )
 
 
 def _choice(name: str, value: str) -> str:
     option = OPTIONS[name]
     choices = option.metadata["choices"]
-    label = name.replace("_", " ").capitalize()
     return st.selectbox(
-        label,
+        _title(name),
         choices,
         choices.index(value),
-        help=option.metadata["help"].capitalize(),
+        help=recipes.help_text(name),
         key=f"training_{name}_{_recipe_key()}",
     )
 
@@ -87,16 +112,18 @@ def _recipe_key() -> str:
     return st.session_state.get("training_recipe", DEFAULT_RECIPE)
 
 
-def _recipe_fields(recipe: str) -> dict:
-    """The options of a recipe, which the user may change; another recipe brings its own defaults."""
+def _recipe_options(recipe: str) -> dict[str, Any]:
+    """The options of a recipe as the user changed them; another recipe brings its own defaults."""
     base = TrainingConfig(**RECIPES[recipe])
-    chosen = {}
+    chosen: dict[str, Any] = {}
     left, middle, right = st.columns(3)
     with left:
         chosen["trainable"] = _choice("trainable", base.trainable)
         chosen["augmentation"] = _choice("augmentation", base.augmentation)
         chosen["image_size_px"] = _number("image_size_px", base.image_size_px, step=32)
         chosen["framing"] = _choice("framing", base.framing)
+        chosen["greys"] = _choice("greys", base.greys)
+        chosen["slices"] = _choice("slices", base.slices)
         chosen["class_weights"] = _choice("class_weights", base.class_weights)
     with middle:
         chosen["n_epochs"] = _number("n_epochs", base.n_epochs)
@@ -114,10 +141,10 @@ def _recipe_fields(recipe: str) -> dict:
         chosen["precision"] = _choice("precision", base.precision)
         chosen["reported_epoch"] = _choice("reported_epoch", base.reported_epoch)
         chosen["best_by"] = st.selectbox(
-            "Best by",
+            "Best epoch by",
             [*recipes.BEST_BY, *(f"{recipes.RECALL_OF}{label}" for label in LABELS)],
             accept_new_options=True,
-            help=OPTIONS["best_by"].metadata["help"].capitalize(),
+            help=recipes.help_text("best_by"),
             key=f"training_best_by_{_recipe_key()}",
         )
         chosen["patience"] = _number("patience", base.patience)
@@ -125,29 +152,32 @@ def _recipe_fields(recipe: str) -> dict:
     return chosen
 
 
-def draw() -> None:
-    """Draw the form; its button submits one job for each architecture and protocol."""
-    folder = ui.folder_input("training_folder")
-    extra = ui.path_input(
+def show() -> None:
+    """The form; its button submits one job per architecture, seed, protocol and fold."""
+    folder = path_inputs.folder_input("training_folder")
+    extra = path_inputs.path_input(
         "Extra training data",
         key="training_extra_data",
         several=True,
-        placeholder="none, or other exports of the same scans, or simulated slices",
-        help=OPTIONS["extra_data"].metadata["help"].capitalize(),
+        placeholder="none",
+        help=recipes.help_text("extra_data"),
     )
     if folder and st.button("Check the folder", key="training_check"):
-        st.session_state["training_checked"] = (folder, *_check_folder(folder))
+        st.session_state["training_checked"] = _check_folder(folder)
     with st.container():  # what is drawn below stays where it is
         _show_check(folder)
     names = st.multiselect(
         "Architectures",
         list(ARCHITECTURE_NAMES),
         default=["mobilenetv2_100"],
-        format_func=figures.model_name,
+        format_func=number_format.model_name,
         key="training_architectures",
     )
     other = st.text_input(
-        "Other timm architectures, separated by commas", key="training_other", placeholder="convnext_atto, resnet34"
+        "Other timm architectures",
+        key="training_other",
+        placeholder="convnext_atto, resnet34",
+        help="Names separated by commas",
     )
     names += [name.strip() for name in other.split(",") if name.strip()]
     left, middle, right = st.columns(3)
@@ -156,39 +186,39 @@ def draw() -> None:
         list(RECIPES),
         list(RECIPES).index(DEFAULT_RECIPE),
         key="training_recipe",
-        help="A named set of defaults: robust is the best on scans never seen, paper is the published one",
+        help="  \n".join(f"**{name}**: {description}" for name, description in RECIPE_DESCRIPTIONS.items()),
     )
     protocol = middle.selectbox(
-        "Protocol",
+        "Split",
         [BOTH, GROUPED, RANDOM],
         format_func=lambda name: PROTOCOL_NAMES.get(name, name),
         key="training_protocol",
-        help="Both gives the honest pair of figures",
+        help="“Both” trains two networks: the accuracy on unseen scans shows what data leakage adds to that of a random split.",
     )
-    start = right.selectbox("Start from", list(STARTS), key="training_start")
-    st.caption(f"The recipe's own settings, where nothing else is chosen here: {RECIPE_DESCRIPTIONS[recipe]}")
+    start = right.selectbox("Initial weights", list(STARTS), key="training_start")
     init = STARTS[start]
-    if init == "file":
-        init = ui.path_input("Safetensors file of timm's weights", key="training_weights")
+    if init == FILE:
+        init = path_inputs.path_input("Safetensors file with timm weights", key="training_weights")
     with st.expander("Recipe options", key="training_recipe_options"):
-        options = _recipe_fields(recipe)
-    if init == "scratch" and options["trainable"] != "all":
-        st.info("Random weights need trainable “all”: it will be used.")
+        options = _recipe_options(recipe)
+    if init == RANDOM_WEIGHTS and options["trainable"] != "all":
+        st.info("Random weights are trained in all layers: “Trainable” is set to “all”.")
         options["trainable"] = "all"
     protocols = (GROUPED, RANDOM) if protocol == BOTH else (protocol,)
     n_folds = st.number_input(
-        "Folds of a cross-validation besides",
+        "Cross-validation folds",
         0,
         20,
         0,
         key="training_folds",
-        help="0 for none; 5 adds five jobs an architecture, after which every scan was tested once by a network that never saw it",
+        help="0 for no cross-validation; otherwise 2 or more. 5 adds five jobs per architecture, so that every scan is tested once by a network that was not "
+        "trained on it.",
     )
     seeds = st.text_input(
-        "Seeds, separated by commas",
+        "Seeds",
         "0",
         key="training_seeds",
-        help="One job for each; several show luck",
+        help="Separated by commas. One job per seed; several seeds show how much results vary by chance.",
     )
     engine = _engine()
     try:
@@ -198,14 +228,25 @@ def draw() -> None:
     except KidneyError as error:
         st.error(str(error))
         return
-    wanted = _sweep(configs)
-    if st.button(f"Start {ui.counted(len(wanted), 'job')}", type="primary", disabled=not wanted, key="training_submit"):
-        _submit(folder, wanted, engine)
-    _as_file(configs)
+    selected = _sweep(configs)
+    if st.button(
+        f"Start {formatting.quantity(len(selected), 'job')}",
+        type="primary",
+        disabled=not selected,
+        key="training_submit",
+    ):
+        _submit(folder, selected, engine)
+    _as_file(configs, engine)
 
 
 def _configs(
-    folder: str, names: list[str], protocols: tuple[str, ...], recipe: str, options: dict, n_folds: int, seeds: str
+    folder: str,
+    names: list[str],
+    protocols: tuple[str, ...],
+    recipe: str,
+    options: dict[str, Any],
+    n_folds: int,
+    seeds: str,
 ) -> list[TrainingConfig]:
     """One configuration for each architecture, seed, protocol and fold. Raises RunError, ModelError."""
     configs = []
@@ -214,7 +255,7 @@ def _configs(
             base = {**options, "data": folder or "FOLDER", "architecture": architecture, "seed": seed}
             base["init"] = base["init"] or "FILE"
             configs += [recipes.config_from_recipe(recipe, **base, protocol=protocol) for protocol in protocols]
-            if n_folds > 1:
+            if n_folds:
                 folds = recipes.config_from_recipe(recipe, **base, protocol=GROUPED, n_folds=n_folds)
                 configs += cross_validation.fold_configs(folds)
     return configs
@@ -224,24 +265,24 @@ def _seeds(text: str) -> list[int]:
     try:
         return list(dict.fromkeys(int(each) for each in text.split(",") if each.strip())) or [0]
     except ValueError as error:
-        raise RunError(f"“{text}” is no list of seeds. Write whole numbers, separated by commas.") from error
+        raise RunError(f"“{text}” is not a list of seeds. Enter whole numbers, separated by commas.") from error
 
 
 def _sweep(configs: list[TrainingConfig]) -> list[TrainingConfig]:
-    """The table of the jobs to come, of which any may be dropped; those that stay."""
+    """A table of the jobs in which the user can unselect some; the selected ones."""
     if len(configs) < 2:
         return configs
     table = pd.DataFrame(
         {
             "Start": True,
             "Architecture": [config.architecture for config in configs],
-            "Protocol": [PROTOCOL_NAMES[config.protocol] for config in configs],
+            "Split": [PROTOCOL_NAMES[config.protocol] for config in configs],
             "Fold": [f"{config.fold + 1} of {config.n_folds}" if config.n_folds else "–" for config in configs],
             "Seed": [config.seed for config in configs],
         }
     )
     names = "-".join(f"{config.architecture}{config.protocol}{config.fold}{config.seed}" for config in configs)
-    with st.expander(f"{len(configs)} jobs, one after the other"):
+    with st.expander(f"{len(configs)} jobs"):
         kept = st.data_editor(
             table,
             hide_index=True,
@@ -251,9 +292,9 @@ def _sweep(configs: list[TrainingConfig]) -> list[TrainingConfig]:
     return [config for config, start in zip(configs, kept["Start"], strict=True) if start]
 
 
-def _as_file(configs: list[TrainingConfig]) -> None:
-    """The same as a command line, and as a file to keep and to share; such a file may be started too."""
-    with st.expander("As a command, as a file"):
+def _as_file(configs: list[TrainingConfig], engine: str) -> None:
+    """The configuration as a command and as a file; a saved file can be started too."""
+    with st.expander("Command and configuration file"):
         for config in configs[:1]:
             st.code(recipes.command_line(config), language="bash", wrap_lines=True)
             st.download_button(
@@ -264,21 +305,21 @@ def _as_file(configs: list[TrainingConfig]) -> None:
                 on_click="ignore",
             )
         if len(configs) > 1:
-            st.caption(f"The first of {len(configs)}.")
-        given = st.file_uploader("Start from a saved configuration", type="json", key="training_config_file")
-        if given is None:
+            st.caption(f"The first of {len(configs)} jobs.")
+        upload = st.file_uploader("Start a saved configuration", type="json", key="training_config_file")
+        if upload is None:
             return
         try:
-            config = recipes.from_file(given.getvalue())
+            config = recipes.from_file(upload.getvalue())
             st.code(recipes.command_line(config), language="bash", wrap_lines=True)
             if st.button("Start this configuration", key="training_config_start"):
-                _submit(config.data, [config], jobs.default_engine())
+                _submit(config.data, [config], engine)
         except KidneyError as error:
             st.error(str(error))
 
 
 def _engine() -> str:
-    """Where the jobs run; asked where there is a choice."""
+    """Where the jobs run; the user chooses where there are several engines."""
     engines = {engine.name: engine.title for engine in jobs.available_engines()}
     try:
         default = jobs.default_engine()
@@ -292,39 +333,40 @@ def _engine() -> str:
         "Train on",
         names,
         names.index(default) if default in names else 0,
-        format_func=engines.get,
+        format_func=engines.__getitem__,
         key="training_engine",
-        help="A cluster sees the same folders under the same paths",
+        help="A cluster must see the same folders under the same paths.",
     )
 
 
 def _with_allowed_paths(config: TrainingConfig) -> TrainingConfig:
-    """A configuration whose paths may be named here, also one that came as a file. Raises PathError."""
-    init = config.init if config.init in (DOWNLOADED, RANDOM_WEIGHTS) else ui.allowed_path(config.init)
-    extra = os.pathsep.join(ui.allowed_path(folder) for folder in config.extra_folders)
-    return replace(config, data=ui.allowed_path(config.data), extra_data=extra, init=init)
+    """The same configuration with its paths checked and resolved. Raises PathError, AccessError."""
+    init = config.init if config.init in (DOWNLOADED, RANDOM_WEIGHTS) else path_inputs.allowed_path(config.init)
+    extra = os.pathsep.join(path_inputs.allowed_path(folder) for folder in config.extra_folders)
+    return replace(config, data=path_inputs.allowed_path(config.data), extra_data=extra, init=init)
 
 
 def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
     try:
         access.require(access.RESEARCHER)
-        from kidney_core import dataset, models
+        from kidney_core.data import dataset
+        from kidney_core.networks import models
 
         if not folder:
-            raise RunError("Name the folder of images first.")
+            raise RunError("Enter the folder of images first.")
         if "FILE" in {config.init for config in configs}:
-            raise RunError("Name the safetensors file to start from, or choose another start.")
+            raise RunError("Enter the safetensors file, or choose other initial weights.")
         configs = [_with_allowed_paths(config) for config in configs]
         dataset.require_classes(
-            dataset.read_dataset(ui.allowed_path(folder), progress=ui.progress_bar("Reading images"))
+            dataset.read_dataset(path_inputs.allowed_path(folder), progress=progress.progress_bar("Reading images"))
         )
         for extra in sorted({folder for config in configs for folder in config.extra_folders}):
-            dataset.read_dataset(extra, progress=ui.progress_bar("Reading extra images"))
+            dataset.read_dataset(extra, progress=progress.progress_bar("Reading extra images"))
         ready = [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]
         for config in ready:
-            recording.job(asdict(config), engine=engine)
+            audit_recorder.job(asdict(config), engine=engine)
             jobs.submit(Run.create(config), engine)
     except KidneyError as error:
         st.error(str(error))
         return
-    st.toast(f"{ui.counted(len(configs), 'job')} started")
+    st.toast(f"{formatting.quantity(len(configs), 'job')} started")

@@ -1,18 +1,23 @@
-"""What the user wants to have read: uploaded files, zips or folders, or a simulated sample."""
+"""What is to be diagnosed: uploaded files, zips or folders, or a simulated sample."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from kidney_core import uploads
-from kidney_core.errors import KidneyError
-from kidney_core.labels import LABELS
-from kidney_core.slices import Slice
-from kidney_core.stack import BY_NAME, Opened, Stack, open_stacks
+from kidney_core.app import uploads
+from kidney_core.common.errors import KidneyError
+from kidney_core.common.labels import LABELS
+from kidney_core.imaging.slices import Slice
+from kidney_core.imaging.stack import BY_NAME, Stack, UploadContents, open_stacks
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
 
 FIRST_SAMPLE_SEED = 990_000  # far from the seeds of the simulated slices the shipped networks were trained on
-WHOLE_SCAN, N_SAMPLE_SLICES = "Series", 40
+WHOLE_SCAN, N_SAMPLE_SLICES = "Scan", 40
 FILES, FOLDER = "Files or a zip", "A folder"
 SEPARATE, ONE_SCAN = "separate slices", "one scan"
 
@@ -33,8 +38,8 @@ class Sample:
 
 
 @st.cache_data(max_entries=2, show_spinner="Drawing a scan…")
-def _draw_scan(number: int) -> Opened:
-    from kidney_core import phantom_dicom
+def _draw_scan(number: int) -> UploadContents:
+    from kidney_core.simulation import phantom_dicom
 
     label = LABELS[number % len(LABELS)]
     return open_stacks(phantom_dicom.series_files(label, FIRST_SAMPLE_SEED + number, n_slices=N_SAMPLE_SLICES))
@@ -42,14 +47,27 @@ def _draw_scan(number: int) -> Opened:
 
 @st.cache_data(max_entries=32, show_spinner="Drawing the sample…")
 def _draw(label: str, number: int) -> Slice:
-    from kidney_core import phantom
+    from kidney_core.simulation import phantom
 
     drawn = phantom.draw_series(label, seed=FIRST_SAMPLE_SEED + number, n_slices=3)[1]
     return drawn.as_slice(f"Simulated {label.lower()} {number}")
 
 
-def choose() -> Opened | Sample | None:
-    """What was uploaded, sorted into stacks, or the chosen sample; None before anything was chosen."""
+def chosen_before() -> str:
+    """What this run of the page begins with, as a key: the uploaded files or the sample; empty before a choice."""
+    kind = st.session_state.get("diagnosis_kind", FILES)
+    files = st.session_state.get(f"diagnosis_uploads_{kind}") or []
+    if files:
+        return "-".join(file.file_id[:8] for file in files[:3]) + f"-{len(files)}"
+    return "-".join(map(str, st.session_state.get("diagnosis_sample", ())))
+
+
+def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
+    """What was uploaded, sorted into stacks, or the chosen sample; None before anything was chosen.
+
+    Args:
+        messages: where problems of the upload are shown, since the inputs themselves may be in a closed menu.
+    """
     kind = st.segmented_control(
         "Upload",
         [FILES, FOLDER],
@@ -61,43 +79,51 @@ def choose() -> Opened | Sample | None:
     )
     megabytes = uploads.limit_bytes() // 1024**2
     files = st.file_uploader(
-        f"CT slices or whole series: PNG, JPEG, BMP, TIFF, DICOM, or a zip of them, up to {megabytes} MB together"
+        f"CT slices as PNG, JPEG, BMP, TIFF or DICOM, or a zip, up to {megabytes} MB"
         if kind == FILES
         else "The folder of a scan, such as a DICOM export",
         accept_multiple_files=True if kind == FILES else "directory",
         key=f"diagnosis_uploads_{kind}",
-        help="DICOM files may have any name. The content decides, not the extension.",
+        help="Files are recognised by their content, not by their name. They are kept in memory only, never stored, and never "
+        "leave this machine.",
     )
-    if problem := uploads.refused():
-        st.error(problem)
-    if files:
-        return _opened(files)
-    uploads.forget_opened()
+    with messages:
+        if problem := uploads.refusal():
+            st.error(problem)
+        if files:
+            return _open(files)
+    uploads.forget_read()
     return _sample()
 
 
-def _sample() -> Opened | Sample | None:
-    """The simulated sample that was asked for last; a second press of a button draws another one."""
-    st.caption("No scan at hand? Try a **simulated** sample:")
+def _sample() -> UploadContents | Sample | None:
+    """The simulated sample that was chosen last; pressing its button again draws another one."""
+    st.caption("Or try a **simulated** sample:")
     offered = (*LABELS, WHOLE_SCAN)
-    for column, name in zip(st.columns(len(offered)), offered, strict=True):
-        if column.button(name, key=f"diagnosis_sample_{name}", width="stretch"):
-            shown, number = st.session_state.get("diagnosis_sample", ("", 0))
-            st.session_state["diagnosis_sample"] = (name, number + 1 if shown == name else 1)
+    with st.container(key="diagnosis_samples_compact"):
+        columns = st.columns(len(offered))
+    for column, name in zip(columns, offered, strict=True):
+        column.button(name, key=f"diagnosis_sample_{name}", width="stretch", on_click=_next_sample, args=(name,))
     if "diagnosis_sample" not in st.session_state:
         return None
     name, number = st.session_state["diagnosis_sample"]
-    st.caption(f"Sample {number}: {name}. Press it again for another simulated patient.")
+    st.caption(f"Sample {number}: {name}. Press again for another simulated patient.")
     return _draw_scan(number) if name == WHOLE_SCAN else Sample(name, number)
 
 
-def choose_stack(opened: Opened) -> tuple[Stack, bool]:
-    """The slices to read, and whether they are one scan; the user may say so where the files do not."""
+def _next_sample(name: str) -> None:
+    """Choose a sample; its button, pressed again, chooses the next one."""
+    shown, number = st.session_state.get("diagnosis_sample", ("", 0))
+    st.session_state["diagnosis_sample"] = (name, number + 1 if shown == name else 1)
+
+
+def choose_stack(opened: UploadContents) -> tuple[Stack, bool]:
+    """The slices to read, and whether they are one scan; the user decides where the files do not show it."""
     every = tuple(item for stack in opened.stacks for item in stack.items)
     if len(every) == 1:
         return opened.stacks[0], False
     longest = opened.stacks[0]
-    # DICOM files tell their order; pictures are slices by themselves unless the user says otherwise.
+    # DICOM files state their order; pictures are separate slices unless the user says otherwise.
     is_scan = len(longest.items) >= 3 and longest.ordered_by != BY_NAME
     read_as = st.segmented_control(
         f"These {len(every)} slices are",
@@ -110,25 +136,25 @@ def choose_stack(opened: Opened) -> tuple[Stack, bool]:
         return Stack("All slices", every, BY_NAME), False
     if len(opened.stacks) == 1:
         return longest, True
-    return st.selectbox("Series", opened.stacks, format_func=lambda stack: stack.title, key="diagnosis_stack"), True
+    return st.selectbox("Scan", opened.stacks, format_func=lambda stack: stack.title, key="diagnosis_stack"), True
 
 
-def _opened(files: list) -> Opened | None:
+def _open(files: Sequence[UploadedFile]) -> UploadContents | None:
     """The uploads of this session as stacks; unpacked once."""
 
-    def read() -> Opened:
+    def read() -> UploadContents:
         with st.spinner("Sorting the slices…"):
             return open_stacks([(file.name, file.getvalue()) for file in files])
 
     try:
-        opened = uploads.opened(files, read)
+        opened = uploads.read_once(files, read)
     except KidneyError as error:
         st.error(str(error))
         return None
     _show_problems(opened.problems, show=st.warning if opened.stacks else st.error)
     if not opened.stacks and not opened.problems:
         st.error(
-            "Nothing in this upload is an image: it is empty, or holds hidden files only. Choose the slices themselves."
+            "Nothing in this upload is an image: it is empty or holds hidden files only. Upload the slices themselves."
         )
     return opened if opened.stacks else None
 
@@ -137,6 +163,6 @@ def _show_problems(problems: tuple[str, ...], *, show: Callable[[str], object]) 
     for problem in problems[:3]:
         show(problem)
     if len(problems) > 3:
-        with st.expander(f"{len(problems) - 3} more files that are not used"):
+        with st.expander(f"{len(problems) - 3} more files that were left out"):
             for problem in problems[3:]:
                 st.markdown(f"- {problem}")

@@ -1,33 +1,50 @@
-"""A scan with its heat map in the browser: window, zoom, opacity, colours and layout change without asking the server."""
+"""A scan with its heatmap in the browser: window, zoom, opacity, colours and layout change without the server."""
 
 import base64
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from kidney_core.pictures import COLOR_MAPS
-from kidney_core.slices import WINDOW_PRESETS_HU, Slice
+from kidney_core.imaging.rendering import COLOR_MAPS
+from kidney_core.imaging.slices import WINDOW_PRESETS_HU, Slice
 
 MAX_SHOWN_PX, MAX_HEAT_PX = 2048, 256
 _FILE_WINDOW = {"HU": "as in the file", "grey": "as stored"}
 _BROWSER = Path(__file__).parent / "browser"
 _FACTS = ("Plane", "Phase", "Slice thickness", "Tube voltage")
-HELP = (
-    "Wheel or pinch: zoom. Drag: move. Right button, or Shift, and drag: window. Keys: + − 0, W or L resets the window."
-)
+HELP = "Wheel or pinch: zoom. Drag: move. Right-drag: window. Keys: W window, 0 zoom, D distance, E ellipse, Esc clear, F full screen."
 HELP_STACK = (
-    "Wheel or arrow keys: through the slices. Ctrl and wheel, or pinch: zoom. Right button, or Shift, and drag: window. "
-    "Keys: + − 0, W or L resets the window."
+    "Wheel or arrow keys: slices. Ctrl-wheel or pinch: zoom. Right-drag: window. Keys: Space play, W window, 0 zoom, D distance, "
+    "E ellipse, Esc clear, F full screen."
 )
 
 
-def browser_part(name: str) -> dict[str, str]:
+_EVENTS = ("mark", "measures")
+_KINDS = {"distance": "Distance", "ellipse": "Ellipse"}
+_MAX_MEASURES, _MAX_TEXT = 20, 80
+
+
+@dataclass(frozen=True)
+class Events:
+    """What the user did in the viewer since the page ran last.
+
+    Attributes:
+        mark: the (x, y) in pixels of the slice that was marked; None without one.
+        measures: (kind, value) of each measurement that was put into the report; None where that was not asked for.
+    """
+
+    mark: tuple[int, int] | None = None
+    measures: tuple[tuple[str, str], ...] | None = None
+
+
+def browser_part(name: str, *, kinds: tuple[str, ...] = ("html", "css", "js")) -> dict[str, str]:
     """The HTML, CSS and JavaScript of a part of a page that runs in the browser."""
-    return {kind: (_BROWSER / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")}
+    return {kind: (_BROWSER / f"{name}.{kind}").read_text(encoding="utf-8") for kind in kinds}
 
 
 def show_scan(
@@ -41,9 +58,10 @@ def show_scan(
     place: str = "",
     stacked: bool = False,
     marking: bool = False,
+    reportable: bool = False,
     drawings: Sequence[tuple[str, str]] = (),
-) -> tuple[int, int] | None:
-    """Draw a scan with an optional heat map over it.
+) -> Events:
+    """Draw a scan with an optional heatmap over it.
 
     Args:
         heatmap: (H, W) float in 0..1, or None for the scan alone.
@@ -53,15 +71,16 @@ def show_scan(
         place: a short text in the corner, such as "12 of 300".
         stacked: the wheel and the arrow keys go through a stack of slices, see `stack_panel`.
         marking: a click marks a place.
+        reportable: measurements can be put into a report.
         drawings: (SVG path in pixels of the slice, colour) drawn over scan and map, see `outlines`.
 
-    Returns: the (x, y) in pixels of the slice that was marked just now, or None.
+    Returns: what the user did just now.
     """
     step = -(-max(image.pixels.shape) // MAX_SHOWN_PX)
     pixels = image.pixels[::step, ::step]
     shown, gain, offset = _for_browser(pixels)
     # Files of two patients may have the same name.
-    shown_as = f"{zlib.crc32(np.ascontiguousarray(shown)):08x}|{image.name}"
+    shown_as = f"{zlib.crc32(np.ascontiguousarray(shown).tobytes()):08x}|{image.name}"
     data: dict[str, Any] = {
         "id": f"{shown_as}|{image.name}|{image.frame}",
         "scene": scene or shown_as,
@@ -78,7 +97,7 @@ def show_scan(
         "windowText": image.facts.get("Window", "").split(",")[0],
         "presets": _presets(image),
         "ratio": _ratio(image),
-        "spacing": image.spacing_mm[1] * step if image.spacing_mm else None,
+        "spacing": [each * step for each in image.spacing_mm] if image.spacing_mm else None,
         "letters": image.letters,
         "facts": "\n".join(image.facts[name] for name in _FACTS if name in image.facts),
         "place": place,
@@ -87,6 +106,7 @@ def show_scan(
         "opacity": 45,
         "stacked": stacked,
         "marking": marking,
+        "reportable": reportable,
         "drawings": [list(each) for each in drawings],
         "box": f"0 0 {image.width_px} {image.height_px}",
         "alt": alt,
@@ -96,10 +116,20 @@ def show_scan(
         coarse = -(-max(heatmap.shape) // MAX_HEAT_PX)
         small = np.rint(np.clip(heatmap[::coarse, ::coarse], 0, 1) * 255).astype(np.uint8)
         data |= {"heat": _packed(small), "heatWidth": small.shape[1], "heatHeight": small.shape[0]}
-    viewer = st.components.v2.component("scan_viewer", **browser_part("viewer"))
-    told = viewer(data=data, key=key, on_mark_change=lambda: None)
-    mark = told.get("mark")
-    return (int(mark["x"]), int(mark["y"])) if mark and mark["id"] == data["id"] else None
+    part = browser_part("viewer")
+    part["js"] = browser_part("measures", kinds=("js",))["js"] + part["js"]
+    viewer = st.components.v2.component("scan_viewer", html=part["html"], css=part["css"], js=part["js"])
+    state = viewer(data=data, key=key, on_mark_change=lambda: None, on_measures_change=lambda: None)
+    mark, measures = (each if each and each["id"] == data["id"] else None for each in map(state.get, _EVENTS))
+    return Events(
+        mark=(int(mark["x"]), int(mark["y"])) if mark else None,
+        measures=_measures(measures["rows"]) if measures else None,
+    )
+
+
+def _measures(rows: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    """Measurements as the browser tells them: (kind, value) of each."""
+    return tuple((_KINDS[tool], str(text)[:_MAX_TEXT]) for tool, text in rows[:_MAX_MEASURES] if tool in _KINDS)
 
 
 def _for_browser(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -117,11 +147,11 @@ def _for_browser(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
 def _presets(image: Slice) -> dict[str, list[float]]:
     """What the window may be set to: name -> [center, width]; the first is how the file wants to be shown."""
     window = image.window
-    found = {_FILE_WINDOW[image.unit]: [window.center, window.width]}
+    presets = {_FILE_WINDOW[image.unit]: [window.center, window.width]}
     if image.unit == "HU":
-        return found | {name: [each.center, each.width] for name, each in WINDOW_PRESETS_HU.items()}
+        return presets | {name: [each.center, each.width] for name, each in WINDOW_PRESETS_HU.items()}
     low, width = window.center - window.width / 2, window.width
-    return found | {"brighter": [low + 0.3 * width, 0.6 * width], "more contrast": [window.center, 0.5 * width]}
+    return presets | {"brighter": [low + 0.3 * width, 0.6 * width], "more contrast": [window.center, 0.5 * width]}
 
 
 def _ratio(image: Slice) -> float:

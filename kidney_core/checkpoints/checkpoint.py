@@ -1,13 +1,13 @@
-"""A published model: a folder with weights, and a card that says what they are worth.
+"""A published model: a folder with weights, and a card with how they were trained and how they perform.
 
     checkpoints/<name>/
-        card.json                   architecture, labels, preprocessing, data, split, figures, limits
+        card.json                   architecture, labels, preprocessing, data, split, metrics, limits
         model.safetensors           weights, half precision (norms and biases in single)
-        predictions-grouped.csv.gz  test slices with their probabilities, where the card has the figures
+        predictions-grouped.csv.gz  test slices with their probabilities, where the card has their metrics
         predictions-random.csv.gz
         predictions-cross-validated.csv.gz
-        explanations.json           whether its heat maps point at known lesions; see `pointing`
-        reference.safetensors       the training slices as thumbnails and the network's features; see `familiarity`
+        explanations.json           whether its heatmaps point at known lesions; see `pointing`
+        reference.safetensors       the training slices as thumbnails and the network's features; see `ood`
         trained-on.txt              short SHA-256 of every file that the weights were trained or validated on
 
 The card holds the SHA-256 of every other file but explanations.json, and a seal over itself; explanations.json has a
@@ -17,26 +17,25 @@ Nothing is ever unpickled. Reading cards imports no torch.
 
 import gzip
 import io
-import os
 import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from kidney_core import digests
-from kidney_core.card import CARD_FORMAT, check_card
-from kidney_core.errors import CheckpointError, ModelError
-from kidney_core.files import read_table, write_json, write_whole
-from kidney_core.framing import WHOLE, View
-from kidney_core.runs import TRAINED_ON_FILE
-from kidney_core.splits import honest_of
+from kidney_core.checkpoints.card import CARD_FORMAT, check_card
+from kidney_core.common import digests, os_errors, settings
+from kidney_core.common.errors import CheckpointError, ModelError
+from kidney_core.common.files import new_folder, read_table, remove_leftovers, write_json
+from kidney_core.imaging.framing import EACH_KIDNEY, ORIGINAL, WHOLE, View
+from kidney_core.metrics.predictions import Predictions, probability_column
+from kidney_core.metrics.splits import unseen_protocol
+from kidney_core.runs.run_folder import TRAINED_ON_FILE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+STORED_DIGITS = 5  # of the probabilities of published predictions
 WEIGHTS_FILE = "model.safetensors"
 REFERENCE_FILE = "reference.safetensors"
 EXPLANATIONS_FILE = "explanations.json"
@@ -72,39 +71,41 @@ class Checkpoint:
     @property
     def view(self) -> View:
         """How the network sees an image."""
-        asked = self.card["preprocessing"]
-        return View(int(asked["size_px"]), asked.get("framing", WHOLE))
+        preprocessing = self.card["preprocessing"]
+        return View(
+            int(preprocessing["size_px"]), preprocessing.get("framing", WHOLE), preprocessing.get("greys", ORIGINAL)
+        )
 
     @property
     def temperature(self) -> float:
         return float(self.card["temperature"])
 
-    def figures(self, protocol: str) -> dict[str, Any] | None:
-        """The card's figures under a protocol, or None where it was not measured."""
+    def metrics(self, protocol: str) -> dict[str, Any] | None:
+        """The card's metrics under a protocol, or None where it was not measured."""
         return self.card["metrics"].get(protocol)
 
     @property
-    def honest(self) -> str | None:
-        """How its figures on scans never seen were measured: over all folds, or under one split, or None."""
-        return honest_of(self.card["metrics"])
+    def unseen_protocol(self) -> str | None:
+        """The protocol of its metrics on unseen scans: over all folds, or one split; None where they were not measured."""
+        return unseen_protocol(self.card["metrics"])
 
-    def honest_figures(self) -> dict[str, Any] | None:
-        """The card's figures on scans never seen, or None."""
-        return self.figures(self.honest) if self.honest else None
+    def unseen_metrics(self) -> dict[str, Any] | None:
+        """The card's metrics on unseen scans, or None."""
+        return self.metrics(self.unseen_protocol) if self.unseen_protocol else None
 
     def intervals(self, protocol: str) -> dict[str, list[float | None]]:
-        """The 95 % intervals (low, high) of the card's figures by dotted name; empty where it has none."""
+        """The 95 % intervals (low, high) of the card's metrics by dotted name; empty where it has none."""
         return self.card.get("intervals", {}).get(protocol, {})
 
     @property
-    def unsealed(self) -> str:
-        """What a person must know of a card without a seal, in a sentence; empty for a sealed one."""
-        if digests.is_sealed(self.card):
+    def seal_warning(self) -> str:
+        """A warning for a card without a seal; empty for a sealed one."""
+        if digests.has_seal(self.card):
             return ""
         return (
-            f"“{self.name}” was published by an older version and is not sealed: its weights are checked, but whether its card "
-            "(labels, figures, limits) was changed since cannot be told. Compare it with its source, then seal it: "
-            f"python -m kidney_core.seal {self.folder}"
+            f"“{self.name}” was published by an older version and is not sealed: its weights are checked, but changes to its card "
+            "(labels, metrics, limits) cannot be detected. Compare it with its source, then seal it: "
+            f"kidney-ct seal {self.folder}"
         )
 
     def trained_on(self) -> frozenset[str]:
@@ -115,12 +116,12 @@ class Checkpoint:
         words = (self._described(TRAINED_ON_FILE) or b"").split()
         if not all(_SHORT_HASH.fullmatch(word) for word in words):
             raise CheckpointError(
-                f"“{self.folder / TRAINED_ON_FILE}” is no list of hashes. Copy the checkpoint's folder again."
+                f"“{self.folder / TRAINED_ON_FILE}” is not a list of hashes. Copy the checkpoint's folder again."
             )
         return frozenset(word.decode() for word in words)
 
     def explanations(self) -> dict[str, Any] | None:
-        """Whether its heat maps point at known lesions, as `pointing.measure` found; None where that was not measured.
+        """Whether its heatmaps point at known lesions, as `pointing.measure` found; None where that was not measured.
 
         Raises: CheckpointError when the file is damaged.
         """
@@ -128,17 +129,17 @@ class Checkpoint:
         if not path.is_file():
             return None
         try:
-            found = digests.read_json(path)
-            if (digests.is_sealed(self.card) or digests.is_sealed(found)) and not digests.is_intact(found):
+            measured = digests.read_json(path)
+            if (digests.has_seal(self.card) or digests.has_seal(measured)) and not digests.is_intact(measured):
                 raise ValueError("its seal does not fit")
-            current = found["weights_sha256"] == self.card["weights_sha256"]
+            is_current = measured["weights_sha256"] == self.card["weights_sha256"]
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
-                f"“{path}” is damaged ({error}). Measure it again: python -m kidney_core.pointing {self.folder}"
+                f"“{path}” is damaged ({error}). Measure it again: kidney-ct pointing {self.folder}"
             ) from error
-        return found if current else None
+        return measured if is_current else None
 
-    def predictions(self, protocol: str) -> pd.DataFrame | None:
+    def predictions(self, protocol: str) -> Predictions | None:
         """The stored test predictions under a protocol, or None where there are none.
 
         Raises: CheckpointError when the file is not the one the card describes, or no table.
@@ -148,12 +149,12 @@ class Checkpoint:
             return None
         try:
             table = read_table(io.BytesIO(content))
-            absent = {"path", "label", "predicted", *(f"p_{label}" for label in self.labels)} - set(table.columns)
-            if absent:
-                raise ValueError(f"it has no column “{min(absent)}”")
+            missing = {"path", "label", "predicted", *map(probability_column, self.labels)} - set(table.columns)
+            if missing:
+                raise ValueError(f"it has no column “{min(missing)}”")
+            return Predictions.from_table(table)
         except ValueError as error:  # pandas' errors are of this kind
             raise self._no_table(protocol, error) from error
-        return table
 
     def predictions_csv(self, protocol: str) -> bytes | None:
         """The same as the text of a CSV file. Raises CheckpointError as `predictions`."""
@@ -172,16 +173,16 @@ class Checkpoint:
     def _no_table(self, protocol: str, error: Exception) -> CheckpointError:
         path = self.folder / _predictions_file(protocol)
         path = path if path.is_file() else path.with_suffix("")
-        return CheckpointError(f"“{path}” is no table of predictions ({error}). Copy the checkpoint's folder again.")
+        return CheckpointError(f"“{path}” is not a table of predictions ({error}). Copy the checkpoint's folder again.")
 
     def _described(self, name: str) -> bytes | None:
         """A file beside the card as its digest says it is; None where there is none. Raises CheckpointError."""
         path = self.folder / name
-        if not digests.is_sealed(self.card):
+        if not digests.has_seal(self.card):
             return digests.read_file(path) if path.is_file() else None
         digest = self.card["files_sha256"].get(name)
         if digest is not None:
-            return digests.read_described(path, digest)
+            return digests.read_verified(path, digest)
         if path.exists():
             raise CheckpointError(f"“{path}” is not among the files its card describes. Delete it, or seal the folder.")
         return None
@@ -189,11 +190,6 @@ class Checkpoint:
 
 def _predictions_file(protocol: str) -> str:
     return f"predictions-{protocol}.csv.gz"
-
-
-def checkpoints_folder() -> Path:
-    """Where checkpoints live: $KIDNEY_CHECKPOINTS, or ./checkpoints."""
-    return Path(os.environ.get("KIDNEY_CHECKPOINTS", "checkpoints"))
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -212,26 +208,32 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def list_checkpoints(folder: Path | None = None) -> tuple[list[Checkpoint], list[str]]:
-    """The usable checkpoints, best honest figure first, and a sentence for each unusable folder."""
-    parent = folder or checkpoints_folder()
+    """The usable checkpoints, the best on unseen scans first, and a sentence for each unusable folder."""
     usable, problems = [], []
-    for path in sorted(parent.iterdir()) if parent.is_dir() else []:
-        if not path.is_dir() or path.name.startswith("."):
-            continue
+    for path in _checkpoint_paths((folder,) if folder else settings.checkpoint_folders()):
         try:
             usable.append(read_checkpoint(path))
         except CheckpointError as error:
             problems.append(str(error))
-    return sorted(usable, key=_honest_figure, reverse=True), problems
+    return sorted(usable, key=_unseen_balanced_accuracy, reverse=True), problems
 
 
-def _honest_figure(checkpoint: Checkpoint) -> float:
-    found = checkpoint.honest_figures()
-    return found["balanced_accuracy"] if found else -1.0
+def _checkpoint_paths(parents: tuple[Path, ...]) -> list[Path]:
+    """The folders inside these folders by name; of two with one name, the one of the earlier folder."""
+    paths: dict[str, Path] = {}
+    for path in (path for parent in parents if parent.is_dir() for path in parent.iterdir()):
+        if path.is_dir() and not path.name.startswith(".") and path.name != settings.FINDER_FOLDER:
+            paths.setdefault(path.name, path)
+    return [paths[name] for name in sorted(paths)]
+
+
+def _unseen_balanced_accuracy(checkpoint: Checkpoint) -> float:
+    metrics = checkpoint.unseen_metrics()
+    return metrics["balanced_accuracy"] if metrics else -1.0
 
 
 def load_model(checkpoint: Checkpoint, *, device: str = "cpu", fold: bool = True) -> "nn.Module":
-    """Build the checkpoint's network with its weights, in evaluation mode, its batch norms folded unless told otherwise.
+    """Build the checkpoint's network with its weights, in evaluation mode; `fold` merges its batch norms into the convolutions.
 
     Raises: CheckpointError when the weights are missing, differ from the card's digest, or do not fit.
     """
@@ -239,9 +241,9 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu", fold: bool = True
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from kidney_core import models
+    from kidney_core.networks import batch_norm, models
 
-    content = digests.read_described(checkpoint.folder / WEIGHTS_FILE, checkpoint.card["weights_sha256"])
+    content = digests.read_verified(checkpoint.folder / WEIGHTS_FILE, checkpoint.card["weights_sha256"])
     try:
         model = models.build_model(
             checkpoint.card["architecture"], len(checkpoint.labels), image_size_px=checkpoint.size_px
@@ -252,19 +254,29 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu", fold: bool = True
     except (SafetensorError, RuntimeError, ModelError) as error:
         raise CheckpointError(f"The weights of “{checkpoint.name}” do not fit its card: {error}") from error
     if fold:
-        model = models.fold_batch_norms(model, checkpoint.size_px)
-    return model.to(device, memory_format=torch.channels_last).eval()
+        model = batch_norm.fold_batch_norms(model, checkpoint.size_px)
+    return model.to(memory_format=torch.channels_last).to(device).eval()
+
+
+def load_slice_model(checkpoint: Checkpoint, *, device: str = "cpu") -> "nn.Module":
+    """The network that answers for slices as the checkpoint's view shows them. Raises as `load_model`."""
+    from kidney_core.networks.strongest_kidney import reading_slices
+
+    model = load_model(checkpoint, device=device)
+    return reading_slices(model, checkpoint.labels, each_kidney=checkpoint.view.framing == EACH_KIDNEY)
 
 
 def _check_complete(model: "nn.Module", stored: dict[str, "Tensor"], name: str) -> None:
-    wanted = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
-    if wanted != set(stored):
-        odd = sorted(wanted ^ set(stored))[0]
-        raise CheckpointError(f"The weights of “{name}” do not fit its architecture (“{odd}”). Publish the run again.")
+    expected = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
+    if expected != set(stored):
+        first = min(expected ^ set(stored))
+        raise CheckpointError(
+            f"The weights of “{name}” do not fit its architecture (“{first}”). Publish the run again."
+        )
     for key, tensor in stored.items():
         if not tensor.isfinite().all():
             raise CheckpointError(
-                f"The weights of “{name}” hold numbers that are none (“{key}”): it would answer nonsense. Train it again."
+                f"The weights of “{name}” are not finite (“{key}”), so its predictions would mean nothing. Train it again."
             )
 
 
@@ -283,42 +295,58 @@ def save_checkpoint(
     folder: Path,
     state: dict[str, "Tensor"],
     card: dict[str, Any],
-    predictions: dict[str, pd.DataFrame],
+    predictions: dict[str, Predictions],
     *,
-    trained_on: str = "",
+    trained_on: bytes = b"",
     reference: bytes = b"",
 ) -> Checkpoint:
-    """Write weights, predictions and, last, the card: a folder without a card is no checkpoint yet.
+    """Write a new checkpoint, whose folder appears only once it is complete.
 
     Args:
         state: the network's state dict.
         card: everything but `format` and `weights_sha256`, which are filled in here.
         predictions: test predictions by protocol.
         trained_on: short hashes of the training files, one a line.
-        reference: the training slices in the network's features, as `familiarity.save` wrote them.
+        reference: the training slices in the network's features, as `ood.save` wrote them.
+
+    Raises: CheckpointError where the name is taken, or the folder cannot be written.
     """
     from safetensors.torch import save
 
-    folder.mkdir(parents=True, exist_ok=True)
-    content = save(half_precision(state))
-    write_whole(folder / WEIGHTS_FILE, lambda partial: partial.write_bytes(content))
-    for protocol, table in predictions.items():
+    weights = save(half_precision(state))
+    files = {WEIGHTS_FILE: weights, TRAINED_ON_FILE: trained_on, REFERENCE_FILE: reference}
+    for protocol, each in predictions.items():
         # Without a time of day, the same predictions make the same file.
-        packed = gzip.compress(table.to_csv(index=False, float_format="%.5g").encode(), mtime=0)
-        write_whole(folder / _predictions_file(protocol), lambda partial, packed=packed: partial.write_bytes(packed))
-    if trained_on:
-        write_whole(folder / TRAINED_ON_FILE, lambda partial: partial.write_text(trained_on))
-    described = {"weights_sha256": digests.sha256(content)}
+        files[_predictions_file(protocol)] = gzip.compress(each.csv_bytes(digits=STORED_DIGITS), mtime=0)
+    described = {"format": CARD_FORMAT, **card, "weights_sha256": digests.sha256(weights)}
     if reference:
-        write_whole(folder / REFERENCE_FILE, lambda partial: partial.write_bytes(reference))
         described["reference_sha256"] = digests.sha256(reference)
-    write_json(folder / "card.json", sealed_card({"format": CARD_FORMAT, **card, **described}, folder))
+    with os_errors.reraise_as(CheckpointError, folder):
+        remove_leftovers(folder.parent)
+        try:
+            with new_folder(folder) as partial:
+                _write(partial, files, described)
+        except FileExistsError as error:
+            raise name_taken(folder.name) from error
     return read_checkpoint(folder)
 
 
+def _write(folder: Path, files: dict[str, bytes], card: dict[str, Any]) -> None:
+    """Write the files that have content, and the card with their digests."""
+    for name, content in files.items():
+        if content:
+            (folder / name).write_bytes(content)
+    write_json(folder / "card.json", sealed_card(card, folder))
+
+
+def name_taken(name: str) -> CheckpointError:
+    """The error for a new checkpoint with the name of another one."""
+    return CheckpointError(f"A checkpoint named “{name}” exists already. Choose another name.")
+
+
 def sealed_card(card: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A card with the digests of the files that lie beside it, and its seal."""
+    """A card with the digests of the files beside it, and its seal."""
     packed = [_predictions_file(protocol) for protocol in card["metrics"]]
     named = [TRAINED_ON_FILE, *packed, *(name.removesuffix(".gz") for name in packed)]
     found = {name: digests.sha256(digests.read_file(folder / name)) for name in named if (folder / name).is_file()}
-    return digests.sealed({**card, "files_sha256": found})
+    return digests.add_seal({**card, "files_sha256": found})

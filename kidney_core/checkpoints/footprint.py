@@ -1,6 +1,6 @@
-"""What a checkpoint costs on this machine: size on disk, time and memory, measured in a process of its own.
+"""The footprint of a checkpoint on this machine: size on disk, time and memory, measured in a process of its own.
 
-python -m kidney_core.footprint CHECKPOINT_FOLDER       prints the measurement as JSON
+python -m kidney_core.checkpoints.footprint CHECKPOINT_FOLDER       prints the measurement as JSON
 """
 
 import argparse
@@ -14,8 +14,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kidney_core.checkpoint import WEIGHTS_FILE, Checkpoint, load_model, read_checkpoint
-from kidney_core.errors import CheckpointError, command
+from kidney_core.checkpoints.checkpoint import WEIGHTS_FILE, Checkpoint, load_model, read_checkpoint
+from kidney_core.common import child_process
+from kidney_core.common.entry_point import command
+from kidney_core.common.errors import CheckpointError
 
 _N_SLICES, _N_REPEATS, _N_ROUNDS = 64, 20, 3
 _TIME_LIMIT_S = 120
@@ -23,14 +25,14 @@ _TIME_LIMIT_S = 120
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a checkpoint costs.
+    """Size, speed and memory of a checkpoint.
 
     Attributes:
         device: "cpu", "cuda" or "mps".
         file_mb: its weights on disk, in 10^6 bytes.
-        n_parameters: trained numbers in the network as it was trained.
+        n_parameters: of the network as it was trained.
         slice_ms: median milliseconds for one slice, warm.
-        slices_per_s: of many slices, decoded before.
+        slices_per_s: of many slices that are decoded already.
         memory_mib: what loading and using it adds to a process that has imported torch, at its peak; on CUDA, the
             GPU memory it takes.
     """
@@ -48,10 +50,14 @@ def measure(checkpoint: Checkpoint) -> Footprint:
 
     Raises: CheckpointError when it cannot be used, or needs more than two minutes.
     """
-    command = [sys.executable, "-m", "kidney_core.footprint", str(checkpoint.folder.resolve())]
+    command = child_process.python_command("kidney_core.checkpoints.footprint", str(checkpoint.folder.resolve()))
     try:
         done = subprocess.run(
-            command, cwd=Path(__file__).resolve().parent.parent, capture_output=True, text=True, timeout=_TIME_LIMIT_S
+            command,
+            env=child_process.environment(),
+            capture_output=True,
+            text=True,
+            timeout=_TIME_LIMIT_S,
         )
     except subprocess.TimeoutExpired as error:
         raise CheckpointError(
@@ -63,11 +69,12 @@ def measure(checkpoint: Checkpoint) -> Footprint:
     return Footprint(**json.loads(done.stdout))
 
 
-def _measure_here(checkpoint: Checkpoint) -> Footprint:
+def _measure_in_this_process(checkpoint: Checkpoint) -> Footprint:
     import numpy as np
     import torch
 
-    from kidney_core import models, prediction
+    from kidney_core.checkpoints import prediction
+    from kidney_core.networks import models
 
     device = models.pick_device()
     size = checkpoint.size_px
@@ -102,7 +109,7 @@ def _peak_mib() -> float:
     """The largest resident memory of this process so far."""
     if sys.platform.startswith("linux"):
         # Not getrusage: there a child begins with the peak of the process that started it.
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20  # macOS counts bytes
@@ -114,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure a checkpoint's size, speed and memory on this machine.")
     parser.add_argument("checkpoint", type=Path, help="folder of the checkpoint")
     options = parser.parse_args(arguments)
-    print(json.dumps(asdict(_measure_here(read_checkpoint(options.checkpoint)))))
+    print(json.dumps(asdict(_measure_in_this_process(read_checkpoint(options.checkpoint)))))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint's card in the form the field uses, and the CLAIM checklist filled with what is known.
+"""A checkpoint's card as a model card in Markdown, and the CLAIM checklist with what is known.
 
 Sources: Mitchell et al. 2019, Model Cards for Model Reporting, arXiv:1810.03993; Tejani et al. 2024,
 Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 Update, Radiology: AI 6:e240300
@@ -7,18 +7,28 @@ Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 Update, R
 
 from typing import Any
 
-from kidney_core.card import fitted_on
-from kidney_core.checkpoint import Checkpoint
-from kidney_core.explanation import DEFAULT_METHOD
-from kidney_core.figures import model_name, percent, percent_range
-from kidney_core.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_TITLES, RANDOM
+from kidney_core.checkpoints.card import calibration_source
+from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.metrics.number_format import model_name, percent, percent_range
+from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_TITLES, RANDOM
+from kidney_core.networks.explanation import DEFAULT_METHOD
 
 DATA_SOURCE = "CT KIDNEY DATASET: Normal-Cyst-Tumor and Stone (Islam et al., Scientific Reports 12:11440, 2022), hospitals of Dhaka"
-# Folders that are known to hold that dataset; of any other, its holder knows.
+# Folders that are known to hold that dataset.
 _PUBLIC = ("ct-kidney-plain", "ct-kidney-clahe", "CT-KIDNEY-DATASET-Normal-Cyst-Tumor-Stone")
 UNKNOWN = "Not known."
-_SEEN = {"whole": "the whole image", "body": "cut to the body"}
-TO_FILL_IN = "To be filled in by who holds the data"
+_SEEN = {
+    "whole": "the whole image",
+    "body": "cut to the body",
+    "kidneys": "cut to the kidneys",
+    "each-kidney": "each kidney cut out",
+}
+_GREYS = {
+    "original": "Grey",
+    "equalized": "Grey, contrast equalised (CLAHE)",
+    "relative": "Grey, relative to the median of the kidneys",
+}
+TO_FILL_IN = "To be filled in by the holder of the data"
 
 
 def markdown(checkpoint: Checkpoint) -> str:
@@ -32,22 +42,26 @@ def markdown(checkpoint: Checkpoint) -> str:
         "",
         f"- Architecture: {model_name(card['architecture'])} (timm `{card['architecture']}`), one slice of "
         f"{checkpoint.size_px} × {checkpoint.size_px} px in, {len(checkpoint.labels)} labels out: {', '.join(checkpoint.labels)}",
-        f"- Starting weights: {training.get('init', 'unknown')}; what was trained: {training.get('trainable', 'unknown')}",
+        f"- Initial weights: {training.get('init', 'unknown')}; what was trained: {training.get('trainable', 'unknown')}",
         f"- Probabilities are calibrated by a temperature of {checkpoint.temperature:.3g}, "
-        + (f"fitted on {fitted_on(card)}" if fitted_on(card) else "not fitted: there was no validation part"),
+        + (
+            f"fitted on {calibration_source(card)}"
+            if calibration_source(card)
+            else "not fitted: there was no validation part"
+        ),
         f"- Made {card.get('created', 'at an unknown date')} with {_software(card)}",
         f"- Command: `{card['command']}`",
         "",
-        *([checkpoint.unsealed, ""] if checkpoint.unsealed else []),
+        *([checkpoint.seal_warning, ""] if checkpoint.seal_warning else []),
         "## Intended use",
         "",
         card["intended_use"],
         "",
         "## Training and evaluation data",
         "",
-        f"- {data.get('name', 'unknown')}: {data.get('n_slices', 0):,} slices in {data.get('n_series', 0):,} series, "
+        f"- {data.get('name', 'unknown')}: {data.get('n_slices', 0):,} slices in {data.get('n_series', 0):,} scans, "
         + ", ".join(f"{count:,} {label}" for label, count in data.get("counts", {}).items()),
-        f"- Series per class: {', '.join(f'{n} {label}' for label, n in data.get('series_per_label', {}).items())}",
+        f"- Scans per class: {', '.join(f'{n} {label}' for label, n in data.get('series_per_label', {}).items())}",
         f"- Extra slices added to training: {data.get('extra_training_slices', 0):,} of “{data.get('extra_data') or 'none'}”",
         f"- Fingerprint: `{data.get('fingerprint', 'unknown')}`",
         "",
@@ -55,10 +69,16 @@ def markdown(checkpoint: Checkpoint) -> str:
         "",
     ]
     for protocol in reversed(MEASURED):
-        if checkpoint.figures(protocol):
-            lines += _metrics(checkpoint, protocol)
+        if metrics := checkpoint.metrics(protocol):
+            lines += _metrics(checkpoint, protocol, metrics)
     lines += ["## Limits and caveats", "", *(f"- {limit}" for limit in card["limits"]), ""]
     return "\n".join(lines)
+
+
+def _subset(checkpoint: Checkpoint) -> str:
+    """Which slices of the folder were used."""
+    leaves_out = checkpoint.card["training"].get("slices") == "kidneys" or checkpoint.view.needs_kidneys
+    return "Slices on which the kidney finder sees a kidney" if leaves_out else "None within the folder"
 
 
 def _selection(card: dict[str, Any]) -> str:
@@ -72,8 +92,8 @@ def _software(card: dict[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in card.get("software", {}).items()) or "unknown software"
 
 
-def _metrics(checkpoint: Checkpoint, protocol: str) -> list[str]:
-    found, ranges = checkpoint.figures(protocol), checkpoint.intervals(protocol)
+def _metrics(checkpoint: Checkpoint, protocol: str, metrics: dict[str, Any]) -> list[str]:
+    ranges = checkpoint.intervals(protocol)
     leak = checkpoint.card["split"].get(protocol, {}).get("shared_series_fraction", 0.0)
 
     def cell(name: str, value: float | None) -> str:
@@ -83,15 +103,15 @@ def _metrics(checkpoint: Checkpoint, protocol: str) -> list[str]:
     lines = [
         f"### {PROTOCOL_TITLES[protocol].capitalize()}",
         "",
-        f"{found['n']:,} test slices; {percent(leak, 0)} of them have other slices of the same scan in training. In brackets, "
-        "95 % intervals by bootstrap over series.",
+        f"{metrics['n']:,} test slices; {percent(leak, 0)} of them have other slices of the same scan in training (data leakage). In brackets, "
+        "95 % intervals by bootstrap over scans.",
         "",
-        f"Accuracy {cell('accuracy', found['accuracy'])}, balanced accuracy {cell('balanced_accuracy', found['balanced_accuracy'])}.",
+        f"Accuracy {cell('accuracy', metrics['accuracy'])}, balanced accuracy {cell('balanced_accuracy', metrics['balanced_accuracy'])}.",
         "",
         "| class | slices | precision | recall | F1 | ROC AUC |",
         "|---|---|---|---|---|---|",
     ]
-    for label, values in found["per_label"].items():
+    for label, values in metrics["per_label"].items():
         cells = [cell(f"per_label.{label}.{name}", values[name]) for name in ("precision", "recall", "f1", "roc_auc")]
         lines.append(f"| {label} | {values['support']:,} | " + " | ".join(cells) + " |")
     return [*lines, ""]
@@ -101,12 +121,11 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
     """The 44 items of CLAIM 2024 with what is known of this checkpoint, as Markdown."""
     card = checkpoint.card
     training, data, name = card["training"], card["data"], model_name(card["architecture"])
-    honest = checkpoint.honest
-    figures = checkpoint.honest_figures()
+    unseen, metrics = checkpoint.unseen_protocol, checkpoint.unseen_metrics()
     result = (
-        f"{PROTOCOL_TITLES[honest]}: accuracy {percent(figures['accuracy'])}, balanced {percent(figures['balanced_accuracy'])}"
-        if figures
-        else "No figure on scans never seen was measured."
+        f"{PROTOCOL_TITLES[unseen].capitalize()}: accuracy {percent(metrics['accuracy'])}, balanced {percent(metrics['balanced_accuracy'])}"
+        if unseen and metrics
+        else "Not measured on unseen scans."
     )
     public = data.get("name") in _PUBLIC
     leak = card["split"].get(RANDOM, {}).get("shared_series_fraction")
@@ -117,18 +136,18 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         (
             "Introduction",
             "Aims and hypotheses",
-            "Classify a CT slice of the kidney region; measure it on scans never seen",
+            "Classify a CT slice of the kidney region; measure it on unseen scans",
         ),
         ("Study design", "Prospective or retrospective", "Retrospective"),
-        ("Study design", "Goal", "Model creation and honest evaluation; no clinical claim"),
+        ("Study design", "Goal", "Model creation and evaluation on unseen scans; no clinical claim"),
         ("Data", "Sources", f"{DATA_SOURCE if public else TO_FILL_IN}; folder “{data.get('name', 'unknown')}”"),
-        ("Data", "Inclusion and exclusion", "Every readable image of the folder; patients' criteria: " + UNKNOWN),
+        ("Data", "Inclusion and exclusion", "Every readable image of the folder; criteria for patients: " + UNKNOWN),
         (
             "Data",
             "Preprocessing",
-            f"Grey, {_SEEN[checkpoint.view.framing]}, padded to a square of {checkpoint.size_px} px, ImageNet mean and deviation",
+            f"{_GREYS[checkpoint.view.greys]}, {_SEEN[checkpoint.view.framing]}, padded to a square of {checkpoint.size_px} px, ImageNet mean and deviation",
         ),
-        ("Data", "Selection of subsets", "None within the folder"),
+        ("Data", "Selection of subsets", _subset(checkpoint)),
         (
             "Data",
             "De-identification",
@@ -156,17 +175,19 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         (
             "Partitions",
             "Assignment",
-            f"Seed {training.get('seed', 'unknown')}, stratified by class; by series under “grouped”",
+            f"Seed {training.get('seed', 'unknown')}, stratified by class; by scan in the scan-level split",
         ),
         (
             "Partitions",
             "Level of disjointness",
-            "Series (inferred from near-duplicates, patients are not known)"
+            "Scan (inferred from near-duplicates, patients are not known)"
             + (
-                f"; under the random split {percent(leak, 0)} of test slices share a series" if leak is not None else ""
+                f"; under the random split {percent(leak, 0)} of test slices are of a scan that is also in training"
+                if leak is not None
+                else ""
             ),
         ),
-        ("Partitions", "Intended sample size", "All there is; intervals say what it bears"),
+        ("Partitions", "Intended sample size", "All available images; see the intervals"),
         ("Model", "Description", f"timm {card['architecture']}, {len(checkpoint.labels)} outputs"),
         ("Model", "Software", _software(card)),
         ("Model", "Initialisation", str(training.get("init", "unknown"))),
@@ -181,21 +202,21 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         (
             "Evaluation",
             "Uncertainty and significance",
-            "Bootstrap and swap tests over series, corrected by Holm's method",
+            "Bootstrap and swap tests over scans, corrected by Holm's method",
         ),
         (
             "Evaluation",
             "Robustness",
-            "Not done" if honest != CROSS_VALIDATED else "Cross-validation over grouped folds",
+            "Not done" if unseen != CROSS_VALIDATED else "Scan-level cross-validation",
         ),
-        ("Evaluation", "Explainability", f"Heat maps by {DEFAULT_METHOD}, or by a method of choice"),
+        ("Evaluation", "Explainability", f"Heatmaps by {DEFAULT_METHOD}, or by a method of choice"),
         ("Evaluation", "Internal data", result),
         ("Evaluation", "External data", "Not on this card; the Evaluation page takes any labelled folder"),
         ("Evaluation", "Trial registration", "Not a trial"),
         (
             "Results",
             "Numbers included and excluded",
-            f"{data.get('n_slices', 0):,} slices, {data.get('n_series', 0)} series; patients: {UNKNOWN}",
+            f"{data.get('n_slices', 0):,} slices, {data.get('n_series', 0)} scans; patients: {UNKNOWN}",
         ),
         ("Results", "Demographics by partition", UNKNOWN),
         ("Results", "Performance with uncertainty", "See the model card"),
@@ -214,6 +235,6 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         "|---|---|---|---|",
     ]
     lines += [f"| {i} | {section} | {item} | {known} |" for i, (section, item, known) in enumerate(items, start=1)]
-    if honest == GROUPED:
-        lines += ["", "One grouped split: cross-validation would say more."]
+    if unseen == GROUPED:
+        lines += ["", "One scan-level split: cross-validation would give a better estimate."]
     return "\n".join([*lines, ""])

@@ -1,6 +1,6 @@
 """A checkpoint as one ONNX file that other runtimes read: grey squares in, calibrated probabilities out.
 
-    python -m kidney_core.onnx_export checkpoints/mobilenetv2 mobilenetv2.onnx
+    kidney-ct export-onnx checkpoints/mobilenetv2 mobilenetv2.onnx
 
 Needs the packages onnx, onnxscript and onnxruntime, which the workbench itself does without. The file is checked before it
 is kept: its probabilities on simulated slices must be those of the network.
@@ -15,19 +15,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from kidney_core import checkpoint as checkpoints
-from kidney_core import phantom, preprocessing
-from kidney_core.checkpoint import Checkpoint
-from kidney_core.errors import CheckpointError, command
-from kidney_core.files import write_whole
-from kidney_core.labels import LABELS
+from kidney_core.checkpoints import checkpoint as checkpoints
+from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common.entry_point import command
+from kidney_core.common.errors import CheckpointError
+from kidney_core.common.files import write_atomically
+from kidney_core.common.labels import LABELS
+from kidney_core.networks import preprocessing
+from kidney_core.simulation import phantom
 
 TOLERANCE = 1e-4  # of a probability: what another order of additions may change
 _N_CHECKED = 3  # simulated slices a label
 
 
-class Answering(nn.Module):
-    """(B, S, S) uint8 grey squares -> (B, n_labels) calibrated probabilities: all that a checkpoint does."""
+class CalibratedNetwork(nn.Module):
+    """(B, S, S) uint8 grey squares -> (B, n_labels) calibrated probabilities: what a checkpoint computes."""
 
     def __init__(self, network: nn.Module, temperature: float) -> None:
         super().__init__()
@@ -37,10 +39,11 @@ class Answering(nn.Module):
         return (self.network(preprocessing.to_input(grey)) / self.temperature).softmax(dim=1)
 
 
-def known_squares(checkpoint: Checkpoint) -> np.ndarray:
+def simulated_squares(checkpoint: Checkpoint) -> np.ndarray:
     """(N, S, S) uint8: simulated slices as the checkpoint's network sees them."""
     drawn = [phantom.draw_series(label, 77, n_slices=_N_CHECKED) for label in LABELS]
-    return np.stack([preprocessing.square_of(each.as_slice(""), checkpoint.view) for scan in drawn for each in scan])
+    view = checkpoint.view.without_kidneys
+    return np.stack([view.square(each.as_slice("").network_grey8()) for scan in drawn for each in scan])
 
 
 def export(checkpoint: Checkpoint, path: Path) -> float:
@@ -48,7 +51,7 @@ def export(checkpoint: Checkpoint, path: Path) -> float:
 
     Returns: the largest difference of a probability between ONNX Runtime and the network, on simulated slices.
 
-    Raises: CheckpointError when a package is missing, or the file would answer otherwise than the network.
+    Raises: CheckpointError when a package is missing, or the file's probabilities differ from those of the network.
     """
     try:
         import onnx
@@ -58,10 +61,10 @@ def export(checkpoint: Checkpoint, path: Path) -> float:
         raise CheckpointError(
             f"ONNX export needs the package “{error.name}”. Install it: pip install onnx onnxscript onnxruntime."
         ) from error
-    answering = Answering(checkpoints.load_model(checkpoint).cpu(), checkpoint.temperature).eval()
-    squares = torch.from_numpy(known_squares(checkpoint))
+    calibrated = CalibratedNetwork(checkpoints.load_model(checkpoint).cpu(), checkpoint.temperature).eval()
+    squares = torch.from_numpy(simulated_squares(checkpoint))
     program = torch.onnx.export(
-        answering,
+        calibrated,
         (squares[:2],),
         input_names=["grey"],
         output_names=["probabilities"],
@@ -69,6 +72,8 @@ def export(checkpoint: Checkpoint, path: Path) -> float:
         dynamo=True,
         verbose=False,
     )
+    if program is None:
+        raise CheckpointError(f"PyTorch could not export “{checkpoint.name}”. Nothing was written.")
     model = program.model_proto
     facts = {"labels": list(checkpoint.labels), "preprocessing": checkpoint.card["preprocessing"]}
     onnx.helper.set_model_props(
@@ -76,15 +81,15 @@ def export(checkpoint: Checkpoint, path: Path) -> float:
     )
     content = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"grey": squares.numpy()})
+    (exported,) = session.run(None, {"grey": squares.numpy()})
     with torch.inference_mode():
-        difference = float(np.abs(found - answering(squares).numpy()).max())
+        difference = float(np.abs(exported - calibrated(squares).numpy()).max())
     if not difference <= TOLERANCE:
         raise CheckpointError(
-            f"In ONNX Runtime “{checkpoint.name}” would answer otherwise: a probability differs by {difference:.2g}. "
+            f"In ONNX Runtime “{checkpoint.name}” gives different predictions: a probability differs by {difference:.2g}. "
             "Nothing was written."
         )
-    write_whole(path, lambda partial: partial.write_bytes(content))
+    write_atomically(path, lambda partial: partial.write_bytes(content))
     return difference
 
 

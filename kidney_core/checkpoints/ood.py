@@ -1,17 +1,17 @@
-"""How like its training material a slice is, by a thumbnail and the network's own features at several depths.
+"""Out-of-distribution check: the distance of a slice to the training slices, in the network's own features.
 
-Two questions are asked of a slice before a network may answer: is it anything like what the network learned
-from, and is it so like a training slice that the network has seen this very scan? Both are distances to the
-training slices in the space of a thumbnail and the network's pooled feature maps, whitened by their principal
-components; what the components leave out is asked too, since strange images differ there. The thumbnail tells what
-pooling forgets, where things lie, and what a network that learned little does not see. Sources: Sun et al. 2022,
-arXiv:2204.06507 (nearest neighbours); Rippel et al. 2021, arXiv:2005.14140 (features of several depths).
+It answers two questions before a prediction is shown. Is the slice out of distribution, so unlike the training
+data that a prediction means nothing? And is it so near to a training slice that its scan was seen in training?
+Both are distances in the space of a thumbnail and the network's pooled feature maps of several depths, whitened by
+their principal components. The residual that the components leave out is checked too, since unusual images differ
+there. The thumbnail keeps positions, which pooling loses, and works for a network that learned little. Sources: Sun
+et al. 2022, arXiv:2204.06507 (nearest neighbours); Rippel et al. 2021, arXiv:2005.14140 (features of several depths).
 
-The thresholds come from slices that are not among the kept ones: see `learn`.
+The thresholds come from slices that are not in the reference: see `fit_reference`.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,21 @@ from safetensors.numpy import save_file
 from torch import nn
 from torch.nn import functional
 
-from kidney_core import digests, preprocessing
-from kidney_core.checkpoint import REFERENCE_FILE, Checkpoint
-from kidney_core.errors import CheckpointError
-from kidney_core.files import write_whole
+from kidney_core.checkpoints.checkpoint import REFERENCE_FILE, Checkpoint
+from kidney_core.common import digests
+from kidney_core.common.errors import CheckpointError
+from kidney_core.common.files import write_atomically
+from kidney_core.networks import preprocessing
+from kidney_core.networks.strongest_kidney import strongest_squares
+from kidney_core.networks.timm_network import as_timm
 
 MAX_COMPONENTS, EXPLAINED = 64, 0.99  # of the variance
 ACCEPTED_PERCENT = 99.0  # of the slices of scans kept out of training
 N_SHOWN = 4
 THUMBNAIL_PX = 8
 _BATCH = 16
+# Threshold -> its key in reference.safetensors, as version 0.4 named it.
+_STORED_THRESHOLDS = {"max_distance": "far", "max_residual": "odd", "seen_distance": "near"}
 
 
 @dataclass(frozen=True)
@@ -45,22 +50,22 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Familiarity:
-    """How like the training material a slice is.
+class TrainingMatch:
+    """How near a slice is to the training data.
 
     Attributes:
         nearest: the nearest training slices of the dataset, one a scan, nearest first.
         distance: to the nearest training slice of dataset or extra data.
         residual: what the principal components leave out, per feature, in standard deviations.
-        is_foreign: unlike what the network learned from, in distance or residual.
-        is_seen: so like a training slice of the dataset as only slices of one scan are.
+        is_out_of_distribution: its distance or its residual is above the threshold.
+        is_seen_scan: so near to a training slice of the dataset as only slices of one scan are.
     """
 
     nearest: tuple[Neighbour, ...]
     distance: float
     residual: float
-    is_foreign: bool
-    is_seen: bool
+    is_out_of_distribution: bool
+    is_seen_scan: bool
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,8 @@ class Reference:
         deviation: (D,) of the training slices along them.
         embedded: (N, D) float32 the training slices, whitened.
         paths, labels, series: (N,) of each; path "" and series -1 for extra data.
-        far, odd: largest distance and residual that are accepted.
-        near: largest distance at which a slice is taken for one of a scan that was seen.
+        max_distance, max_residual: thresholds above which a slice is out of distribution.
+        seen_distance: distance up to which a slice counts as one of a scan that was seen in training.
     """
 
     mean: np.ndarray
@@ -85,65 +90,69 @@ class Reference:
     paths: tuple[str, ...]
     labels: tuple[str, ...]
     series: np.ndarray
-    far: float
-    odd: float
-    near: float
+    max_distance: float
+    max_residual: float
+    seen_distance: float
 
-    def embed(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def whiten(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N, F) features -> (N, D) whitened components, and (N,) residuals."""
-        features = features[:, -len(self.mean) :]  # references of 0.4 know no thumbnail, which comes first
+        features = features[:, -len(self.mean) :]  # references of 0.4 have no thumbnail, which comes first
         standard = (features - self.mean) / self.scale
         along = standard @ self.axes
         residual = np.linalg.norm(standard - along @ self.axes.T, axis=1) / np.sqrt(standard.shape[1])
         return along / self.deviation, residual
 
-    def look_up(self, features: np.ndarray) -> list[Familiarity]:
-        """How familiar each slice is, by its features (N, F)."""
-        embedded, residual = self.embed(features)
-        distances = _distances(embedded, self.embedded)
-        return [self._describe(row, float(odd)) for row, odd in zip(distances, residual, strict=True)]
+    def match(self, features: np.ndarray) -> list[TrainingMatch]:
+        """How near each slice is to the training data, by its features (N, F)."""
+        whitened, residuals = self.whiten(features)
+        distances = _distances(whitened, self.embedded)
+        return [self._match(row, float(residual)) for row, residual in zip(distances, residuals, strict=True)]
 
-    def _describe(self, distances: np.ndarray, residual: float) -> Familiarity:
+    def _match(self, distances: np.ndarray, residual: float) -> TrainingMatch:
         nearest: dict[int, Neighbour] = {}
         for position in np.argsort(distances, kind="stable"):
             scan = int(self.series[position])
             if scan >= 0 and scan not in nearest:
-                found = Neighbour(self.paths[position], self.labels[position], float(distances[position]))
-                nearest[scan] = found
+                nearest[scan] = Neighbour(self.paths[position], self.labels[position], float(distances[position]))
                 if len(nearest) == N_SHOWN:
                     break
         closest = float(distances.min())
-        return Familiarity(
+        return TrainingMatch(
             nearest=tuple(nearest.values()),
             distance=closest,
             residual=residual,
-            is_foreign=closest > self.far or residual > self.odd,
-            is_seen=bool(nearest) and next(iter(nearest.values())).distance <= self.near,
+            is_out_of_distribution=closest > self.max_distance or residual > self.max_residual,
+            is_seen_scan=bool(nearest) and next(iter(nearest.values())).distance <= self.seen_distance,
         )
 
 
 @torch.inference_mode()
 def slice_features(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
-    """Thumbnail, then the mean of each feature map of every depth but the first: (N, S, S) uint8 -> (N, F) float64."""
+    """Thumbnail, then the mean of each feature map of every depth but the first: (N, S, S) uint8 -> (N, F) float64.
+
+    Of images of each kidney, (N, 2, S, S), those that carry the answer count.
+    """
     model.eval()
+    pixels = strongest_squares(model, pixels)
     device = next(model.parameters()).device
-    found = []
+    batches = []
     for start in range(0, len(pixels), _BATCH):
         grey = torch.from_numpy(np.array(pixels[start : start + _BATCH])).to(device)
-        found.append(
-            _features(grey, model.forward_intermediates(preprocessing.to_input(grey), intermediates_only=True))
-        )
-    return np.concatenate(found) if found else np.empty((0, 0))
+        maps = as_timm(model).forward_intermediates(preprocessing.to_input(grey), intermediates_only=True)
+        batches.append(_features(grey, maps))
+    return np.concatenate(batches) if batches else np.empty((0, 0))
 
 
 @torch.inference_mode()
 def features_and_logits(model: nn.Module, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both in one forward pass: (N, S, S) uint8 -> (N, F) as `slice_features`, and (N, n_labels) logits, float64."""
     model.eval()
+    pixels = strongest_squares(model, pixels)
     device = next(model.parameters()).device
     grey = torch.from_numpy(np.array(pixels)).to(device)
-    last, maps = model.forward_intermediates(preprocessing.to_input(grey))
-    return _features(grey, maps), model.forward_head(last).cpu().double().numpy()  # Apple's MPS has no double
+    network = as_timm(model)
+    last, maps = network.forward_intermediates(preprocessing.to_input(grey))
+    return _features(grey, maps), network.forward_head(last).cpu().double().numpy()  # Apple's MPS has no double
 
 
 def _features(grey: torch.Tensor, maps: list[torch.Tensor]) -> np.ndarray:
@@ -151,7 +160,7 @@ def _features(grey: torch.Tensor, maps: list[torch.Tensor]) -> np.ndarray:
     return torch.cat([thumbnail, *(depth.mean(dim=(2, 3)) for depth in maps[1:])], dim=1).cpu().double().numpy()
 
 
-def learn(
+def fit_reference(
     features: np.ndarray,
     *,
     same_scans: np.ndarray,
@@ -160,12 +169,11 @@ def learn(
     labels: tuple[str, ...],
     series: np.ndarray,
 ) -> Reference:
-    """A reference of training slices, and its thresholds from slices that are not among them.
+    """A reference of training slices, with thresholds from slices that are not in it.
 
-    Foreign is what is farther, or leaves a larger residual, than 99 % of the slices of new scans. Seen is what is nearer
-    than halfway between the distances of slices of the same scans (their 99th percentile) and of new ones (their 1st); where
-    the two overlap, nearer than the distance at which as large a share of the former is missed as of the latter taken for
-    seen.
+    Out of distribution: farther, or with a larger residual, than 99 % of the slices of new scans. Seen in training:
+    nearer than halfway between the distances of other slices of the same scans (their 99th percentile) and of new scans
+    (their 1st). Where the two overlap, the threshold is the distance with equal error rates of both kinds.
 
     Args:
         features: (N, F) features of the training slices to keep.
@@ -177,40 +185,40 @@ def learn(
     standard = (features - mean) / scale
     _, singular, directions = np.linalg.svd(standard, full_matrices=False)
     explained = np.cumsum(singular**2) / (singular**2).sum()
-    # What varies least is noise, which whitening would blow up.
+    # The directions of least variance are noise, which whitening would amplify.
     n_components = min(MAX_COMPONENTS, int(np.searchsorted(explained, EXPLAINED)) + 1)
     axes = directions[:n_components].T
     deviation = np.maximum(singular[:n_components] / np.sqrt(len(standard)), 1e-6)
     embedded = (standard @ axes / deviation).astype(np.float32)
-    known = Reference(mean, scale, axes, deviation, embedded, paths, labels, series, np.inf, np.inf, 0.0)
-    new, residual = known.embed(new_scans)
+    reference = Reference(mean, scale, axes, deviation, embedded, paths, labels, series, np.inf, np.inf, 0.0)
+    new, residual = reference.whiten(new_scans)
     to_training = _distances(new, embedded)
     to_scans = to_training[:, series >= 0].min(axis=1)
     to_own = np.zeros(1)
     if len(same_scans):
-        to_own = _distances(known.embed(same_scans)[0], embedded[series >= 0]).min(axis=1)
-    return Reference(
-        mean, scale, axes, deviation, embedded, paths, labels, series,
-        far=float(np.percentile(to_training.min(axis=1), ACCEPTED_PERCENT)),
-        odd=float(np.percentile(residual, ACCEPTED_PERCENT)),
-        near=_boundary(to_own, to_scans),
-    )  # fmt: skip
+        to_own = _distances(reference.whiten(same_scans)[0], embedded[series >= 0]).min(axis=1)
+    return replace(
+        reference,
+        max_distance=float(np.percentile(to_training.min(axis=1), ACCEPTED_PERCENT)),
+        max_residual=float(np.percentile(residual, ACCEPTED_PERCENT)),
+        seen_distance=_seen_threshold(to_own, to_scans),
+    )
 
 
-def _boundary(to_own: np.ndarray, to_others: np.ndarray) -> float:
-    """Between the distances to the slice's own scan, (K,), and those to other scans, (M,)."""
+def _seen_threshold(to_own: np.ndarray, to_others: np.ndarray) -> float:
+    """The distance that separates slices of a training scan, (K,) distances, from those of other scans, (M,)."""
     low, high = np.percentile(to_own, 99), np.percentile(to_others, 1)
     if low <= high:
         return float(low + high) / 2
     distances = np.sort(np.concatenate([to_own, to_others]))
     missed = 1 - np.searchsorted(np.sort(to_own), distances, side="right") / len(to_own)
-    taken = np.searchsorted(np.sort(to_others), distances, side="right") / len(to_others)
-    return float(distances[np.abs(missed - taken).argmin()])
+    wrongly_seen = np.searchsorted(np.sort(to_others), distances, side="right") / len(to_others)
+    return float(distances[np.abs(missed - wrongly_seen).argmin()])
 
 
 def save(reference: Reference, path: Path) -> None:
     """Write a reference; half precision where that is exact enough."""
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "mean": reference.mean.astype(np.float32),
         "scale": reference.scale.astype(np.float32),
         "axes": reference.axes.astype(np.float32),
@@ -218,10 +226,11 @@ def save(reference: Reference, path: Path) -> None:
         "embedded": reference.embedded.astype(np.float16),
         "series": reference.series.astype(np.int32),
     }
-    described = {name: getattr(reference, name) for name in ("paths", "labels", "far", "odd", "near")}
-    # safetensors writes the memory of an array as it lies.
+    facts: dict[str, Any] = {"paths": reference.paths, "labels": reference.labels}
+    facts |= {key: getattr(reference, name) for name, key in _STORED_THRESHOLDS.items()}
+    # safetensors writes the memory of an array as it is.
     tensors = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
-    write_whole(path, lambda partial: save_file(tensors, partial, metadata={"reference": json.dumps(described)}))
+    write_atomically(path, lambda partial: save_file(tensors, partial, metadata={"reference": json.dumps(facts)}))
 
 
 def load(path: Path) -> Reference:
@@ -234,14 +243,23 @@ def _parse(content: bytes, path: Path) -> Reference:
         tensors = safetensors.numpy.load(content)
         # The library gives metadata of files only: the header's length, as 8 bytes, stands before the header.
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        described: dict[str, Any] = json.loads(header["__metadata__"]["reference"])
+        facts: dict[str, Any] = json.loads(header["__metadata__"]["reference"])
+        mean, scale, axes, deviation = (
+            tensors[name].astype(np.float64) for name in ("mean", "scale", "axes", "deviation")
+        )
+        max_distance, max_residual, seen_distance = (float(facts[key]) for key in _STORED_THRESHOLDS.values())
         return Reference(
-            **{name: tensors[name].astype(np.float64) for name in ("mean", "scale", "axes", "deviation")},
+            mean=mean,
+            scale=scale,
+            axes=axes,
+            deviation=deviation,
             embedded=tensors["embedded"].astype(np.float32),
+            paths=tuple(facts["paths"]),
+            labels=tuple(facts["labels"]),
             series=tensors["series"],
-            paths=tuple(described["paths"]),
-            labels=tuple(described["labels"]),
-            **{name: float(described[name]) for name in ("far", "odd", "near")},
+            max_distance=max_distance,
+            max_residual=max_residual,
+            seen_distance=seen_distance,
         )
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"“{path}” is damaged ({error}). Copy the checkpoint's folder again.") from error
@@ -256,7 +274,7 @@ def open_reference(checkpoint: Checkpoint) -> Reference | None:
     if expected is None:
         return None
     path = checkpoint.folder / REFERENCE_FILE
-    return _parse(digests.read_described(path, expected), path)
+    return _parse(digests.read_verified(path, expected), path)
 
 
 def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""Do a checkpoint's heat maps point at the lesion? Measured for every method where the lesion is known.
+"""Do a checkpoint's heatmaps point at the lesion? Measured for every method on slices whose lesion is known.
 
-    python -m kidney_core.pointing CHECKPOINT_FOLDER... [--boxes FOLDER]      writes explanations.json beside the card
+    kidney-ct pointing CHECKPOINT_FOLDER... [--boxes FOLDER]      writes explanations.json beside the card
 
 The pointing game asks whether the brightest place of the map of the true label lies on the lesion, give or take 3 %
-of the image, Source: Zhang et al. 2018, IJCV 126:1084. The share of heat asks how much of the map lies inside. What a
-map drawn at random would reach is measured beside both. The maps of the same network with its weights shuffled, and how
-bright a bright map is, are measured on the same slices.
+of the image, Source: Zhang et al. 2018, IJCV 126:1084. The share of heat is how much of the map lies inside it. Both
+are measured for a random map too. On the same slices, the maps are compared with those of the same network with shuffled
+weights, and the scale of a bright map is measured.
 """
 
 import argparse
@@ -21,89 +21,140 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from kidney_core import digests, explanation, lesions, map_grades, preprocessing
-from kidney_core.body import body_mask
-from kidney_core.checkpoint import EXPLANATIONS_FILE, Checkpoint, load_model, read_checkpoint
-from kidney_core.errors import command
-from kidney_core.files import write_json
-from kidney_core.labels import LABELS
-from kidney_core.lesions import TOLERANCE, KnownLesion
+from kidney_core.checkpoints.checkpoint import EXPLANATIONS_FILE, Checkpoint, load_model, read_checkpoint
+from kidney_core.common import digests
+from kidney_core.common.entry_point import command
+from kidney_core.common.errors import ModelError
+from kidney_core.common.files import write_json
+from kidney_core.common.labels import LABELS
+from kidney_core.data import lesions
+from kidney_core.data.lesions import TOLERANCE, AnnotatedSlice
+from kidney_core.imaging.body import body_mask
+from kidney_core.imaging.framing import FramedImage
+from kidney_core.kidneys import finder as finders
+from kidney_core.kidneys.kidney_view import frame_slices
+from kidney_core.networks import batch_norm, explanation, map_grades, preprocessing
 
 FORMAT = 1
 N_PHANTOMS = 60  # a label
 N_SHUFFLED = 40  # slices for the sanity check
-LEAST_SHUFFLED = N_SHUFFLED // 2  # fewer with a map tell nothing
+LEAST_SHUFFLED = N_SHUFFLED // 2  # fewer with a map are too few to judge by
 FULL_SCALE_PERCENT = 95.0
 
 
+def methods_of(model: nn.Module, image: Tensor) -> list[str]:
+    """The methods that suit a network; `image` is (1, 3, S, S). Raises ModelError when none does."""
+    methods, reason = [], ""
+    for method in explanation.METHODS:
+        try:
+            explanation.explain(model, image, 0, method=method)
+            methods.append(method)
+        except ModelError as error:
+            reason = str(error)
+    if not methods:
+        raise ModelError(reason)
+    return methods
+
+
 def measure(
-    checkpoint: Checkpoint, sets: dict[str, list[KnownLesion]], *, progress: Callable[[], object] | None = None
+    checkpoint: Checkpoint, sets: dict[str, list[AnnotatedSlice]], *, progress: Callable[[], object] | None = None
 ) -> dict[str, Any]:
-    """The content of explanations.json.
+    """The content of explanations.json: the methods that suit the network, on every set.
 
     Args:
         sets: name -> slices whose label the checkpoint knows.
         progress: called after each slice and method.
+
+    Raises: ModelError when no method suits the network.
     """
     model = load_model(checkpoint).requires_grad_(False)
-    found: dict[str, Any] = {"format": FORMAT, "weights_sha256": checkpoint.card["weights_sha256"], "sets": {}}
-    peaks: dict[str, list[float]] = {method: [] for method in explanation.METHODS}
-    for name, slices in sets.items():
-        hits = dict.fromkeys(explanation.METHODS, 0)
-        heat: dict[str, list[float]] = {method: [] for method in explanation.METHODS}
-        chances, areas = [], []
-        for known in slices:
-            near, body = _near(known.lesion), body_mask(known.image.network_grey8())
-            chances.append(float((near & body).sum() / body.sum()))
-            areas.append(float((known.lesion & body).sum() / body.sum()))
-            seen = checkpoint.view.see(known.image.network_grey8())
-            batch = preprocessing.input_of(seen)
-            target = checkpoint.labels.index(known.label)
-            for method in explanation.METHODS:
-                drawn = explanation.explain(model, batch, target, method=method)
-                laid = seen.over(drawn.scaled())
-                hits[method] += int(not drawn.is_empty and near[np.unravel_index(laid.argmax(), laid.shape)])
-                heat[method].append(map_grades.inside(laid, known.lesion))
-                peaks[method].append(drawn.peak)
-                if progress:
-                    progress()
-        found["sets"][name] = {
-            "n": len(slices),
-            "chance_hit": float(np.mean(chances)),
-            "chance_inside": float(np.mean(areas)),
-            "methods": {method: {"hits": hits[method], "heat_inside": float(np.mean(heat[method]))} for method in hits},
-        }
-    found["full_scale"] = {method: float(np.percentile(peaks[method], FULL_SCALE_PERCENT)) for method in peaks}
-    found["shuffled"] = measure_shuffled(checkpoint, [each for slices in sets.values() for each in slices])
-    return found
+    slices = [each for one_set in sets.values() for each in one_set]
+    methods = methods_of(model, _input_of(checkpoint, slices[0]))
+    peaks: dict[str, list[float]] = {method: [] for method in methods}
+    measured = {name: _measure_set(checkpoint, model, each, peaks, progress) for name, each in sets.items()}
+    return {
+        "format": FORMAT,
+        "weights_sha256": checkpoint.card["weights_sha256"],
+        "sets": measured,
+        "full_scale": {method: float(np.percentile(peaks[method], FULL_SCALE_PERCENT)) for method in methods},
+        "shuffled": measure_shuffled(checkpoint, slices, methods),
+    }
 
 
-def measure_shuffled(checkpoint: Checkpoint, slices: list[KnownLesion]) -> dict[str, dict[str, float | int]]:
-    """Method -> how alike its maps stay when the weights are shuffled, on `n` slices; those without a map do not count.
+def _measure_set(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    slices: list[AnnotatedSlice],
+    peaks: dict[str, list[float]],
+    progress: Callable[[], object] | None,
+) -> dict[str, Any]:
+    """How often and how much the maps of each method lie on the lesion; the strongest evidence of each joins `peaks`."""
+    hits = dict.fromkeys(peaks, 0)
+    heat: dict[str, list[float]] = {method: [] for method in peaks}
+    chances, areas = [], []
+    for annotated in slices:
+        near, body = _near(annotated.lesion), body_mask(annotated.image.network_grey8())
+        chances.append(float((near & body).sum() / body.sum()))
+        areas.append(float((annotated.lesion & body).sum() / body.sum()))
+        framed = _framed(checkpoint, annotated)
+        target = checkpoint.labels.index(annotated.label)
+        for method in peaks:
+            heatmap = explanation.explain(model, preprocessing.input_of(framed), target, method=method)
+            on_image = framed.to_image(heatmap.scaled())
+            hits[method] += int(not heatmap.is_empty and near[np.unravel_index(on_image.argmax(), on_image.shape)])
+            heat[method].append(map_grades.inside(on_image, annotated.lesion))
+            peaks[method].append(heatmap.peak)
+            if progress:
+                progress()
+    return {
+        "n": len(slices),
+        "chance_hit": float(np.mean(chances)),
+        "chance_inside": float(np.mean(areas)),
+        "methods": {method: {"hits": hits[method], "heat_inside": float(np.mean(heat[method]))} for method in peaks},
+    }
+
+
+def _framed(checkpoint: Checkpoint, annotated: AnnotatedSlice) -> FramedImage:
+    """The slice as the network sees it; of the two images of a network that reads each kidney, the one with the lesion."""
+    view = checkpoint.view
+    finder = finders.open_installed() if view.needs_kidneys else None
+    (frames,) = frame_slices(view, [annotated.image.network_grey8()], finder)
+    return max(frames, key=lambda framed: framed.frame.crop(annotated.lesion).sum())
+
+
+def _input_of(checkpoint: Checkpoint, annotated: AnnotatedSlice) -> Tensor:
+    return preprocessing.input_of(_framed(checkpoint, annotated))
+
+
+def measure_shuffled(
+    checkpoint: Checkpoint, slices: list[AnnotatedSlice], methods: list[str]
+) -> dict[str, dict[str, float | int]]:
+    """Method -> how its maps correlate with those of shuffled weights, on `n` slices; those without a map do not count.
 
     Source: Adebayo et al. 2018, arXiv:1810.03292.
     """
     chosen = slices[:: max(1, len(slices) // N_SHUFFLED)][:N_SHUFFLED]
-    batches = [preprocessing.input_of(checkpoint.view.see(known.image.network_grey8())) for known in chosen]
+    batches = [_input_of(checkpoint, annotated) for annotated in chosen]
     model = load_model(checkpoint).requires_grad_(False)
     shuffled = shuffled_weights(load_model(checkpoint, fold=False), torch.cat(batches)).requires_grad_(False)
-    found: dict[str, dict[str, float | int]] = {}
-    for method in explanation.METHODS:
-        alike = []
-        for known, batch in zip(chosen, batches, strict=True):
-            target = checkpoint.labels.index(known.label)
+    shuffled = batch_norm.fold_batch_norms(shuffled, checkpoint.size_px)  # as the other, which FullGrad needs
+    correlations: dict[str, dict[str, float | int]] = {}
+    for method in methods:
+        values = []
+        for annotated, batch in zip(chosen, batches, strict=True):
+            target = checkpoint.labels.index(annotated.label)
             ours, theirs = (
                 explanation.explain(each, batch, target, method=method).evidence for each in (model, shuffled)
             )
             if min(np.ptp(ours), np.ptp(theirs)) > 0:
-                alike.append(abs(map_grades.likeness(ours, theirs)))
-        found[method] = {"likeness": float(np.mean(alike)) if alike else 0.0, "n": len(alike)}
-    return found
+                values.append(abs(map_grades.correlation(ours, theirs)))
+        correlations[method] = {"likeness": float(np.mean(values)) if values else 0.0, "n": len(values)}
+    return correlations
 
 
 @torch.no_grad()
 def shuffled_weights(model: nn.Module, images: Tensor) -> nn.Module:
-    """A network with the numbers of each of its tensors in a random order, in place: it knows nothing any more.
+    """A network with the numbers of each of its tensors in a random order, in place: it has learned nothing.
 
     The statistics of its batch norms are measured anew on the images, (B, 3, S, S), so that its activations neither die
     nor explode.
@@ -136,28 +187,30 @@ def _near(lesion: np.ndarray) -> np.ndarray:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Measure checkpoints from the command line."""
-    parser = argparse.ArgumentParser(description="Measure whether heat maps point at known lesions.")
+    parser = argparse.ArgumentParser(description="Measure whether heatmaps point at known lesions.")
     parser.add_argument("checkpoints", type=Path, nargs="+", help="folders of checkpoints")
     parser.add_argument("--boxes", type=Path, help="folder in YOLO layout, all of whose boxes are stones")
     parser.add_argument("--phantoms", type=int, default=N_PHANTOMS, help=f"simulated slices a label ({N_PHANTOMS})")
     options = parser.parse_args(arguments)
-    known = {"phantoms": lesions.phantoms(options.phantoms)}
+    available = {"phantoms": lesions.draw_phantoms(options.phantoms)}
     if options.boxes:
-        known = {options.boxes.name: lesions.boxes(options.boxes, label=LABELS[2]), **known}
+        available = {options.boxes.name: lesions.read_boxes(options.boxes, label=LABELS[2]), **available}
     for folder in options.checkpoints:
         checkpoint = read_checkpoint(folder)
-        sets = {name: [each for each in slices if each.label in checkpoint.labels] for name, slices in known.items()}
+        sets = {
+            name: [each for each in slices if each.label in checkpoint.labels] for name, slices in available.items()
+        }
         total = sum(map(len, sets.values())) * len(explanation.METHODS)
         with tqdm(total=total, desc=checkpoint.name, unit="map") as bar:
-            found = measure(checkpoint, sets, progress=bar.update)
-        write_json(folder / EXPLANATIONS_FILE, digests.sealed(found))
-        for name, measured in found["sets"].items():
+            measurements = measure(checkpoint, sets, progress=bar.update)
+        write_json(folder / EXPLANATIONS_FILE, digests.add_seal(measurements))
+        for name, measured in measurements["sets"].items():
             print(f"{checkpoint.name}, {name}, {measured['n']} slices, by chance {100 * measured['chance_hit']:.0f} %")
             for method, row in measured["methods"].items():
                 rate, low, high = hit_rate(row["hits"], measured["n"])
                 print(
                     f"  {method:20} hits {100 * rate:5.1f} % ({100 * low:.0f} to {100 * high:.0f})  heat inside "
-                    f"{100 * row['heat_inside']:5.1f} %  with shuffled weights {found['shuffled'][method]['likeness']:.2f}"
+                    f"{100 * row['heat_inside']:5.1f} %  with shuffled weights {measurements['shuffled'][method]['likeness']:.2f}"
                 )
     return 0
 

@@ -1,78 +1,84 @@
-"""Folders and files that a person may name: inside the configured roots, whatever the path looks like.
+"""Folders and files that a user may open: only those inside the configured roots.
 
-$KIDNEY_DATA_ROOTS lists the roots, separated as in $PATH. Without it everything that the app's own user may read can be
-named, which only suits a person on their own machine: `access` allows nothing then where others reach the app.
+$KIDNEY_DATA_ROOTS lists the roots, separated as in $PATH. Without it, everything that the app's process can read may be
+opened, which suits only a single user on their own machine: where others reach the app, `access` then allows nothing.
 """
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from kidney_core.errors import PathError
+from kidney_core.common import settings
+from kidney_core.common.errors import PathError
+from kidney_core.common.files import split_paths
 
-VARIABLE = "KIDNEY_DATA_ROOTS"
+VARIABLE = settings.DATA_ROOTS.name
 _REMEDY = f"Choose a folder inside them, or let the administrator add it to {VARIABLE}."
 
 
-def configured() -> tuple[Path, ...] | None:
-    """The roots of $KIDNEY_DATA_ROOTS with their links followed; None where it is not set.
+def configured_roots() -> tuple[Path, ...] | None:
+    """The roots of $KIDNEY_DATA_ROOTS, symbolic links resolved; None where the variable is not set.
 
     Raises: PathError for a root that is not a folder, since a misspelt one would go unnoticed.
     """
-    listed = os.environ.get(VARIABLE)
-    if listed is None:
+    if not settings.DATA_ROOTS.is_set():
         return None
-    found = tuple(Path(name).expanduser().resolve() for name in listed.split(os.pathsep) if name.strip())
-    for root in found:
+    roots = tuple(map(_root, split_paths(settings.DATA_ROOTS.value())))
+    for root in roots:
         if not root.is_dir():
             raise PathError(
-                f"{VARIABLE} names “{root}”, which is not a folder. Correct the setting and start the app anew."
+                f"{VARIABLE} lists “{root}”, which is not a folder. Correct the setting and restart the app."
             )
-    return found
+    return roots
 
 
-def inside(typed: str, roots: Sequence[Path] | None) -> Path:
-    """The path that a person typed, with its links followed where there are roots.
+def _root(name: str) -> Path:
+    try:
+        return Path(name).expanduser().resolve()
+    except RuntimeError:  # the home folder of an unknown user, or a loop of links: no folder
+        return Path(name)
 
-    Below a folder no link may lead out of the roots either: whoever reads it would follow.
+
+def resolve_allowed(typed: str, roots: Sequence[Path] | None) -> Path:
+    """The path that a user typed, symbolic links resolved where there are roots.
+
+    No link below the folder may lead out of the roots either, since reading the folder would follow it.
 
     Args:
-        roots: None where everything may be named.
+        roots: None where every path is allowed.
 
-    Raises: PathError for a path outside the roots, or one that no file system of this app has.
+    Raises: PathError for a path outside the roots, or one that this machine cannot have.
     """
     if "\0" in typed:
-        raise PathError("A path cannot hold the character NUL. Type it anew.")
+        raise PathError("A path cannot contain the character NUL. Type it again.")
     if typed.startswith(("\\\\", "//")):
         raise PathError(
-            f"“{typed}” is a path of another machine. Mount the share, and name the folder it is mounted on."
+            f"“{typed}” is a path on another machine. Mount the share and enter the folder it is mounted on."
         )
     if roots is None:
         return Path(typed)
     try:
         path = Path(typed).expanduser().resolve()
-        # What lies outside is not even said to exist or not.
+        # Checked first: outside the roots the app does not reveal whether a path exists.
         if not _is_inside(path, roots):
             raise PathError(_refusal(typed, roots))
         leading_out = _link_leading_out(path, roots)
-    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, ~nobody, a name too long, no permission
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, ~nobody, a name too long, no permission
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise PathError(f"“{typed[:200]}” cannot be followed ({reason}). {_REMEDY}") from error
+        raise PathError(f"“{typed[:200]}” cannot be resolved ({reason}). {_REMEDY}") from error
     if leading_out is not None:
-        raise PathError(
-            f"Below “{typed}” the link “{leading_out}” leads out of the folders that may be used. {_REMEDY}"
-        )
+        raise PathError(f"Below “{typed}”, the link “{leading_out}” leads out of the allowed folders. {_REMEDY}")
     return path
 
 
-def below(folder: Path, relative: str) -> Path:
-    """A file below a folder, named by a table that came with a checkpoint; links inside the folder are the owner's own.
+def file_below(folder: Path, relative: str) -> Path:
+    """The file at a relative path that a checkpoint's table names; symbolic links in the folder are trusted.
 
-    Raises: PathError where the name leads out of the folder.
+    Raises: PathError where the path leads out of the folder.
     """
     if "\0" in relative or "\\" in relative or Path(relative).is_absolute() or ".." in Path(relative).parts:
         raise PathError(
-            f"“{relative!r}” is no file below “{folder}”. Use this checkpoint only if you trust its source."
+            f"“{relative!r}” is not a file below “{folder}”. Use this checkpoint only if you trust its source."
         )
     return folder / relative
 
@@ -84,28 +90,28 @@ def _is_inside(path: Path, roots: Sequence[Path]) -> bool:
 def _refusal(typed: str, roots: Sequence[Path]) -> str:
     if not roots:
         return (
-            "No folder may be named here, since others reach this app and its administrator has not said which ones: "
-            f"set {VARIABLE} to folders, separated by “{os.pathsep}”, and start it anew."
+            "No folder can be opened here: other users reach this app and its administrator has not listed any folders. "
+            f"As administrator, set {VARIABLE} to folders, separated by “{os.pathsep}”, and restart the app."
         )
     allowed = ", ".join(f"“{root}”" for root in roots)
-    return f"“{typed[:200]}” is outside the folders that may be used, {allowed}. {_REMEDY}"
+    return f"“{typed[:200]}” is outside the allowed folders, {allowed}. {_REMEDY}"
 
 
 def _link_leading_out(path: Path, roots: Sequence[Path]) -> Path | None:
-    """A link anywhere below a folder whose end is outside the roots; links to folders are followed once each."""
-    seen, waiting = set(), [path]
-    while waiting:
-        folder = waiting.pop()
-        if folder in seen or not folder.is_dir():
+    """The first link below a folder whose target is outside the roots; each linked folder is visited once."""
+    visited, pending = set(), [path]
+    while pending:
+        folder = pending.pop()
+        if folder in visited or not folder.is_dir():
             continue
-        seen.add(folder)
+        visited.add(folder)
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_symlink():
-                    end = Path(os.path.realpath(entry.path))
-                    if not _is_inside(end, roots):
+                    target = Path(os.path.realpath(entry.path))
+                    if not _is_inside(target, roots):
                         return Path(entry.path)
-                    waiting.append(end)
+                    pending.append(target)
                 elif entry.is_dir():
-                    waiting.append(Path(entry.path))
+                    pending.append(Path(entry.path))
     return None

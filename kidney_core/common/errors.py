@@ -1,4 +1,4 @@
-"""Everything that can go wrong and that a user can mend.
+"""Every error that a user can do something about.
 
 KidneyError
 ├── SliceError              an image that cannot be used
@@ -11,38 +11,20 @@ KidneyError
 │   └── OversizedArchive    beyond the limits of 3,000 files and 2 GiB
 ├── DecoderError            the process that decodes images does not start
 ├── DatasetError            a folder that is not a usable dataset, or cannot be split
-├── AccessError             nobody is logged in, a role is missing, or the app would be open to everybody
+├── AccessError             nobody is logged in, a role is missing, or the app would be open to everyone
 ├── AuditError              the audit log cannot be written, or was changed
-├── PathError               a folder or file that may not be named here
+├── PathError               a folder or file outside the allowed folders
 ├── ModelError              an architecture, its weights, or its explanation
 ├── CheckpointError         a checkpoint folder that is incomplete or inconsistent
 └── RunError                a training run: its configuration, its folder, its process
 
-The message is one or two sentences: what, where, and what to do next.
+The message is one or two sentences: what is wrong, where, and what to do next.
 A programmer's mistake raises ValueError instead.
 """
-
-import functools
-import sys
-from collections.abc import Callable
 
 
 class KidneyError(Exception):
     """Base of every error whose message is meant for the user."""
-
-
-def command(main: Callable[..., int]) -> Callable[..., int]:
-    """Make a main function tell what a user can mend in a sentence on standard error, with exit status 1."""
-
-    @functools.wraps(main)
-    def told(*arguments: list[str] | None) -> int:
-        try:
-            return main(*arguments)
-        except KidneyError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-
-    return told
 
 
 class SliceError(KidneyError):
@@ -50,7 +32,7 @@ class SliceError(KidneyError):
 
 
 class UnreadableSlice(SliceError):
-    """The bytes are empty, truncated, damaged, or no image at all."""
+    """The bytes are empty, truncated, damaged, or not an image at all."""
 
 
 class UnsupportedSlice(SliceError):
@@ -82,23 +64,23 @@ class DecoderError(KidneyError):
 
 
 class DatasetError(KidneyError):
-    """A folder is not a usable dataset, or cannot be split as asked."""
+    """A folder is not a usable dataset, or cannot be split as requested."""
 
 
 class AccessError(KidneyError):
-    """Somebody may not do this, or the app may not be reached like this."""
+    """The user may not do this, or the app may not be served in this way."""
 
 
 class AuditError(KidneyError):
-    """The audit log cannot be written, or is not as it was written."""
+    """The audit log cannot be written, or was changed afterwards."""
 
 
 class PathError(KidneyError):
-    """A folder or file may not be named here."""
+    """A folder or file is outside the allowed folders."""
 
 
 class ModelError(KidneyError):
-    """An architecture, its starting weights or its explanation is not available."""
+    """An architecture, its initial weights or its explanation is not available."""
 
 
 class CheckpointError(KidneyError):

@@ -1,10 +1,10 @@
-"""Where a font with every sign of the reports' text lies: DejaVu Sans, which matplotlib brings along."""
+"""The font of the reports: DejaVu Sans, which has every character they use and comes with matplotlib."""
 
 from pathlib import Path
 
 
-def path_of(*, bold: bool = False) -> Path:
-    """The TrueType file of DejaVu Sans."""
+def font_path(*, bold: bool = False) -> Path:
+    """The path of the TrueType file of DejaVu Sans."""
     import matplotlib
 
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")

@@ -36,7 +36,7 @@ _SPELLINGS = {
 
 
 def canonical_label(folder_name: str) -> str:
-    """Map a class folder's name to one of the four labels, or return it unchanged.
+    """The one of the four labels that a class folder's name stands for, or the name itself.
 
     Case, a plural s and a leading "kidney" are ignored: "cysts", "TUMOUR", "kidney_stone".
     """
@@ -48,14 +48,14 @@ def canonical_label(folder_name: str) -> str:
     return folder_name.strip()
 
 
-def ordered_labels(found: set[str]) -> tuple[str, ...]:
-    """Order labels: the four first, in their fixed order, then any others alphabetically."""
-    known = [label for label in LABELS if label in found]
-    return (*known, *sorted(found - set(LABELS)))
+def order_labels(labels: set[str]) -> tuple[str, ...]:
+    """Labels in display order: the four first, in their fixed order, then any others alphabetically."""
+    standard = [label for label in LABELS if label in labels]
+    return (*standard, *sorted(labels - set(LABELS)))
 
 
 def color_of(label: str, labels: tuple[str, ...] = LABELS) -> str:
-    """Return the label's fixed colour, as a hex string, the same on every page."""
+    """A label's colour as a hex string such as "#0072B2", the same on every page."""
     if label in DESCRIPTIONS:
         return DESCRIPTIONS[label].color
     others = [name for name in labels if name not in DESCRIPTIONS] or [label]

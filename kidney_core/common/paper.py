@@ -3,10 +3,12 @@
 Source: "Fine-Tuning CNN Models for Accurate Kidney Condition Classification from CT scans" (2025).
 """
 
+from typing import Any
+
 TITLE = "Fine-Tuning CNN Models for Accurate Kidney Condition Classification from CT scans (2025)"
 COLUMNS = ("Cyst", "Normal", "Stone", "Tumor", "macro", "weighted")
 # (precision, recall, f1) of the test slices of a random split, as printed.
-TABLE_1 = {
+TABLE_1: dict[str, dict[str, Any]] = {
     "mobilenetv2_100": {
         "Cyst": (0.99, 1.00, 0.99),
         "Normal": (1.00, 1.00, 1.00),
@@ -36,17 +38,18 @@ TABLE_1 = {
     },
 }
 ARCHITECTURE_NAMES = {"mobilenetv2_100": "MobileNetV2", "resnet18": "ResNet18", "efficientnet_b0": "EfficientNet-B0"}
+TIMM_NAMES = {name: timm_name for timm_name, name in ARCHITECTURE_NAMES.items()}
 
 
-def cell(values: tuple[float, float, float]) -> str:
-    """Precision / recall / F1 the way the paper prints them: ".99 / 1 / .99"."""
+def format_cell(values: tuple[float, float, float]) -> str:
+    """Precision, recall and F1 (0 to 1) as the paper prints them: ".99 / 1 / .99"."""
     return " / ".join(f"{value:.2f}".lstrip("0").replace("1.00", "1") for value in values)
 
 
-def cells(figures: dict) -> dict[str, str]:
-    """Our `evaluation.figures` in the paper's columns, as text."""
-    found = {}
+def format_row(metrics: dict[str, Any]) -> dict[str, str]:
+    """The metrics of `evaluation.metrics` as text in the paper's columns; "–" for a label they lack."""
+    cells = {}
     for column in COLUMNS:
-        values = figures[column] if column in ("macro", "weighted") else figures["per_label"].get(column)
-        found[column] = cell((values["precision"], values["recall"], values["f1"])) if values else "–"
-    return found
+        values = metrics[column] if column in ("macro", "weighted") else metrics["per_label"].get(column)
+        cells[column] = format_cell((values["precision"], values["recall"], values["f1"])) if values else "–"
+    return cells

@@ -1,10 +1,9 @@
-"""A folder of class folders -> a table of readable slices, with what could not be read beside it."""
+"""A folder with one folder per class -> a table of its readable slices, and a list of unreadable files."""
 
 import hashlib
 import itertools
 import json
 import os
-import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,16 +15,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from kidney_core.cache import cache_folder, make_room, touch
-from kidney_core.errors import DatasetError, SliceError
-from kidney_core.files import remove_left_over, write_whole
-from kidney_core.labels import LABELS, canonical_label, ordered_labels
-from kidney_core.planes import plane_of
-from kidney_core.slices import TOGETHER, Slice, read_slices
+from kidney_core.common.cache import cache_folder, make_room, mark_used
+from kidney_core.common.errors import DatasetError, SliceError
+from kidney_core.common.files import natural_key, remove_leftovers, write_atomically
+from kidney_core.common.labels import LABELS, canonical_label, order_labels
+from kidney_core.imaging.planes import plane_of
+from kidney_core.imaging.slices import FILES_PER_BATCH, Slice, read_slices
 
 THUMBNAIL_PX = 32
-DECODING = 5  # raised when the same file gives other pixels or another verdict: what is cached was read by the old way
-NOT_CLASSES = ("masks", "labels")  # lesion masks of kidney_core.phantom, boxes of other datasets
+DECODING_VERSION = 5  # raised when a file decodes to other pixels or another error, so that older caches are not used
+NOT_CLASSES = ("masks", "labels")  # folders of lesion masks and of boxes
 Progress = Callable[[int, int], None]
 
 LAYOUT_HELP = (
@@ -36,16 +35,17 @@ LAYOUT_HELP = (
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder that was read once.
+    """The slices of a folder, as it was when it was read.
 
     Attributes:
         root: the folder.
-        labels: its classes, the four known ones first.
-        table: one row a readable slice, in file order within each class, with the columns
-            `path` (relative to root, with /), `label`, `sha256` (of the file).
+        labels: its classes, the four standard ones first.
+        table: one row per readable slice, in file order within each class, with the columns `path` (relative to root,
+            with /), `label`, `sha256` (of the file) and `plane`.
         thumbnails: (N, 32, 32) uint8, in the order of `table`.
-        unreadable: (path, reason) of each file that is no usable image.
-        fingerprint: hex digest of every path, label and content: two folders with the same one are the same data.
+        unreadable: (path, reason) of each file that is not a usable image.
+        fingerprint: SHA-256 of all paths, labels and contents; equal for equal data in different places.
+        part_of: the dataset that these slices were chosen from, and their rows there; None for all slices of a folder.
     """
 
     root: Path
@@ -54,14 +54,23 @@ class Dataset:
     thumbnails: np.ndarray = field(repr=False)
     unreadable: tuple[tuple[str, str], ...]
     fingerprint: str
+    part_of: "tuple[Dataset, np.ndarray] | None" = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.table)
 
+    def only(self, rows: np.ndarray, *, why: str) -> "Dataset":
+        """The slices of some rows, (N,) bool; `why` names the choice, so that the fingerprint tells it from others."""
+        digest = hashlib.sha256(f"{self.fingerprint}:{why}".encode()).hexdigest()
+        kept = self.table[rows].reset_index(drop=True)
+        return replace(
+            self, table=kept, thumbnails=self.thumbnails[rows], fingerprint=digest, part_of=(self, np.flatnonzero(rows))
+        )
+
     def counts(self) -> dict[str, int]:
-        """Slices per label, in label order."""
-        found = self.table["label"].value_counts()
-        return {label: int(found.get(label, 0)) for label in self.labels}
+        """The number of slices per label, in the order of `labels`."""
+        counts = self.table["label"].value_counts()
+        return {label: int(counts.get(label, 0)) for label in self.labels}
 
 
 def read_dataset(
@@ -69,70 +78,64 @@ def read_dataset(
 ) -> Dataset:
     """Read every image below the class folders of `root`.
 
-    The result is cached under the sizes and modification times of the files, so that a second
-    reading of an unchanged folder takes a fraction of a second.
+    The result is cached by the sizes and modification times of the files, so that reading an unchanged folder again
+    takes a fraction of a second.
 
     Args:
-        label: the class of every image below `root`, whatever its folders are called; None where there is
-            one folder per class.
-        progress: called with (files read, files in all).
+        label: the class of every image below `root`, whatever its folders are called; None for one folder per class.
+        progress: called with (files read, files in total).
 
     Raises:
         DatasetError: no such folder, no class folders, no readable image in it, or no cache folder.
     """
     try:
         root = Path(root).expanduser()
-        files, unlisted = _candidates(root, label)
+        files, unlisted = _list_files(root, label)
         cached = cache_folder() / f"index-{_listing_key(root, files)}.npz"
     except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a name too long, a NUL, no permission
         raise DatasetError(f"The folder “{root}” cannot be read ({error}). {LAYOUT_HELP}") from error
     dataset = _load_index(root, cached) if use_cache else None
     if dataset is not None:
-        touch(cached)
+        mark_used(cached)
     else:
-        dataset, lasting = _read_files(root, files, progress)
-        if lasting:
+        dataset, is_reproducible = _read_files(root, files, progress)
+        if is_reproducible:
             _save_index(dataset, cached)
     return replace(dataset, unreadable=(*unlisted, *dataset.unreadable))
 
 
 def require_classes(dataset: Dataset) -> None:
-    """Raise DatasetError for a dataset of one class, of which nothing can be learned."""
+    """Raise DatasetError for a dataset with one class only, which cannot train a classifier."""
     if len(dataset.labels) < 2:
         raise DatasetError(
             f"“{dataset.root}” has readable images of one class only ({dataset.labels[0]}). {LAYOUT_HELP}"
         )
 
 
-def gone(root: Path, path: Path) -> DatasetError:
-    """The error for a file or folder of a dataset that vanished since it was listed."""
+def vanished_error(root: Path, path: Path) -> DatasetError:
+    """The error for a file or folder of a dataset that was deleted or moved after it was listed."""
     if not root.is_dir():
         return DatasetError(
             f"The folder “{root}” vanished while it was read. Mount it or move it back, then start or resume again."
         )
     return DatasetError(
-        f"“{path.relative_to(root)}” vanished from “{root}” while it was read. Wait until nothing changes there, then start "
-        "or resume again."
+        f"“{path.relative_to(root)}” vanished from “{root}” while it was read. Wait until no other program changes the "
+        "folder, then start or resume again."
     )
 
 
 def short_hash(sha256: str) -> str:
-    """The first 12 hexadecimal digits: enough to know one of a million files again."""
+    """The first 12 hexadecimal digits of a digest: enough to identify one of a million files."""
     return sha256[:12]
 
 
-def natural_key(path: str) -> tuple:
-    """Sort key that puts `Cyst- (2).jpg` before `Cyst- (10).jpg`."""
-    return tuple(int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", path))
+def _list_files(root: Path, label: str | None) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(relative path, label) of every visible file, in file order within each class; (path, reason) of unlistable folders.
 
-
-def _candidates(root: Path, label: str | None) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Every file that may be an image, as (relative path, label) in file order within each class; and what cannot be listed.
-
-    The content decides whether it is one: files of a PACS have no suffix, or end in a number.
+    Suffixes do not matter, since only the content decides: files of a PACS have none, or end in a number.
     """
     if not root.is_dir():
-        raise DatasetError(f"There is no folder “{root}”. Check its name, or mount the disk it is on. {LAYOUT_HELP}")
+        raise DatasetError(f"There is no folder “{root}”. Check its name, or mount its disk. {LAYOUT_HELP}")
     class_folders = [root]
     if label is None:
         class_folders = sorted(
@@ -141,81 +144,83 @@ def _candidates(root: Path, label: str | None) -> tuple[list[tuple[str, str]], l
             if entry.is_dir() and not entry.name.startswith(".") and entry.name not in NOT_CLASSES
         )
         _check_layout(root, class_folders)
-    found: list[tuple[str, str]] = []
+    files: list[tuple[str, str]] = []
     unlisted: list[tuple[str, str]] = []
 
-    def note(error: OSError) -> None:
+    def record_unlisted(error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
-            raise gone(root, Path(error.filename)) from error
-        folder = Path(error.filename).relative_to(root).as_posix()
-        unlisted.append((folder, f"The folder “{folder}” cannot be listed ({error.strerror}). Check its permissions."))
+            raise vanished_error(root, Path(error.filename)) from error
+        path = Path(error.filename).relative_to(root).as_posix()
+        unlisted.append((path, f"The folder “{path}” cannot be listed ({error.strerror}). Check its permissions."))
 
-    for folder in class_folders:
-        own = label or canonical_label(folder.name)
-        for parent, folders, names in os.walk(folder, onerror=note):
-            folders[:] = [name for name in folders if not name.startswith(".") and name not in NOT_CLASSES]
-            here = Path(parent).relative_to(root).as_posix()
-            found += [(f"{here}/{name}" if here != "." else name, own) for name in names if not name.startswith(".")]
-    if not found:
-        names = ", ".join(f"“{folder.name}”" for folder in class_folders[:5]) or "no folders"
-        raise DatasetError(f"No images were found in class folders of “{root}” (it holds {names}). {LAYOUT_HELP}")
-    labels = ordered_labels({own for _, own in found})
-    return sorted(found, key=lambda item: (labels.index(item[1]), natural_key(item[0]))), unlisted
+    for class_folder in class_folders:
+        folder_label = label or canonical_label(class_folder.name)
+        for parent, subfolders, names in os.walk(class_folder, onerror=record_unlisted):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".") and name not in NOT_CLASSES]
+            folder = Path(parent).relative_to(root)
+            files += [((folder / name).as_posix(), folder_label) for name in names if not name.startswith(".")]
+    if not files:
+        content = ", ".join(f"“{folder.name}”" for folder in class_folders[:5]) or "no folders"
+        raise DatasetError(f"No images were found in class folders of “{root}” (it contains {content}). {LAYOUT_HELP}")
+    labels = order_labels({each for _, each in files})
+    return sorted(files, key=lambda item: (labels.index(item[1]), natural_key(item[0]))), unlisted
 
 
 def _check_layout(root: Path, class_folders: list[Path]) -> None:
-    """Raise DatasetError where the class folders lie one floor below: an unpacked archive, or train and test."""
+    """Raise DatasetError where the class folders are one level below, as in an unpacked archive or train and test."""
     if {canonical_label(folder.name) for folder in class_folders} & set(LABELS):
         return
     for folder in class_folders:
         try:
-            below = {canonical_label(entry.name) for entry in folder.iterdir() if entry.is_dir()}
-        except OSError:  # listed as unreadable later
+            labels = {canonical_label(entry.name) for entry in folder.iterdir() if entry.is_dir()}
+        except OSError:  # reported later, as a folder that cannot be listed
             continue
-        if len(below & set(LABELS)) >= 2:
+        if len(labels & set(LABELS)) >= 2:
             raise DatasetError(
-                f"The class folders lie in “{folder}”, one floor below “{root}”. Give that folder instead."
+                f"The class folders are in “{folder}”, one level below “{root}”. Choose that folder instead."
             )
 
 
 def _listing_key(root: Path, files: list[tuple[str, str]]) -> str:
-    digest = hashlib.sha256(f"index 2 {DECODING} {root.resolve()}".encode())
+    digest = hashlib.sha256(f"index 2 {DECODING_VERSION} {root.resolve()}".encode())
     for path, label in files:
         stat = (root / path).stat()
         digest.update(f"{path}\0{label}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 
 
-_Sketch = tuple[np.ndarray, str, str]  # thumbnail, SHA-256, plane
+_Summary = tuple[np.ndarray, str, str]  # thumbnail, SHA-256, plane
 
 
-def _read_some(paths: list[Path]) -> list[_Sketch | SliceError]:
-    """The thumbnail, digest and plane of each file, or why it is unreadable."""
-    return [each if isinstance(each, SliceError) else _sketch(*each) for each in read_slices(paths)]
+def _read_summaries(paths: list[Path]) -> list[_Summary | SliceError]:
+    """The thumbnail, digest and plane of each file, or the error why it is unreadable."""
+    return [each if isinstance(each, SliceError) else _summarize(*each) for each in read_slices(paths)]
 
 
-def _sketch(image: Slice, content: bytes) -> _Sketch:
+def _summarize(image: Slice, content: bytes) -> _Summary:
     grey = image.network_grey8()
-    small = Image.fromarray(grey).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR)
-    thumbnail = np.asarray(small)
+    resized = Image.fromarray(grey).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR)
+    thumbnail = np.asarray(resized)
     return thumbnail, hashlib.sha256(content).hexdigest(), plane_of(image, thumbnail)
 
 
 def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | None) -> tuple[Dataset, bool]:
-    """The dataset, and whether it will be the same tomorrow: a file may get permission, or a decoder more time.
+    """The dataset, and False where an error may be temporary: missing permission, or a decoder that ran out of time.
 
-    Raises: DatasetError where a file is gone that was there a moment ago: what is left is another dataset.
+    Raises: DatasetError where a listed file has been deleted, since the rest would be another dataset.
     """
-    rows, thumbnails, unreadable, lasting = [], [], [], True
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a decoder of its own
-        parts = [[root / path for path, _ in files[i : i + TOGETHER]] for i in range(0, len(files), TOGETHER)]
-        results = itertools.chain.from_iterable(pool.map(_read_some, parts))
+    rows, thumbnails, unreadable, is_reproducible = [], [], [], True
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each thread waits for its own decoder
+        batches = [
+            [root / path for path, _ in files[i : i + FILES_PER_BATCH]] for i in range(0, len(files), FILES_PER_BATCH)
+        ]
+        results = itertools.chain.from_iterable(pool.map(_read_summaries, batches))
         for done, ((path, label), result) in enumerate(zip(files, results, strict=True), start=1):
             if isinstance(result, SliceError):
                 if isinstance(result.__cause__, FileNotFoundError):
-                    raise gone(root, root / path) from result
+                    raise vanished_error(root, root / path) from result
                 unreadable.append((path, str(result)))
-                lasting = lasting and not isinstance(result.__cause__, OSError)
+                is_reproducible = is_reproducible and not isinstance(result.__cause__, OSError)
             else:
                 thumbnails.append(result[0])
                 rows.append((path, label, *result[1:]))
@@ -229,17 +234,17 @@ def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | N
         digest.update(f"{row.path}\0{row.label}\0{row.sha256}\n".encode())
     dataset = Dataset(
         root=root,
-        labels=ordered_labels(set(table["label"])),
+        labels=order_labels(set(table["label"])),
         table=table,
         thumbnails=np.stack(thumbnails),
         unreadable=tuple(unreadable),
         fingerprint=digest.hexdigest(),
     )
-    return dataset, lasting
+    return dataset, is_reproducible
 
 
 def _save_index(dataset: Dataset, path: Path) -> None:
-    """Write the index whole or not at all, so that a kill leaves no half file."""
+    """Write the index of a dataset to the cache. Raises DatasetError where that is impossible."""
     header = {
         "labels": dataset.labels,
         "table": dataset.table.to_dict(orient="list"),
@@ -252,18 +257,18 @@ def _save_index(dataset: Dataset, path: Path) -> None:
             np.savez(file, header=np.array(json.dumps(header)), thumbnails=dataset.thumbnails)
 
     try:
-        remove_left_over(path.parent)
+        remove_leftovers(path.parent)
         make_room(dataset.thumbnails.nbytes)
-        write_whole(path, write)
+        write_atomically(path, write)
     except OSError as error:
         raise DatasetError(
-            f"The cache folder “{path.parent}” cannot be written ({error.strerror}). Make room there, or set KIDNEY_CACHE "
-            "to another folder."
+            f"The cache folder “{path.parent}” cannot be written ({error.strerror}). Free some space there, or set "
+            "KIDNEY_CACHE to another folder."
         ) from error
 
 
 def _load_index(root: Path, path: Path) -> Dataset | None:
-    """The index, or None where there is none or it is damaged and has to be made again."""
+    """The cached index; None where there is none, or where it is damaged and has been deleted."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             header = json.loads(str(stored["header"]))

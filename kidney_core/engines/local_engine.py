@@ -1,12 +1,13 @@
-"""Training runs as detached processes of this machine, first come first served; nothing to install.
+"""Training jobs as detached processes of this machine, in order of submission; nothing to install.
 
-The run's folder is the truth. A job holds its run's lock from the moment it is submitted, and the locks of its slots
-while it trains; all are freed by the operating system however the process ends, so there is no daemon, and the app may
-be restarted or killed at any time. A waiting job has not imported torch yet. With several processes the job becomes
-torchrun (exec), which keeps the locks and whose workers die with it.
+The state of a run is in its folder. A job holds the lock of its run from submission on, and the locks of its slots while it
+trains. The operating system frees all of them however the process ends, so there is no daemon, and the app may be restarted
+or killed at any time. A waiting job has not imported torch yet. With several processes the job becomes torchrun (exec),
+which keeps the locks and whose workers end with it.
 """
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -15,22 +16,24 @@ from pathlib import Path
 
 import psutil
 
-from kidney_core import launch, run_lock, shortage
-from kidney_core.errors import KidneyError, RunError
-from kidney_core.runs import CANCEL_FILE, FAILED, QUEUED, STOPPED, Run, list_runs
-from kidney_core.work import check_unfinished, work
+from kidney_core.common import child_process, os_errors, settings
+from kidney_core.common.errors import KidneyError, RunError
+from kidney_core.engines.worker import train_here
+from kidney_core.runs import launch, run_lock
+from kidney_core.runs.run_folder import CANCEL_FILE, QUEUED, STOPPED, Run, list_runs
 
 _POLL_S = 0.5
-# How much a job stands back for the app on the same processor: a diagnosis beside it waits 0.01 s, not 1 s.
-_YIELDS = 10
-_SECONDS_TO_LEAVE = 10.0
-_SECONDS_TO_DIE = 10.0
-_SAME_START_S = 1.0  # how exactly the system tells when a process started
+# Lower priority than the app on the same processor: a diagnosis during training waits 0.01 s, not 1 s.
+_NICENESS = 10
+_STOP_TIMEOUT_S = 10.0
+_KILL_TIMEOUT_S = 10.0
+_START_TIME_TOLERANCE_S = 1.0  # of the start time that the system reports for a process
+_WSL_GPU = Path("/usr/lib/wsl/lib/libcuda.so.1")  # in WSL2, where no GPU is a file in /dev
 _started: list[subprocess.Popen] = []
 
 
 class LocalEngine:
-    """Jobs of this machine."""
+    """Jobs on this machine."""
 
     name, title = "local", "this machine"
 
@@ -38,48 +41,40 @@ class LocalEngine:
         """Always: it needs nothing."""
         return True
 
-    def submit(self, run: Run) -> None:
-        """Start a job for a run; it waits for its turn by itself.
+    def submit(self, run: Run, lock: int) -> None:
+        """Start a job for a run; the job waits for its turn.
 
-        Raises: RunError when somebody works on the run, or it asks for more processes than this machine has GPUs.
+        Raises: RunError when the run asks for more processes than this machine has GPUs.
         """
         _check_processes(run)
-        descriptor = _lock_of(run)
-        if descriptor is None:
-            raise RunError(f"The run “{run.name}” is queued or running already. Wait for it, or stop it first.")
-        try:
-            check_unfinished(run)  # another app's job may have ended between its first look and the lock
-            (run.folder / CANCEL_FILE).unlink(missing_ok=True)
-            run.write_job(self.name, submitted_at=(submitted_at := _last_place(run.folder.parent)))
-            run.write_state(QUEUED, **run.standing())
-            with (run.folder / "log.txt").open("ab") as log:
-                # The job inherits the lock: there is no moment at which nobody holds it.
-                started = subprocess.Popen(
-                    [sys.executable, "-m", "kidney_core.local_engine", str(run.folder.resolve())],
-                    cwd=launch.ROOT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=(descriptor,),
-                    env={**os.environ, "PYTHONUNBUFFERED": "1", launch.LOGGED: "1"},
-                )
-            born = _born(psutil.Process(started.pid))
-            run.write_job(self.name, str(started.pid), submitted_at=submitted_at, born=born)
-            # Asking after those that ended lets the system forget them: no zombies in a long-lived app.
-            _started[:] = [process for process in _started if process.poll() is None] + [started]
-        finally:
-            os.close(descriptor)
+        (run.folder / CANCEL_FILE).unlink(missing_ok=True)
+        run.write_job(self.name, submitted_at=(submitted_at := _last_place(run.folder.parent)))
+        run.write_state(QUEUED, **run.standing())
+        with (run.folder / "log.txt").open("ab") as log:
+            # The job inherits the lock: it is held without a gap.
+            started = subprocess.Popen(
+                child_process.python_command("kidney_core.engines.local_engine", str(run.folder.resolve())),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(lock,),
+                env=child_process.environment({"PYTHONUNBUFFERED": "1", launch.LOGGED: "1"}),
+            )
+        born = _start_time(psutil.Process(started.pid))
+        run.write_job(self.name, str(started.pid), submitted_at=submitted_at, born=born)
+        # poll() lets the system forget processes that ended: no zombies in a long-lived app.
+        _started[:] = [process for process in _started if process.poll() is None] + [started]
 
     def status(self, run: Run) -> str:
-        """The run's state; "crashed" when its folder says queued or running and no process holds its lock."""
+        """The state of a run; "crashed" when its folder says queued or running and no process holds its lock."""
         return run_lock.status(run)
 
     def cancel(self, run: Run) -> None:
-        """Ask a job to stop with a checkpoint; asked again ten seconds later, its whole tree of processes is killed."""
+        """Ask a job to stop with a checkpoint; a second request, after ten seconds, kills its whole tree of processes."""
         cancel = run.folder / CANCEL_FILE
         # A request from the future was written before the clock was set back.
-        if cancel.exists() and not 0 <= time.time() - cancel.stat().st_mtime <= _SECONDS_TO_LEAVE:
+        if cancel.exists() and not 0 <= time.time() - cancel.stat().st_mtime <= _STOP_TIMEOUT_S:
             kill_tree(process_of(run))
         elif not cancel.exists():
             cancel.touch()
@@ -93,35 +88,35 @@ class LocalEngine:
 
 
 def move_to_front(run: Run) -> None:
-    """Let a queued run start before all others that wait.
+    """Move a waiting run to the front of the queue.
 
     Raises: RunError when it does not wait.
     """
     waiting = _waiting(run.folder.parent)
     if run.name not in [other.name for _, other in waiting]:
         raise RunError(f"The run “{run.name}” does not wait in the queue.")
-    with shortage.told_as(RunError, run.folder):
+    with os_errors.reraise_as(RunError, run.folder):
         run.write_job(**{**run.job(), "submitted_at": waiting[0][0] - 1})
 
 
 def process_of(run: Run) -> psutil.Process | None:
-    """The living process of a run's job; a zombie, or another process under a reused number, is none."""
+    """The living process of a run's job; None for a zombie, or for another process under a reused number."""
     job = run.job()
     try:
         process = psutil.Process(int(job["job_id"]))
-        is_same = abs(_born(process) - job["born"]) < _SAME_START_S
+        is_same = abs(_start_time(process) - job["born"]) < _START_TIME_TOLERANCE_S
         return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
     except (KeyError, TypeError, ValueError, psutil.Error):
         return None
 
 
-def _born(process: psutil.Process) -> float:
-    """When a process started, in seconds since the machine did: its time of day moves with the clock."""
+def _start_time(process: psutil.Process) -> float:
+    """When a process started, in seconds since the machine did, which no change of the clock affects."""
     return process.create_time() - psutil.boot_time()
 
 
 def kill_tree(process: psutil.Process | None) -> None:
-    """End a process and all that descend from it, in whatever session they live; wait until they are gone."""
+    """Kill a process and all its descendants, of any session, and wait until they are gone."""
     if process is None:
         return
     try:
@@ -133,66 +128,69 @@ def kill_tree(process: psutil.Process | None) -> None:
             each.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(tree, timeout=_SECONDS_TO_DIE)
+    psutil.wait_procs(tree, timeout=_KILL_TIMEOUT_S)
 
 
-def has_gpu() -> bool:
-    """True where the machine has an NVIDIA GPU; asks the system, not torch."""
-    return bool(usable_gpus())
+def device_in_words() -> str:
+    """What new jobs of this machine train on, without importing torch, which decides it: see `models.pick_device`."""
+    if usable_gpus() or (_WSL_GPU.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""):
+        return "an NVIDIA GPU"
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return "the Apple GPU (MPS)"
+    return "the processor (no NVIDIA or Apple GPU in use)"
 
 
 def usable_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES may name for one process each: the user's choice, else every GPU of the machine."""
+    """GPUs for CUDA_VISIBLE_DEVICES, one per process: the user's choice, otherwise every GPU of the machine."""
     present = sorted(path.name[6:] for path in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name))
-    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return present if asked is None else [name for name in asked.split(",") if name.strip() and present]
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return present if chosen is None else [name for name in chosen.split(",") if name.strip() and present]
 
 
 def n_slots() -> int:
-    """How many runs of one process train at the same time: $KIDNEY_SLOTS, or one a GPU, or one."""
-    asked = os.environ.get("KIDNEY_SLOTS", "")
-    return int(asked) if asked.isdigit() and int(asked) > 0 else max(1, len(usable_gpus()))
+    """How many runs of one process train at the same time: $KIDNEY_SLOTS, or one per GPU, or one.
+
+    Raises: RunError where the variable is not a whole number above 0.
+    """
+    slots = settings.SLOTS.value()
+    if not slots:
+        return max(1, len(usable_gpus()))
+    if not slots.isdecimal() or int(slots) < 1:
+        raise RunError(f"KIDNEY_SLOTS is “{slots}”, which is not a whole number above 0. Set it to one, such as 2.")
+    return int(slots)
 
 
 def _check_processes(run: Run) -> None:
-    """Raise RunError for a run that would wait for ever: it needs more GPUs than there are."""
+    """Raise RunError for a run that needs more GPUs than there are: it would wait forever."""
     n_processes, n_gpus = run.config().n_processes, min(len(usable_gpus()), n_slots())
     if n_gpus and n_processes > n_gpus and run.config().device != "cpu":
         raise RunError(
-            f"The run “{run.name}” asks for {n_processes} processes, one a GPU, and this machine has {n_gpus}. "
+            f"The run “{run.name}” asks for {n_processes} processes, one per GPU, and this machine has {n_gpus}. "
             "Lower n_processes, or choose a cluster."
         )
 
 
 def _n_slots_of(run: Run) -> int:
-    """How many slots a run takes: one a process where processes have a GPU each; the processor is one slot."""
+    """How many slots a run takes: one per process where each has a GPU; the processor is one slot."""
     return run.config().n_processes if usable_gpus() and run.config().device != "cpu" else 1
 
 
-def _lock_of(run: Run) -> int | None:
-    """The run's lock; a process that has just stopped or failed is given a moment to leave."""
-    path = run.folder / run_lock.LOCK_FILE
-    if run.state()["state"] in (STOPPED, FAILED):
-        return run_lock.try_lock(path, patience_s=_SECONDS_TO_LEAVE)
-    return run_lock.try_lock(path)
-
-
 def _waiting(folder: Path) -> list[tuple[int, Run]]:
-    """The live queued runs of a folder, in the order of submission."""
+    """(place, run) of the waiting runs of a folder, in order of submission."""
     queued = [run for run in list_runs(folder) if run.state()["state"] == QUEUED and run_lock.is_alive(run)]
     return sorted(((run.job().get("submitted_at", 0), run) for run in queued), key=lambda item: (item[0], item[1].name))
 
 
 def _last_place(folder: Path) -> int:
-    """A place behind all that wait, also where the clock was set back since they came: nanoseconds since 1970."""
+    """A place behind all waiting runs, even if the clock was set back since they came: nanoseconds since 1970."""
     return max([time.time_ns(), *(place + 1 for place, _ in _waiting(folder))])
 
 
 def _wait_for_slots(run: Run) -> list[int] | None:
     """Wait until this run is first in the queue and its slots are free; the slots, or None when cancelled."""
-    n_wanted = _n_slots_of(run)
-    # With more slots than GPUs, two slots may be one GPU's: that is no place for two processes of one training.
-    usable = n_slots() if n_wanted == 1 else min(n_slots(), len(usable_gpus()))
+    n_needed = _n_slots_of(run)
+    # With more slots than GPUs, two slots may share a GPU, which two processes of one training must not.
+    usable = n_slots() if n_needed == 1 else min(n_slots(), len(usable_gpus()))
     while not (run.folder / CANCEL_FILE).exists():
         # This run's own lock is held by this process, so it is in the list as well.
         waiting = _waiting(run.folder.parent)
@@ -202,7 +200,7 @@ def _wait_for_slots(run: Run) -> list[int] | None:
                 descriptor = run_lock.try_lock(run.folder.parent / f".slot-{slot}.lock", patience_s=0)
                 if descriptor is not None:
                     held[slot] = descriptor
-                if len(held) == n_wanted:
+                if len(held) == n_needed:
                     return list(held)
             for descriptor in held.values():
                 os.close(descriptor)
@@ -213,7 +211,7 @@ def _wait_for_slots(run: Run) -> list[int] | None:
 def main(arguments: list[str]) -> int:
     """The job's own process: wait for slots, then train."""
     run = Run(Path(arguments[0]))
-    os.nice(_YIELDS)
+    os.nice(_NICENESS)
     try:
         slots = _wait_for_slots(run)
         if slots is None:
@@ -226,9 +224,9 @@ def main(arguments: list[str]) -> int:
         if n_processes > 1:
             command = launch.torchrun(run, n_processes)
             os.execve(command[0], command, launch.environment(run, n_processes))
-        return work(run)
+        return train_here(run)
     except KidneyError as error:
-        if run.state()["state"] == QUEUED:  # it did not come to train, which writes its own last word
+        if run.state()["state"] == QUEUED:  # the error came before training, which would have written it
             run.fail(str(error))
         print(f"error: {error}", file=sys.stderr)
         return 1

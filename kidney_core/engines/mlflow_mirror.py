@@ -1,11 +1,11 @@
-"""Copy what run folders say to an MLflow server: a mirror, of which the run folders stay the truth.
+"""Copy run folders to an MLflow server, to compare runs there; the run folders stay the original.
 
     pip install mlflow-skinny
-    python -m kidney_core.mlflow_mirror --server http://127.0.0.1:5000 [--watch 10] [RUN...]
+    kidney-ct mlflow --server http://127.0.0.1:5000 [--watch 10] [RUN...]
 
-It reads folders and never touches the training loop: a step costs nothing, and a server that is down stops no run.
-Copying again adds only what is missing, so that it may be interrupted at any time. A run that was killed is marked as
-killed there too, which MLflow's own logging leaves as running.
+It only reads folders: training is not slowed, and a server that is down stops no run. Copying again adds only what is
+missing, so it may be interrupted at any time. A killed run is marked as killed, which MLflow's own logging would leave as
+running.
 """
 
 import argparse
@@ -15,9 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kidney_core import jobs
-from kidney_core.errors import RunError, command
-from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run, list_runs, runs_folder
+from kidney_core.common import settings
+from kidney_core.common.entry_point import command
+from kidney_core.common.errors import RunError
+from kidney_core.engines import jobs
+from kidney_core.runs.run_folder import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run, list_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,7 +35,7 @@ _STATUS = {
     CRASHED: "KILLED",
     FAILED: "FAILED",
 }
-_NO_MEASUREMENTS = {"kind", "step", "epoch", "time", "steps_per_epoch"}
+_NOT_METRICS = {"kind", "step", "epoch", "time", "steps_per_epoch"}
 
 
 def connect(server: str) -> "MlflowClient":
@@ -57,30 +59,30 @@ def connect(server: str) -> "MlflowClient":
 
 
 def mirror(client: "MlflowClient", run: Run, *, experiment: str = EXPERIMENT) -> int:
-    """Bring the server's copy of a run up to date; the number of measurements that were added."""
+    """Update the server's copy of a run; the number of measurements that were added."""
     from mlflow.entities import Metric, Param, RunTag
 
-    there = _find_or_create(client, run, experiment)
+    run_id = _find_or_create(client, run, experiment)
     params = [Param(name, str(value)) for name, value in asdict(run.config()).items()]
     tags = [RunTag("kidney_ct.state", jobs.status(run)), RunTag("kidney_ct.message", jobs.message(run))]
-    client.log_batch(there, params=params, tags=tags)
-    known: dict[str, set[int]] = {}
+    client.log_batch(run_id, params=params, tags=tags)
+    logged_steps: dict[str, set[int]] = {}
     metrics = []
     for key, value, step, milliseconds in _measurements(run):
-        if key not in known:
-            known[key] = {old.step for old in client.get_metric_history(there, key)}
-        if step not in known[key]:
+        if key not in logged_steps:
+            logged_steps[key] = {old.step for old in client.get_metric_history(run_id, key)}
+        if step not in logged_steps[key]:
             metrics.append(Metric(key, value, milliseconds, step))
     for start in range(0, len(metrics), _BATCH):
-        client.log_batch(there, metrics=metrics[start : start + _BATCH])
-    client.set_terminated(there, _STATUS[jobs.status(run)])
+        client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+    client.set_terminated(run_id, _STATUS[jobs.status(run)])
     return len(metrics)
 
 
 def _find_or_create(client: "MlflowClient", run: Run, experiment: str) -> str:
     """The id of the server's copy of a run."""
-    found = client.get_experiment_by_name(experiment)
-    experiment_id = found.experiment_id if found else client.create_experiment(experiment)
+    existing = client.get_experiment_by_name(experiment)
+    experiment_id = existing.experiment_id if existing else client.create_experiment(experiment)
     named = client.search_runs([experiment_id], f"tags.`{_NAME_TAG}` = '{run.name}'", max_results=1)
     if named:
         return named[0].info.run_id
@@ -88,33 +90,33 @@ def _find_or_create(client: "MlflowClient", run: Run, experiment: str) -> str:
 
 
 def _measurements(run: Run) -> list[tuple[str, float, int, int]]:
-    """(name, value, step, milliseconds since 1970) of all that was measured, the test figures at the last step."""
+    """(name, value, step, milliseconds since 1970) of all measurements; the test metrics are at the last step."""
     rows, _ = run.read_metrics()
-    found = []
+    measurements = []
     for row in rows:
         prefix = "epoch." if row.get("kind") == "epoch" else "step."
-        found += [
+        measurements += [
             (prefix + name, float(value), int(row["step"]), int(1000 * row.get("time", 0)))
             for name, value in row.items()
-            if name not in _NO_MEASUREMENTS and isinstance(value, int | float)
+            if name not in _NOT_METRICS and isinstance(value, int | float)
         ]
-    figures = (run.report() or {}).get("figures")
-    if figures and found:
-        _, _, step, milliseconds = found[-1]
-        found += [
-            (f"test.{name}", float(figures[name]), step, milliseconds) for name in ("accuracy", "balanced_accuracy")
+    metrics = (run.report() or {}).get("figures")
+    if metrics and measurements:
+        _, _, step, milliseconds = measurements[-1]
+        measurements += [
+            (f"test.{name}", float(metrics[name]), step, milliseconds) for name in ("accuracy", "balanced_accuracy")
         ]
-    return found
+    return measurements
 
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Mirror from the command line."""
+    """Copy runs from the command line."""
     parser = argparse.ArgumentParser(description="Copy run folders to an MLflow server.")
-    parser.add_argument("runs", type=Path, nargs="*", help=f"folders of runs (all in {runs_folder()})")
+    parser.add_argument("runs", type=Path, nargs="*", help=f"folders of runs (all in {settings.runs_folder()})")
     parser.add_argument("--server", required=True, help="address, such as http://127.0.0.1:5000")
-    parser.add_argument("--experiment", default=EXPERIMENT)
-    parser.add_argument("--watch", type=float, metavar="SECONDS", help="go on, looking that often")
+    parser.add_argument("--experiment", default=EXPERIMENT, help=f"MLflow experiment (default: {EXPERIMENT})")
+    parser.add_argument("--watch", type=float, metavar="SECONDS", help="keep copying, every so many seconds")
     options = parser.parse_args(arguments)
     client = connect(options.server)
     while True:

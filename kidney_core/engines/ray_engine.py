@@ -1,8 +1,8 @@
 """Training runs on an existing Ray cluster, through its Jobs REST API; the app needs no ray package.
 
 $KIDNEY_RAY_ADDRESS is the dashboard's address (http://HOST:8265) and $KIDNEY_RAY_TOKEN its token, where it asks for one.
-Runs, data and this code lie on a folder that app and cluster share under the same path; $KIDNEY_RAY_PYTHON names the
-cluster's Python where it is not "python".
+Runs and data are in folders that app and cluster share under the same path. So is this code in a checkout; a wheel has to
+be installed on the cluster as well. $KIDNEY_RAY_PYTHON names the cluster's Python where it is not "python".
 
 Source: Ray Jobs REST API, docs.ray.io/en/latest/cluster/running-applications/job-submission/rest.html.
 """
@@ -14,21 +14,23 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from pathlib import Path
 from typing import Any
 
-from kidney_core import launch, run_lock
-from kidney_core.errors import RunError
-from kidney_core.runs import CANCEL_FILE, FAILED, QUEUED, STOPPED, Run, list_runs
+from kidney_core.common import child_process, settings
+from kidney_core.common.errors import RunError
+from kidney_core.runs import run_lock
+from kidney_core.runs.run_folder import CANCEL_FILE, FAILED, QUEUED, STOPPED, Run, list_runs
 
 _PENDING, _RUNNING = "PENDING", "RUNNING"
 _TIMEOUT_S = 10.0
-_SECONDS_TO_LEAVE = 10.0
-_SECONDS_AN_ANSWER_LASTS = 2.0
+_STOP_TIMEOUT_S = 10.0
+_CACHE_S = 2.0
 _PASSED_ON = ("KIDNEY_CACHE", "KIDNEY_CACHE_GB", "OMP_NUM_THREADS", "HF_HUB_OFFLINE")
 
 
 class RayEngine:
-    """Jobs of a Ray cluster."""
+    """Jobs on a Ray cluster."""
 
     name, title = "ray", "Ray cluster"
 
@@ -37,70 +39,71 @@ class RayEngine:
 
     def is_available(self) -> bool:
         """Where $KIDNEY_RAY_ADDRESS names a cluster."""
-        return bool(os.environ.get("KIDNEY_RAY_ADDRESS"))
+        return bool(settings.RAY_ADDRESS.value())
 
-    def submit(self, run: Run) -> None:
-        """Hand a run to the cluster, which starts it when its processors or GPUs are free.
+    def submit(self, run: Run, lock: int) -> None:
+        """Submit a run to the cluster, which starts it when processors or GPUs are free.
 
-        Raises: RunError when the cluster cannot be reached or refuses; the run's state says so too.
+        The job waits for the run's lock, which this process leaves once the cluster has answered.
+
+        Raises: RunError when the cluster cannot be reached or refuses; the run is then "failed" with the message.
         """
-        python = os.environ.get("KIDNEY_RAY_PYTHON", "python")
+        python = settings.RAY_PYTHON.value() or settings.RAY_PYTHON.default
         folder = run.folder.resolve()
         job_id = f"kidney-{run.name}-{uuid.uuid4().hex[:6]}"
         variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         job = {
             "submission_id": job_id,
-            "entrypoint": shlex.join([python, "-m", "kidney_core.ray_entry", str(folder)]),
-            "runtime_env": {"env_vars": {**variables, "PYTHONPATH": str(launch.ROOT)}},
+            "entrypoint": shlex.join([python, "-m", "kidney_core.engines.ray_entry", str(folder), str(Path.cwd())]),
+            "runtime_env": {"env_vars": {**variables, **child_process.import_variables()}},
             "metadata": {"run": run.name},
         }
         (run.folder / CANCEL_FILE).unlink(missing_ok=True)
+        run.write_job(self.name, job_id, submitted_at=time.time_ns())
         run.write_state(QUEUED, **run.standing())
         try:
             _ask("/api/jobs/", job)
         except RunError as error:
             run.write_state(FAILED, **{**run.standing(), "message": str(error)})
             raise
-        run.write_job(self.name, job_id, submitted_at=time.time_ns())
 
     def status(self, run: Run) -> str:
-        """The run's state; "crashed" where it says queued or running and the cluster has ended its job."""
+        """The state of a run; "crashed" where it says queued or running but its job on the cluster has ended."""
         return run_lock.status(run, is_alive_elsewhere=lambda: self._job_status(run) in (_PENDING, _RUNNING, None))
 
     def cancel(self, run: Run) -> None:
-        """Ask a job to stop with a checkpoint; one that waits, or is asked again ten seconds later, is ended.
+        """Ask a job to stop with a checkpoint; a waiting job, or one that was asked ten seconds before, is ended.
 
         Raises: RunError when the cluster cannot be reached.
         """
         cancel = run.folder / CANCEL_FILE
-        waits = run.state()["state"] == QUEUED
+        is_waiting = run.state()["state"] == QUEUED
         # A request from the future was written before the clock was set back.
-        again = cancel.exists() and not 0 <= time.time() - cancel.stat().st_mtime <= _SECONDS_TO_LEAVE
+        again = cancel.exists() and not 0 <= time.time() - cancel.stat().st_mtime <= _STOP_TIMEOUT_S
         if not cancel.exists():
             cancel.touch()  # Ray Train's workers get no signal: they look for this file
-        if waits or again:
+        if is_waiting or again:
             _ask(f"/api/jobs/{run.job()['job_id']}/stop", {})
-        if waits or self.status(run) == STOPPED:
+        if is_waiting or self.status(run) == STOPPED:
             run.write_state(STOPPED, **run.standing())
 
     def queue_place(self, run: Run) -> int | None:
-        """The place among the runs beside this one that wait for the cluster."""
+        """The place among the runs of the same folder that wait for the cluster."""
         if run.state()["state"] != QUEUED:
             return None
-        beside = [other for other in list_runs(run.folder.parent) if other.state()["state"] == QUEUED]
         submitted = run.job().get("submitted_at", 0)
-        theirs = [other.job() for other in beside]
-        return 1 + sum(job.get("engine") == self.name and job.get("submitted_at", 0) < submitted for job in theirs)
+        jobs = [other.job() for other in list_runs(run.folder.parent) if other.state()["state"] == QUEUED]
+        return 1 + sum(job.get("engine") == self.name and job.get("submitted_at", 0) < submitted for job in jobs)
 
     def _job_status(self, run: Run) -> str | None:
-        """PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED as the cluster says; None where it does not answer."""
+        """The cluster's PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED; None where it does not answer."""
         job_id = run.job().get("job_id", "")
-        asked_at, answer = self._answers.get(job_id, (0.0, None))
-        if time.monotonic() - asked_at > _SECONDS_AN_ANSWER_LASTS:
+        updated_at, answer = self._answers.get(job_id, (0.0, None))
+        if time.monotonic() - updated_at > _CACHE_S:
             try:
                 answer = _ask(f"/api/jobs/{job_id}").get("status")
             except _NotThere:
-                answer = STOPPED  # a cluster that was started anew knows nothing of it
+                answer = STOPPED  # the cluster was restarted and does not know the job
             except RunError:
                 answer = None
             self._answers[job_id] = time.monotonic(), answer
@@ -119,8 +122,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _ask(path: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
-    """GET, or POST where there is content. Raises RunError where the cluster is not there or refuses."""
-    address = os.environ.get("KIDNEY_RAY_ADDRESS", "").rstrip("/")
+    """The response to a GET, or to a POST of `content`. Raises RunError where the cluster does not answer or refuses."""
+    address = settings.RAY_ADDRESS.value().rstrip("/")
     if not address.startswith(("http://", "https://")):
         raise RunError(
             f"KIDNEY_RAY_ADDRESS must be the address of a Ray dashboard, http://HOST:8265; it is “{address}”."
@@ -130,7 +133,7 @@ def _ask(path: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
         data=None if content is None else json.dumps(content).encode(),
         headers={"Content-Type": "application/json"},
     )
-    token = os.environ.get("KIDNEY_RAY_TOKEN")
+    token = settings.RAY_TOKEN.value()
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
@@ -141,8 +144,8 @@ def _ask(path: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
         if error.code == 404 and content is None:
             raise _NotThere(f"The Ray cluster at {address} has no such job.") from error
         hint = "Set KIDNEY_RAY_TOKEN to its token." if error.code in (401, 403) else "Look at its dashboard."
-        said = reason[-1][:300] if reason else error.reason
-        raise RunError(f"The Ray cluster at {address} refused ({error.code}: {said}). {hint}") from error
+        message = reason[-1][:300] if reason else error.reason
+        raise RunError(f"The Ray cluster at {address} refused ({error.code}: {message}). {hint}") from error
     except (OSError, ValueError) as error:
         raise RunError(
             f"The Ray cluster at {address} cannot be reached ({error}). Check KIDNEY_RAY_ADDRESS, and that it runs."

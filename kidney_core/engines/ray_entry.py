@@ -1,7 +1,7 @@
-"""What runs on a Ray cluster: Ray Train starts N workers, each of which runs the same train.main as everywhere.
+"""The entry point of a job on a Ray cluster: Ray Train starts N workers, each of which runs the training command.
 
-python -m kidney_core.ray_entry RUN, submitted by `ray_engine`. A worker that dies is started again with the others, from
-the last checkpoint, up to three times. The only file of the core that imports ray.
+python -m kidney_core.engines.ray_entry RUN FOLDER, submitted by `ray_engine`; relative paths of data start at FOLDER. When
+a worker dies, all are restarted from the last checkpoint, up to three times. The only file of the core that imports ray.
 """
 
 import os
@@ -9,21 +9,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kidney_core import launch
-from kidney_core.runs import FAILED, FINISHED, STOPPED, Run
+from kidney_core.runs import launch
+from kidney_core.runs.run_folder import FAILED, FINISHED, STOPPED, Run
 
 _RESTARTS = 3
 
 
 def train_worker(options: dict[str, str]) -> None:
-    """One worker: rank and world size are in the environment, and torch's process group is made."""
-    os.chdir(launch.ROOT)
+    """One worker: rank and world size are in the environment, and torch has its process group."""
+    if Path(options["folder"]).is_dir():  # a folder that the cluster does not share holds none of its data
+        os.chdir(options["folder"])
     os.environ[launch.RAY_WORKER] = "1"
-    import train
+    from kidney_core.engines import train_command
 
     run = Run(Path(options["run"]))
-    status = train.main(["--resume", str(run.folder)])
-    if status and run.state()["state"] != FAILED:  # what failed in words would fail again
+    status = train_command.main(["--resume", str(run.folder)])
+    if status and run.state()["state"] != FAILED:  # an error with a message would occur again
         raise RuntimeError(f"The training of “{run.name}” ended with status {status}; see its log.")
 
 
@@ -35,10 +36,10 @@ def main(arguments: list[str]) -> int:
     run = Run(Path(arguments[0]))
     config = run.config()
     use_gpu = config.device in ("auto", "cuda") and _has_gpus()
-    with tempfile.TemporaryDirectory() as unused:  # Ray's own record of results; the run's folder is ours
+    with tempfile.TemporaryDirectory() as unused:  # for Ray's own results; ours are in the run's folder
         TorchTrainer(
             train_worker,
-            train_loop_config={"run": str(run.folder)},
+            train_loop_config={"run": str(run.folder), "folder": arguments[1]},
             scaling_config=ScalingConfig(num_workers=config.n_processes, use_gpu=use_gpu),
             run_config=RunConfig(
                 name=run.name, storage_path=unused, failure_config=FailureConfig(max_failures=_RESTARTS)
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _has_gpus() -> bool:
-    """Whether the cluster has GPUs; it decides, not the machine that this process happens to be on."""
+    """Whether any machine of the cluster has GPUs."""
     import ray
 
     ray.init(ignore_reinit_error=True)

@@ -1,63 +1,62 @@
-"""The children of this process that decode files: one server, and the workers that it forks."""
+"""The child processes that decode files: one server, and the workers that it forks."""
 
 import contextlib
 import os
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-from kidney_core.errors import DecoderError
+from kidney_core.common import child_process
+from kidney_core.common.errors import DecoderError
 
 FORK, KILL = 0, 1
 COMMAND = struct.Struct("!BI")  # FORK with a socket, or KILL with a process id
 PROCESS_ID = struct.Struct("!I")
-IDLE_S = 60.0  # a worker that is not asked for so long ends
-_START_S = 300.0  # patience with a server that imports its decoders on a busy machine
-_ROOT = Path(__file__).resolve().parent.parent
-# What the server inherits: neither tokens nor anything else that is not needed to start Python.
+IDLE_S = 60.0  # a worker without a request for this long ends
+_START_TIMEOUT_S = 300.0  # for a server that imports its decoders on a busy machine
+# All that the server inherits: what Python needs to start, and no tokens.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "VIRTUAL_ENV")
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @dataclass(eq=False)
 class Worker:
-    """A child, and the socket to it."""
+    """A worker process, and the socket to it."""
 
     connection: socket.socket
     process_id: int
     n_served: int = 0
-    content: bytes | None = None  # the file it holds, where that holds several images
+    content: bytes | None = None  # the file that it still holds, if that contains several images
     given_back_at: float = 0.0  # by the monotonic clock
 
 
 class Pool:
-    """The server and the workers of this process; of each core one, and two at least."""
+    """The server and the workers of this process; one worker per core works at a time, and at least two."""
 
     def __init__(self) -> None:
-        self._places = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
-        self._lock = threading.Lock()  # of everything below
+        self._slots = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
+        self._lock = threading.Lock()  # guards everything below
         self._idle: list[Worker] = []
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
-    def place(self) -> threading.BoundedSemaphore:
-        """A place among those at work, to be held while a file is decoded."""
-        return self._places
+    def slot(self) -> threading.BoundedSemaphore:
+        """The semaphore to hold while a file is decoded."""
+        return self._slots
 
     def take(self, content: bytes) -> Worker:
-        """The worker that holds this file, or any idle one, or a new one."""
+        """The worker that holds this file, or any idle one, or a new one. Raises DecoderError."""
         with self._lock:
             if self._idle:
-                known = (i for i, worker in enumerate(self._idle) if worker.content is content)
-                return self._idle.pop(next(known, -1))
+                holding = (i for i, worker in enumerate(self._idle) if worker.content is content)
+                return self._idle.pop(next(holding, -1))
         return self.start_worker()
 
     def give_back(self, worker: Worker) -> None:
+        """Make a worker available again; it ends where the pool was closed in the meantime."""
         with self._lock:
             if self._server is not None:
                 worker.given_back_at = time.monotonic()
@@ -65,17 +64,17 @@ class Pool:
                 return
         worker.connection.close()
 
-    def rest(self) -> None:
-        """Let workers go that were not asked for `IDLE_S`, with the files that are kept for them."""
-        latest = time.monotonic() - IDLE_S
+    def close_idle(self) -> None:
+        """End workers that were idle for `IDLE_S`, and release the files held for them."""
+        limit = time.monotonic() - IDLE_S
         with self._lock:
-            rested = [worker for worker in self._idle if worker.given_back_at < latest]
-            self._idle = [worker for worker in self._idle if worker.given_back_at >= latest]
-        for worker in rested:
+            expired = [worker for worker in self._idle if worker.given_back_at < limit]
+            self._idle = [worker for worker in self._idle if worker.given_back_at >= limit]
+        for worker in expired:
             worker.connection.close()
 
     def end(self, worker: Worker) -> None:
-        """End a worker for good, also one that hangs."""
+        """Kill a worker, even one that hangs."""
         worker.connection.close()
         with self._lock, contextlib.suppress(OSError):
             if self._control is not None:
@@ -83,7 +82,7 @@ class Pool:
 
     def start_worker(self) -> Worker:
         """A new worker, forked from the server. Raises DecoderError."""
-        for is_last in (False, True):  # a server that was ended from outside is started again
+        for is_last in (False, True):  # a server that was killed from outside is started again
             self.start_server()
             try:
                 return self._fork()
@@ -91,7 +90,7 @@ class Pool:
                 self.close()
                 if is_last:
                     raise DecoderError(
-                        "The process that decodes images does not start. Free some memory, and start the workbench again."
+                        "The process that decodes images does not start. Free some memory and restart the workbench."
                     ) from error
         raise AssertionError  # not reached
 
@@ -114,24 +113,26 @@ class Pool:
             if self._server is not None:
                 return
             ours, theirs = socket.socketpair()
-            ours.settimeout(_START_S)
+            ours.settimeout(_START_TIMEOUT_S)
             try:
                 self._server = subprocess.Popen(
-                    [sys.executable, "-m", "kidney_core.decoder_server", str(theirs.fileno())],
-                    cwd=_ROOT,
-                    env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _ONE_THREAD,
+                    child_process.python_command("kidney_core.imaging.decoder_server", str(theirs.fileno())),
+                    env=child_process.environment(
+                        _ONE_THREAD,
+                        inherited={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                    ),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,  # a decoder's complaint may quote the patient
-                    start_new_session=True,  # Ctrl+C is for this process, which then ends it
+                    stderr=subprocess.DEVNULL,  # a decoder's message may quote the patient
+                    start_new_session=True,  # Ctrl+C goes to this process only, which then ends the server
                 )
                 self._control = ours
             except OSError as error:
                 ours.close()
                 raise DecoderError(
-                    f"The process that decodes images cannot be started ({error.strerror}). Free some memory, and start "
-                    "the workbench again."
+                    f"The process that decodes images cannot be started ({error.strerror}). Free some memory and restart "
+                    "the workbench."
                 ) from error
             finally:
                 theirs.close()
@@ -152,8 +153,8 @@ class Pool:
                 server.kill()
                 server.wait()
 
-    def forget(self) -> None:
-        """In a forked child of the process that it belongs to: close what was inherited, and end nobody."""
+    def close_inherited(self) -> None:
+        """Close the inherited sockets in a forked child; the processes belong to the parent and are not ended."""
         for worker in self._idle:
             worker.connection.close()
         if self._control is not None:

@@ -1,7 +1,7 @@
-"""The child side of `decoder`: one server that has everything imported, and the workers it forks to decode files.
+"""The child side of `decoder`: one server with everything imported, and the workers it forks to decode files.
 
-The server never sees a file. A worker gives up what decoding does not need, and answers one file after the other until
-its socket closes. `python -m kidney_core.decoder_server SOCKET` is started by `decoder` and by nobody else.
+The server never sees a file. A worker drops the rights that decoding does not need, and serves one request after the
+other until its socket closes. Only `decoder` starts `python -m kidney_core.imaging.decoder_server SOCKET`.
 """
 
 import contextlib
@@ -19,51 +19,57 @@ from typing import Any
 
 from PIL import Image
 
-from kidney_core import dicom, dicom_place, limits, patient_tags, raster, slices
-from kidney_core.decoder import ANSWER, REQUEST
-from kidney_core.decoder_pool import COMMAND, FORK, IDLE_S, KILL, PROCESS_ID
-from kidney_core.errors import OversizedSlice, SliceError, UnreadableSlice
+from kidney_core.common import rlimits
+from kidney_core.common.errors import OversizedSlice, SliceError, UnreadableSlice
+from kidney_core.imaging import dicom, dicom_geometry, patient_tags, raster, slice_geometry, slices
+from kidney_core.imaging.decoder import REQUEST, RESPONSE
+from kidney_core.imaging.decoder_pool import COMMAND, FORK, IDLE_S, KILL, PROCESS_ID
 
-# Of data, beyond twice the file itself, which is there as it came and as it was parsed: a colour image of 50
-# megapixels. What wants more is a bomb.
+# Memory for data beyond twice the file (as received and as parsed); enough for a colour image of 50 megapixels. A file
+# that needs more is a decompression bomb.
 _WORKING_BYTES = 350 * 1024**2
-# What Pillow and pydicom import at the first file that needs it.
-_LATE = ("PIL.TiffImagePlugin", "gdcm", "jpeg_ls", "openjpeg", "rle")
-_Told = tuple[dict[str, Any], memoryview | bytes]
+# Modules that Pillow and pydicom would import only at the first file that needs them.
+_LAZY_IMPORTS = ("PIL.TiffImagePlugin", "gdcm", "jpeg_ls", "openjpeg", "rle")
+_Result = tuple[dict[str, Any], memoryview | bytes]
 
 
-def _decode(content: bytes, *, name: str, frame: int) -> _Told:
+def _decode(content: bytes, *, name: str, frame: int) -> _Result:
     read = dicom.decode if slices.is_dicom(content) else raster.decode
-    return slices.told(read(content, name=name, frame=frame))
+    return slices.to_wire(read(content, name=name, frame=frame))
 
 
-def _count(content: bytes, *, name: str) -> _Told:
+def _count(content: bytes, *, name: str) -> _Result:
     return {"n_images": raster.count_images(content, name=name)}, b""
 
 
-def _place(content: bytes, *, name: str) -> _Told:
-    return dicom_place.told(content, name=name), b""
+def _position(content: bytes, *, name: str) -> _Result:
+    return dicom_geometry.to_wire(content, name=name), b""
 
 
-def _patient(content: bytes, *, name: str) -> _Told:
-    return patient_tags.told(content), b""
+def _patient(content: bytes, *, name: str) -> _Result:
+    return patient_tags.to_wire(content), b""
 
 
-TASKS: dict[str, Callable[..., _Told]] = {
+def _geometry(content: bytes, *, name: str) -> _Result:
+    return slice_geometry.to_wire(content), b""
+
+
+TASKS: dict[str, Callable[..., _Result]] = {
     "decode": _decode,
     "count": _count,
-    "place": _place,
+    "position": _position,
     "patient": _patient,
+    "geometry": _geometry,
 }
 
 
 def main(control: socket.socket) -> None:
-    """Fork and end workers as asked, until the process that asks is gone; then nothing of them is left."""
+    """Fork and kill workers on command until the parent process is gone; then kill the remaining ones."""
     workers: set[int] = set()
     _import_all()
     while True:
         message, sockets, _, _ = socket.recv_fds(control, COMMAND.size, 1, socket.MSG_WAITALL)
-        # Reaped here and nowhere else: until then the system gives no other process the id of an ended one.
+        # Reaped only here: until then the system does not reuse the process id of an ended worker.
         workers -= {worker for worker in workers if os.waitpid(worker, os.WNOHANG)[0]}
         if len(message) < COMMAND.size:
             break
@@ -86,43 +92,44 @@ def main(control: socket.socket) -> None:
 
 
 def _import_all() -> None:
-    for name in _LATE:
+    for name in _LAZY_IMPORTS:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     Image.preinit()
     gc.collect()
-    gc.freeze()  # a worker's collections then copy none of these pages
+    gc.freeze()  # garbage collection in a worker then touches, and so copies, none of these pages
 
 
 def _work(connection: socket.socket) -> None:
-    """The life of a worker; it never returns."""
+    """Serve requests until the socket closes or idles; it never returns."""
     status = 1
     try:
-        limits.die_with_parent()
-        limits.confine()
+        rlimits.die_with_parent()
+        rlimits.confine()
         connection.settimeout(IDLE_S)
-        with contextlib.suppress(OSError, EOFError):  # asked no more, or the asker is gone
+        with contextlib.suppress(OSError, EOFError):  # idle for too long, or the parent process is gone
             content = b""
             while True:
-                n_request, n_content = REQUEST.unpack(_exactly(connection, REQUEST.size))
-                request = json.loads(_exactly(connection, n_request))
-                if n_content:
-                    content = b""  # freed before the next one comes
-                    limits.allow(memory_bytes=_WORKING_BYTES + 2 * n_content, cpu_s=request["processor_s"])
-                    content = _exactly(connection, n_content)
-                limits.allow(memory_bytes=_WORKING_BYTES + 2 * len(content), cpu_s=request["processor_s"])
-                answers = _answers(request, content)
-                head = json.dumps([(fields, len(payload)) for fields, payload in answers]).encode()
-                connection.sendall(ANSWER.pack(len(head), sum(len(payload) for _, payload in answers)) + head)
-                for _, payload in answers:
+                n_header_bytes, n_content_bytes = REQUEST.unpack(_receive(connection, REQUEST.size))
+                request = json.loads(_receive(connection, n_header_bytes))
+                if n_content_bytes:
+                    content = b""  # freed before the next one arrives
+                    rlimits.allow(memory_bytes=_WORKING_BYTES + 2 * n_content_bytes, cpu_s=request["processor_s"])
+                    content = _receive(connection, n_content_bytes)
+                rlimits.allow(memory_bytes=_WORKING_BYTES + 2 * len(content), cpu_s=request["processor_s"])
+                results = _run_all(request, content)
+                head = json.dumps([(fields, len(payload)) for fields, payload in results]).encode()
+                connection.sendall(RESPONSE.pack(len(head), sum(len(payload) for _, payload in results)) + head)
+                for _, payload in results:
                     connection.sendall(payload)
         status = 0
     finally:
         os._exit(status)
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes:
-    buffer = io.BytesIO()  # gives its bytes without a copy, where a list of pieces would need them twice
+def _receive(connection: socket.socket, size: int) -> bytes:
+    """Exactly `size` bytes. Raises EOFError where the socket closes before."""
+    buffer = io.BytesIO()  # returns its bytes without a copy, where a list of pieces would need them twice
     while (left := size - buffer.tell()) > 0:
         piece = connection.recv(min(left, 1024**2))
         if not piece:
@@ -131,37 +138,32 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
     return buffer.getvalue()
 
 
-def _answers(request: dict[str, Any], whole: bytes) -> list[_Told]:
-    """What a task says of each file; the one whole file stays the same object, which tells that it is known."""
+def _run_all(request: dict[str, Any], content: bytes) -> list[_Result]:
+    """The result of a task for each file; a single file is passed on as the same object, so that `dicom` knows it again."""
     if len(request["names"]) == 1:
-        return [_answer(request, request["names"][0], whole)]
+        return [_run(request, request["names"][0], content)]
     ends = itertools.accumulate(request["sizes"])
     return [
-        _answer(request, name, whole[end - size : end])
+        _run(request, name, content[end - size : end])
         for name, size, end in zip(request["names"], request["sizes"], ends, strict=True)
     ]
 
 
-def _answer(request: dict[str, Any], name: str, content: bytes) -> _Told:
-    """What a task says of a file; every way to fail is a sentence, also those outside `Exception`."""
+def _run(request: dict[str, Any], name: str, content: bytes) -> _Result:
+    """The result of a task for one file; every failure becomes an error message, even one outside `Exception`."""
     try:
         return TASKS[request["task"]](content, name=name, **request["options"])
     except SliceError as error:
         return {"error": [type(error).__name__, str(error)]}, b""
     except MemoryError:
-        told = (
-            OversizedSlice.__name__,
-            (
-                f"“{name}” needs more memory than a CT slice ever does. Export the single slice you need, at its own "
-                "resolution."
-            ),
+        kind = OversizedSlice.__name__
+        message = (
+            f"“{name}” needs more memory than any CT slice. Export only the slice you need, at its own resolution."
         )
-    except BaseException as error:  # noqa: BLE001 - a Rust decoder's panic is no Exception
-        told = (
-            UnreadableSlice.__name__,
-            (f"“{name}” is damaged and cannot be decoded ({type(error).__name__}). Export or copy the file again."),
-        )
-    return {"error": told}, b""
+    except BaseException as error:  # noqa: BLE001 - a panic of a decoder in Rust is not an Exception
+        kind = UnreadableSlice.__name__
+        message = f"“{name}” is damaged and cannot be decoded ({type(error).__name__}). Export or copy the file again."
+    return {"error": [kind, message]}, b""
 
 
 if __name__ == "__main__":

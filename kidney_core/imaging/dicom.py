@@ -1,19 +1,20 @@
-"""DICOM -> Slice: modality rescale to HU, VOI window, frames, and only tags without the patient.
+"""DICOM -> Slice: rescale to Hounsfield units, VOI window, frames, and only tags that do not identify the patient.
 
-It runs in the child process that `decoder` keeps for it; `slices` is the door to it.
+It runs in a child process of `decoder`; use it through `slices`.
 """
 
 import threading
+from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.pixels import apply_modality_lut
 
-from kidney_core import dicom_file, dicom_pixels
-from kidney_core.errors import KidneyError, UnreadableSlice, UnsupportedSlice
-from kidney_core.slices import SOFT_TISSUE, Slice, Window, check_pixels
+from kidney_core.common.errors import KidneyError, UnreadableSlice, UnsupportedSlice
+from kidney_core.imaging import dicom_file, dicom_pixels
+from kidney_core.imaging.slices import SOFT_TISSUE, Slice, Window, check_pixels
 
-# PS3.3 C.7.3.1.1.1, the modalities that a hospital sends by mistake for CT.
+# PS3.3 C.7.3.1.1.1: modalities that are sometimes uploaded by mistake instead of CT.
 _MODALITIES = {
     "MR": "a magnetic resonance image",
     "US": "an ultrasound image",
@@ -42,39 +43,39 @@ _MODALITIES = {
     "SR": "a report",
     "DOC": "a document",
     "ECG": "an electrocardiogram",
-    "PR": "a way to show other images",
+    "PR": "a presentation state of other images",
     "KO": "a list of other images",
 }
-_TAKEN_MODALITIES = ("CT", "OT", "")  # other, and unknown: exports of CT slices are often labelled so
-# Coded values that may be shown as they stand; any other value of the tag is left out, since free
-# text typed into a coded tag may name the patient.
+_ACCEPTED_MODALITIES = ("CT", "OT", "")  # exports of CT slices are often labelled "other" or not at all
+# Coded values that may be shown; any other value is left out, since free text typed into a coded tag may name the
+# patient.
 _BODY_PARTS = {"ABDOMEN", "ABDOMENPELVIS", "CHESTABDPELVIS", "KIDNEY", "PELVIS", "CHEST", "HEAD", "NECK", "SPINE"}
-_OBLIQUE = 0.3  # a smaller part of a direction gets no letter
+_OBLIQUE = 0.3  # direction cosine below which an axis gets no letter
 _last = threading.local()
 
 
 def decode(content: bytes, *, name: str, frame: int = 0) -> Slice:
-    """Decode one frame of a DICOM file to a Slice in Hounsfield units where the file has them.
+    """Decode one frame of a DICOM file, numbered from 0; in Hounsfield units where the file provides them.
 
     Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice (see `slices.read_slice`).
     """
-    dataset = _parsed(content, name)
+    dataset = _parse(content, name)
     try:
         return _slice_of(dataset, name, frame)
     except (KidneyError, MemoryError):
         raise
     except Exception as error:
-        # pydicom converts a tag when it is asked for: damage may show at any of them, as any exception.
+        # pydicom converts a tag at its first access: damage may show at any of them, as any exception.
         raise UnreadableSlice(
             f"“{name}” has damaged DICOM tags and cannot be decoded ({type(error).__name__}). Export it again."
         ) from error
 
 
-def _parsed(content: bytes, name: str) -> pydicom.Dataset:
-    """`dicom_file.parse`, which a thread that reads one frame of a file after the other does once."""
-    kept = getattr(_last, "parsed", None)
-    if kept is not None and kept[0] is content:
-        return kept[1]
+def _parse(content: bytes, name: str) -> pydicom.Dataset:
+    """`dicom_file.parse`, cached per thread for a multi-frame file that is read frame by frame."""
+    cached: tuple[bytes, pydicom.Dataset] | None = getattr(_last, "parsed", None)
+    if cached is not None and cached[0] is content:
+        return cached[1]
     dataset = dicom_file.parse(content, name)
     _last.parsed = (content, dataset) if "NumberOfFrames" in dataset else None
     return dataset
@@ -106,7 +107,7 @@ def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
 
 
 class FrameTags:
-    """The tags of one frame: its own, those shared by all frames, those of the file.
+    """The tags of one frame: its own, those shared by all frames, and those of the file.
 
     Enhanced CT keeps rescale, window, spacing and orientation in functional groups (PS3.3 C.7.6.16).
     """
@@ -117,30 +118,31 @@ class FrameTags:
         for keyword, position in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
             sequence = dataset.get(keyword) or []
             groups += sequence[position : position + 1]
-        self.places = [
+        # From the most to the least specific.
+        self._levels = [
             item for group in groups for element in group if element.VR == "SQ" for item in element.value[:1]
         ]
-        self.places.append(dataset)
+        self._levels.append(dataset)
 
-    def get(self, keyword: str) -> object:
-        """The value in the nearest place that has the tag, or None."""
-        return next((place.get(keyword) for place in self.places if keyword in place), None)
+    def get(self, keyword: str) -> Any:
+        """The value of a tag at the most specific level that has it, or None."""
+        return next((level.get(keyword) for level in self._levels if keyword in level), None)
 
     def number(self, keyword: str) -> float | None:
-        """The first finite number of a tag; None where it is missing, empty or not a number."""
+        """The first number of a tag; None where it is missing, empty, not a number or not finite."""
         return _number(self.get(keyword))
 
     def numbers(self, keyword: str, count: int) -> list[float] | None:
-        """Exactly `count` finite numbers, or None."""
+        """Exactly `count` finite numbers of a tag, or None."""
         value = self.get(keyword)
         if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or len(value) != count:
             return None
-        found = [_number(item) for item in value]
-        return None if None in found else found
+        numbers = [number for item in value if (number := _number(item)) is not None]
+        return numbers if len(numbers) == count else None
 
 
-def _number(value: object) -> float | None:
-    """The first finite number of a DICOM value that may be empty, single, multiple or damaged."""
+def _number(value: Any) -> float | None:
+    """The first number of a DICOM value that may be empty, single, multiple or damaged; None where it is not finite."""
     if isinstance(value, (list, pydicom.multival.MultiValue)):
         value = value[0] if len(value) else None
     try:
@@ -151,32 +153,32 @@ def _number(value: object) -> float | None:
 
 
 def _rescale(stored: np.ndarray, tags: FrameTags) -> tuple[np.ndarray, bool]:
-    """Stored values -> (float32 values, are they Hounsfield units). PS3.3 C.11.1.1.2."""
+    """Stored values -> (float32 values, True where these are Hounsfield units). Source: PS3.3 C.11.1.1.2."""
     if "ModalityLUTSequence" in tags.dataset:
         try:
             return apply_modality_lut(stored, tags.dataset).astype(np.float32), False
         except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
-            return stored.astype(np.float32), False  # a damaged table: shown as stored, which the note says
+            return stored.astype(np.float32), False  # a damaged table: shown as stored, as the note says
     slope, intercept = tags.number("RescaleSlope"), tags.number("RescaleIntercept")
     if not slope or intercept is None:
         return stored.astype(np.float32), False
     values = np.empty(stored.shape, np.float32)
     with np.errstate(over="ignore"):
-        for row in range(len(stored)):  # row by row: all of them in double precision would be half a gigabyte
+        for row in range(len(stored)):  # row by row: a whole image in double precision may take half a gigabyte
             values[row] = stored[row] * np.float64(slope) + intercept
     if not np.isfinite(values).all():
         raise ValueError("the rescaled values are beyond single precision")
-    # PS3.3 C.11.1.1.2: RescaleType is HU where it is absent in a CT image.
+    # PS3.3 C.11.1.1.2: a CT image without RescaleType is in HU.
     is_hu = tags.get("Modality") == "CT" and str(tags.get("RescaleType") or "HU").upper() == "HU"
     return values, is_hu
 
 
 def check_modality(dataset: pydicom.Dataset, name: str) -> None:
-    """Raise UnsupportedSlice for what a hospital sends by mistake for CT."""
+    """Raise UnsupportedSlice for a file of another modality than CT."""
     modality = str(dataset.get("Modality") or "").strip("\0 ").upper()
-    if modality in _TAKEN_MODALITIES:
+    if modality in _ACCEPTED_MODALITIES:
         return
-    # An unknown word is not repeated: free text may name the patient.
+    # An unknown value is not repeated: free text may name the patient.
     kind = f"{_MODALITIES[modality]} ({modality})" if modality in _MODALITIES else "of another modality"
     raise UnsupportedSlice(f"“{name}” is {kind}, not CT. Upload an abdominal CT slice.")
 
@@ -185,7 +187,7 @@ def _check_kind(dataset: pydicom.Dataset, name: str) -> None:
     check_modality(dataset, name)
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise UnsupportedSlice(
-            f"“{name}” holds a map of computed values, not a CT image. Choose the image files of the CT series."
+            f"“{name}” contains computed values, not a CT image. Choose the image files of the CT series."
         )
     if "PixelData" not in dataset:
         raise UnsupportedSlice(
@@ -207,21 +209,22 @@ def _check_kind(dataset: pydicom.Dataset, name: str) -> None:
 
 
 def _window(tags: FrameTags, values: np.ndarray, is_hu: bool) -> tuple[Window, str]:
+    """The display window of a frame, and where it comes from in words."""
     center, width = tags.number("WindowCenter"), tags.number("WindowWidth")
     if tags.get("RescaleSlope") is not None and not (
         tags.number("RescaleSlope") and tags.number("RescaleIntercept") is not None
     ):
-        center = None  # the window is on values that this damaged file does not tell how to compute
+        center = None  # the window applies to rescaled values, which this damaged file does not define
     if center is not None and width is not None and width >= 1:
         # PS3.3 C.11.2.1.2.1: LINEAR maps c - 0.5 to mid-grey over w - 1 values.
         if str(tags.get("VOILUTFunction") or "LINEAR") == "LINEAR" and width > 1:
             return Window(center - 0.5, width - 1), f"{width:g}/{center:g}, from the file"
         return Window(center, width), f"{width:g}/{center:g}, from the file"
     if is_hu:
-        return SOFT_TISSUE, "400/40, soft tissue (the file names none)"
-    padding = tags.number("PixelPaddingValue")  # PS3.3 C.7.5.1.1.2: no part of the image
-    real = values[values != padding] if padding is not None and (values != padding).any() else values
-    return Window.spanning(real), "all values"
+        return SOFT_TISSUE, "400/40, soft tissue (the file has none)"
+    padding = tags.number("PixelPaddingValue")  # PS3.3 C.7.5.1.1.2: not part of the image
+    inside = values[values != padding] if padding is not None and (values != padding).any() else values
+    return Window.spanning(inside), "all values"
 
 
 def _spacing(tags: FrameTags) -> tuple[float, float] | None:
@@ -252,7 +255,10 @@ def _facts(tags: FrameTags, is_hu: bool, window_note: str) -> dict[str, str]:
 
 
 def plane_of(orientation: list[float] | None) -> str | None:
-    """Axial, coronal or sagittal from ImageOrientationPatient (PS3.3 C.7.6.2.1.1)."""
+    """The plane nearest to six direction cosines: "axial", "coronal" or "sagittal"; None for None.
+
+    Source: ImageOrientationPatient, PS3.3 C.7.6.2.1.1.
+    """
     if orientation is None:
         return None
     normal = np.abs(np.cross(orientation[:3], orientation[3:]))
@@ -260,10 +266,10 @@ def plane_of(orientation: list[float] | None) -> str | None:
 
 
 def _letters(orientation: list[float] | None) -> dict[str, str]:
-    """The sides of the patient at the sides of the image, from ImageOrientationPatient (PS3.3 C.7.6.2.1.1).
+    """The side of the patient at each side of the image. Source: ImageOrientationPatient, PS3.3 C.7.6.2.1.1.
 
-    The axes run to the patient's left, back and head; the first three numbers are where a row runs, the others where a
-    column does.
+    The axes point to the patient's left, back and head; the first three numbers are the direction of a row, the others
+    that of a column.
     """
     if orientation is None:
         return {}
@@ -274,9 +280,9 @@ def _letters(orientation: list[float] | None) -> dict[str, str]:
 
 def _letters_along(direction: list[float]) -> str:
     """The letters of a direction, the main one first: L or R, P or A, H or F."""
-    found = [
-        (abs(part), letters[0] if part > 0 else letters[1])
-        for part, letters in zip(direction, ("LR", "PA", "HF"), strict=True)
-        if abs(part) > _OBLIQUE
+    weighted = [
+        (abs(cosine), letters[0] if cosine > 0 else letters[1])
+        for cosine, letters in zip(direction, ("LR", "PA", "HF"), strict=True)
+        if abs(cosine) > _OBLIQUE
     ]
-    return "".join(letter for _, letter in sorted(found, reverse=True))
+    return "".join(letter for _, letter in sorted(weighted, reverse=True))

@@ -1,4 +1,4 @@
-"""The bytes of a DICOM file -> its data set, without letting a small file become a large one."""
+"""The bytes of a DICOM file -> its data set, guarded against files that grow without bounds when parsed."""
 
 import io
 import struct
@@ -12,18 +12,18 @@ from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from kidney_core.errors import KidneyError, OversizedSlice, UnreadableSlice
+from kidney_core.common.errors import KidneyError, OversizedSlice, UnreadableSlice
 
-# pydicom repeats a damaged tag's value in its warnings, and that value may be the patient's. Its own switch, since
-# Python's filters are of all threads at once.
+# pydicom quotes a damaged value in its warnings, and that value may be the patient's. This is pydicom's own switch,
+# since Python's warning filters apply to all threads at once.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 # The item tag (FFFE,E000) of PS3.5 7.5 in both byte orders: pydicom builds an object of 2 KB for each of 8 bytes.
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _DELIMITER = b"\xfe\xff\xdd\xe0"  # (FFFE,E0DD)
-_MAX_ELEMENTS = 20_000  # a CT image has some 200
-_MAX_META_ELEMENTS = 200  # PS3.10 7.1 has a dozen
+_MAX_ELEMENTS = 20_000  # a CT image has about 200
+_MAX_META_ELEMENTS = 200  # PS3.10 7.1 defines about a dozen
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-_MAX_ITEMS = 200_000  # an enhanced CT of 3,000 frames has some 30 a frame
+_MAX_ITEMS = 200_000  # an enhanced CT of 3,000 frames has about 30 per frame
 _MAX_INFLATED_BYTES = 100 * 1024**2
 _PIECE_BYTES = 1024**2
 
@@ -31,19 +31,22 @@ _PIECE_BYTES = 1024**2
 def parse(
     content: bytes, name: str, *, stop_before_pixels: bool = False, specific_tags: list[str] | None = None
 ) -> pydicom.Dataset:
-    """The data set of a file; arguments as of `pydicom.dcmread`. Raises UnreadableSlice, OversizedSlice."""
+    """Parse a file into its data set; the options are those of `pydicom.dcmread`.
+
+    Raises: UnreadableSlice, OversizedSlice.
+    """
     try:
         with warnings.catch_warnings():
-            # pydicom repeats a damaged tag's value in its warnings, and that value may be the patient's.
+            # pydicom quotes a damaged value in its warnings, and that value may be the patient's.
             warnings.simplefilter("ignore")
             _check_growth(content, name)
             dataset = read_partial(
                 io.BytesIO(content),
-                _stop(at_pixels=stop_before_pixels, name=name),
+                _stop_condition(at_pixels=stop_before_pixels, name=name),
                 force=True,
                 specific_tags=[Tag(each) for each in specific_tags] if specific_tags else None,
             )
-            _name_transfer_syntax(dataset)
+            _set_transfer_syntax(dataset)
             syntax = dataset.file_meta.TransferSyntaxUID
             if syntax.is_transfer_syntax and not syntax.is_private and syntax.is_encapsulated:
                 _check_end(content)
@@ -56,8 +59,8 @@ def parse(
         ) from error
 
 
-def _stop(*, at_pixels: bool, name: str) -> Callable[[BaseTag, str | None, int], bool]:
-    """What pydicom asks before each element: whether to stop there. Of millions it would make objects for minutes."""
+def _stop_condition(*, at_pixels: bool, name: str) -> Callable[[BaseTag, str | None, int], bool]:
+    """The callback of pydicom that stops before an element; it also limits their number, or parsing takes minutes."""
     n_elements = 0
 
     def stop(tag: BaseTag, _kind: str | None, _length: int) -> bool:
@@ -72,8 +75,8 @@ def _stop(*, at_pixels: bool, name: str) -> Callable[[BaseTag, str | None, int],
     return stop
 
 
-def _name_transfer_syntax(dataset: pydicom.Dataset) -> None:
-    """Files older than PS3.10 name no transfer syntax: it is the one in which the data set was read."""
+def _set_transfer_syntax(dataset: pydicom.Dataset) -> None:
+    """Files older than PS3.10 state no transfer syntax: it is the one in which the data set was read."""
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
     if "TransferSyntaxUID" not in dataset.file_meta:
@@ -82,14 +85,15 @@ def _name_transfer_syntax(dataset: pydicom.Dataset) -> None:
 
 
 def _check_growth(content: bytes, name: str) -> None:
-    """Raise OversizedSlice for a file that would fill the memory before a pixel of it is known.
+    """Raise OversizedSlice for a file that would fill the memory before its first pixel is decoded.
 
-    pydicom inflates a deflated file whole, whatever it grows to, and makes an object of each empty item.
+    pydicom inflates a deflated file as a whole, to any size, and builds an object for each empty item.
     """
-    start, syntax = _data_set(content, name)
+    start, syntax = _find_data_set(content, name)
     if start and content[start : start + 2] == b"\0\0":
-        raise ValueError("commands of group 0000 have no place in a file (PS3.10 7.1)")  # pydicom reads any number
-    pieces = _inflated(content, start) if syntax == DeflatedExplicitVRLittleEndian else iter((content,))
+        # pydicom would read any number of them.
+        raise ValueError("command elements of group 0000 are not allowed in a file (PS3.10 7.1)")
+    pieces = _inflate(content, start) if syntax == DeflatedExplicitVRLittleEndian else iter((content,))
     size = n_items = 0
     for piece in pieces:
         size += len(piece)
@@ -105,13 +109,13 @@ def _check_growth(content: bytes, name: str) -> None:
 
 
 def _check_end(content: bytes) -> None:
-    """Raise EOFError where the last delimiter (PS3.5 A.4: tag and a length of 0) is cut short, which pydicom takes."""
+    """Raise EOFError where the last delimiter (PS3.5 A.4: tag and length 0) is cut short, which pydicom accepts."""
     if content.rfind(_DELIMITER) > len(content) - 8:
         raise EOFError("the file ends within its last delimiter")
 
 
-def _data_set(content: bytes, name: str) -> tuple[int, str]:
-    """Where the data set of a file begins, after group 0002 where there is one, and its transfer syntax or "".
+def _find_data_set(content: bytes, name: str) -> tuple[int, str]:
+    """The offset of the data set in a file, after group 0002 if there is one, and its transfer syntax or "".
 
     Raises: OversizedSlice.
     """
@@ -119,18 +123,19 @@ def _data_set(content: bytes, name: str) -> tuple[int, str]:
     for _ in range(_MAX_META_ELEMENTS):
         if content[position : position + 2] != b"\x02\x00":
             return position, syntax
-        # PS3.5 7.1.2: these types have a length of 4 bytes after 2 that are reserved.
+        # PS3.5 7.1.2: these VRs have a length of 4 bytes after 2 reserved ones.
         is_long = content[position + 4 : position + 6] in (b"OB", b"OW", b"UN", b"UT", b"SQ")
-        head, form = (12, "<8xI") if is_long else (8, "<6xH")
-        (length,) = struct.unpack_from(form, content, position)
+        header_size, layout = (12, "<8xI") if is_long else (8, "<6xH")
+        (length,) = struct.unpack_from(layout, content, position)
+        value = position + header_size
         if content[position + 2 : position + 4] == b"\x10\x00":
-            syntax = content[position + head : position + head + length].decode("ascii", "replace").strip("\0 ")
-        position += head + length
+            syntax = content[value : value + length].decode("ascii", "replace").strip("\0 ")
+        position = value + length
     raise OversizedSlice(f"“{name}” lists more than {_MAX_META_ELEMENTS} tags about the file itself. Export it again.")
 
 
-def _inflated(content: bytes, start: int) -> Iterator[bytes]:
-    """The pieces of a deflated data set (PS3.5 A.5), of which none is kept."""
+def _inflate(content: bytes, start: int) -> Iterator[bytes]:
+    """The pieces of a deflated data set (PS3.5 A.5), one at a time."""
     inflater, rest = zlib.decompressobj(-zlib.MAX_WBITS), content[start:]
     while rest and not inflater.eof:
         yield inflater.decompress(rest, _PIECE_BYTES)

@@ -1,4 +1,4 @@
-"""The pixel data of a DICOM file -> stored values, by decoders chosen for each transfer syntax."""
+"""The pixel data of a DICOM file -> stored values, with the decoders chosen for each transfer syntax."""
 
 import warnings
 
@@ -7,10 +7,10 @@ import pydicom
 from pydicom.pixels import get_decoder
 from pydicom.uid import JPEGExtended12Bit
 
-from kidney_core.errors import OversizedSlice, UnreadableSlice, UnsupportedSlice
+from kidney_core.common.errors import OversizedSlice, UnreadableSlice, UnsupportedSlice
 
-# Which decoders may be asked, in this order. gdcm, pydicom's first choice, crashes on damaged JPEG 2000 and JPEG-LS;
-# it is asked for what no other decoder without GPL parts knows. PS3.6 A: the UIDs.
+# The decoders to try, in this order. gdcm, pydicom's first choice, crashes on damaged JPEG 2000 and JPEG-LS, so it comes
+# last, and alone only for syntaxes that no other decoder without GPL parts supports. UIDs: PS3.6 A.
 _DECODERS = {
     "1.2.840.10008.1.2.4.50": ("pillow", "gdcm"),  # JPEG baseline
     "1.2.840.10008.1.2.4.51": ("pillow", "gdcm"),  # JPEG extended, of 8 bits
@@ -25,7 +25,7 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.203": ("pylibjpeg",),  # HTJ2K
     "1.2.840.10008.1.2.5": ("pylibjpeg", "pydicom"),  # RLE
 }
-# What pydicom 3.0 does not name.
+# Newer syntaxes, whose names pydicom 3.0 lacks.
 _NEWER = {
     "1.2.840.10008.1.2.4.110": "JPEG XL lossless",
     "1.2.840.10008.1.2.4.111": "JPEG XL of a JPEG",
@@ -35,26 +35,29 @@ _MAX_PIXEL_BYTES = 256 * 1024**2  # stored and rescaled values together
 
 
 def check_depth(dataset: pydicom.Dataset, name: str) -> None:
-    """Raise, before decoding, for a depth that no CT has, or one that makes too much of a large image.
+    """Raise, before decoding, for a bit depth that no CT has, or for too many bytes in total.
 
     Raises: UnsupportedSlice, OversizedSlice.
     """
     bits = int(dataset.BitsAllocated)
     if bits not in (8, 16, 32):
         raise UnsupportedSlice(
-            f"“{name}” stores {bits} bits a pixel, as a mask or a computed map does. Upload the original CT slice."
+            f"“{name}” has {bits} bits per pixel, like a mask or a computed image. Upload the original CT slice."
         )
     if int(dataset.Columns) * int(dataset.Rows) * (bits // 8 + 4) > _MAX_PIXEL_BYTES:
         raise OversizedSlice(
-            f"“{name}” has {dataset.Columns} × {dataset.Rows} pixels of {bits} bits, which is more than is decoded. "
-            "A CT slice has about 0.3 megapixels: export the slice at its own resolution."
+            f"“{name}” has {dataset.Columns} × {dataset.Rows} pixels of {bits} bits, which is over the limit of "
+            f"{_MAX_PIXEL_BYTES // 1024**2} MB. A CT slice has about 0.3 megapixels: export the slice at its own resolution."
         )
 
 
 def stored_values(dataset: pydicom.Dataset, name: str, frame: int) -> np.ndarray:
-    """A frame's stored values, (H, W) integers. Raises UnreadableSlice, UnsupportedSlice."""
+    """Decode the stored values of a frame: (H, W) integers.
+
+    Raises: UnreadableSlice for damaged pixel data, UnsupportedSlice where no decoder is available.
+    """
     syntax = dataset.file_meta.TransferSyntaxUID
-    failed: BaseException | None = None
+    failure: BaseException | None = None
     for decoder in _decoders(dataset, name):
         try:
             with warnings.catch_warnings():
@@ -63,22 +66,22 @@ def stored_values(dataset: pydicom.Dataset, name: str, frame: int) -> np.ndarray
             break
         except MemoryError:
             raise
-        except BaseException as error:  # noqa: BLE001 - a Rust decoder's panic is no Exception
-            failed = error
+        except BaseException as error:  # noqa: BLE001 - a panic of a decoder in Rust is not an Exception
+            failure = error
     else:
         raise UnreadableSlice(
             f"“{name}” cannot be decoded: its pixel data ({syntax.name}) are damaged, truncated, or compressed in another "
-            "way than the file says. Export it uncompressed (Explicit VR Little Endian)."
-        ) from failed
+            "way than the file states. Export it uncompressed (Explicit VR Little Endian)."
+        ) from failure
     if pixels.ndim != 2:
         raise UnreadableSlice(
-            f"“{name}” decodes to an array of shape {pixels.shape}, not to one slice. Export it again."
+            f"“{name}” decodes to an array of shape {pixels.shape} instead of one slice. Export it again."
         )
     return pixels
 
 
 def _decoders(dataset: pydicom.Dataset, name: str) -> list[str]:
-    """The decoders that may be asked for a transfer syntax, or [""] where it needs none. Raises UnsupportedSlice."""
+    """The decoders to try for a data set, or [""] where it is uncompressed. Raises UnsupportedSlice."""
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_transfer_syntax and not syntax.is_private and not syntax.is_encapsulated:
         return [""]
@@ -86,14 +89,14 @@ def _decoders(dataset: pydicom.Dataset, name: str) -> list[str]:
         installed = get_decoder(syntax).available_plugins if syntax in _DECODERS else ()
     except NotImplementedError:
         installed = ()
-    found = [each for each in _DECODERS.get(syntax, ()) if each in installed]
+    decoders = [each for each in _DECODERS.get(syntax, ()) if each in installed]
     if syntax == JPEGExtended12Bit and int(dataset.get("BitsStored") or 8) > 8:
-        found = []  # 12 bits: only decoders under the GPL know them
-    if not found:
-        known = _NEWER.get(syntax, syntax.name if syntax.is_transfer_syntax else "")
-        known = f"as {known}" if known else "in a way that the standard does not know"
+        decoders = []  # 12 bits: only decoders under the GPL support them
+    if not decoders:
+        syntax_name = _NEWER.get(syntax, syntax.name if syntax.is_transfer_syntax else "")
+        how = f"as {syntax_name}" if syntax_name else "in a way that the standard does not define"
         raise UnsupportedSlice(
-            f"“{name}” is compressed {known}, for which there is no decoder here. Export it uncompressed (Explicit VR "
+            f"“{name}” is compressed {how}, for which no decoder is installed. Export it uncompressed (Explicit VR "
             "Little Endian), or as JPEG lossless, JPEG-LS, JPEG 2000, HTJ2K, RLE or deflated."
         )
-    return found
+    return decoders

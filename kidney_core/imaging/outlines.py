@@ -1,10 +1,10 @@
-"""Masks and places as SVG paths in pixels of a slice, to be drawn over it at any zoom."""
+"""SVG paths in the pixel coordinates of a slice: outlines of masks and marks of points, sharp at any zoom."""
 
 import numpy as np
 
 
 def outline(mask: np.ndarray) -> str:
-    """The border of a mask along the edges of its pixels: (H, W) bool -> a path, empty for an empty mask."""
+    """The border of a mask along the edges of its pixels: (H, W) bool -> an SVG path, "" for an empty mask."""
     padded = np.pad(mask, 1).astype(np.int8)
     across = np.abs(np.diff(padded[:, 1:-1], axis=0))  # (H + 1, W): edge above row y
     down = np.abs(np.diff(padded[1:-1], axis=1))  # (H, W + 1): edge left of column x
@@ -14,22 +14,22 @@ def outline(mask: np.ndarray) -> str:
 
 
 def ring(x: float, y: float, radius: float) -> str:
-    """A circle around the centre of a pixel."""
+    """An SVG path of a circle around the centre of the pixel (x, y); the radius is in pixels."""
     return f"M{x + 0.5 - radius:g} {y + 0.5:g}a{radius:g} {radius:g} 0 1 0 {2 * radius:g} 0a{radius:g} {radius:g} 0 1 0 {-2 * radius:g} 0"
 
 
 def cross(x: float, y: float, radius: float) -> str:
-    """An upright cross through the centre of a pixel, open in its middle so that the place stays in sight."""
+    """An SVG path of an upright cross around the centre of the pixel (x, y), open in the middle so as not to cover it."""
     x, y, gap = x + 0.5, y + 0.5, radius / 3
     arms = ((x - radius, y, "h"), (x + gap, y, "h"), (x, y - radius, "v"), (x, y + gap, "v"))
-    return "".join(f"M{left:g} {top:g}{way}{radius - gap:g}" for left, top, way in arms)
+    return "".join(f"M{left:g} {top:g}{command}{radius - gap:g}" for left, top, command in arms)
 
 
 def _runs(edges: np.ndarray) -> list[tuple[int, int, int]]:
     """(row, start, length) of each run of ones."""
-    found = []
+    runs = []
     for row in np.flatnonzero(edges.any(axis=1)):
         steps = np.diff(np.pad(edges[row], 1))
         starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
-        found += [(int(row), int(start), int(end - start)) for start, end in zip(starts, ends, strict=True)]
-    return found
+        runs += [(int(row), int(start), int(end - start)) for start, end in zip(starts, ends, strict=True)]
+    return runs

@@ -1,26 +1,32 @@
-"""Who was scanned, as the source DICOM names it: read only when the user asks for it in a report, and never kept."""
+"""The patient and study tags of a DICOM file: read only when the user wants them in a report, and never stored."""
 
 import re
 import warnings
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from kidney_core import decoder
-from kidney_core.errors import UnreadableSlice
-from kidney_core.slices import is_dicom
+from kidney_core.common.errors import UnreadableSlice
+from kidney_core.imaging import decoder
+from kidney_core.imaging.slices import is_dicom
+
+if TYPE_CHECKING:
+    import pydicom
 
 _SEXES = {"M", "F", "O"}  # PS3.3 C.7.1.1, Patient's Sex
-_LONGEST = 200  # characters: a name in three scripts has 194
+_MAX_LENGTH = 200  # characters: a name in three scripts has at most 194
 
 
 @dataclass(frozen=True)
 class PatientTags:
-    """The patient, the study and the image that a report is about; empty where the file does not say.
+    """The patient, the study and the image of a report; a field is empty where the file lacks it.
 
     Attributes:
+        name: as in the file, with components separated by ^ and scripts by =.
         birth_date, study_date: "YYYYMMDD". study_time: "HHMMSS", with a fraction where the file has one.
         sex: "M", "F" or "O".
-        image_uid, image_class_uid, series_uid: which image of the study was read.
+        image_uid, image_class_uid, series_uid: the image of the study that was read.
+        frame_of_reference_uid: of the coordinates that its position is given in.
     """
 
     name: str = ""
@@ -35,6 +41,7 @@ class PatientTags:
     series_uid: str = ""
     image_uid: str = ""
     image_class_uid: str = ""
+    frame_of_reference_uid: str = ""
 
     @property
     def plain_name(self) -> str:
@@ -42,36 +49,36 @@ class PatientTags:
         return ", ".join(part for part in self.name.split("=")[0].split("^") if part.strip())
 
     @property
-    def names_image(self) -> bool:
-        """True where the file says which image of which study it is."""
+    def identifies_image(self) -> bool:
+        """True where the file states which image of which study it is."""
         return all((self.study_uid, self.series_uid, self.image_uid, self.image_class_uid))
 
 
 def read_patient_tags(content: bytes) -> PatientTags | None:
-    """The patient and the study that a DICOM file names; None for another kind of file.
+    """The patient and study tags of a DICOM file; None for another kind of file.
 
-    A child process reads it. A value that its type does not allow is left empty: a report must not carry it on.
+    A child process reads them. A value that its VR does not allow becomes empty, so that no report contains it.
 
     Raises: UnreadableSlice when the file cannot be parsed.
     """
     if not is_dicom(content):
         return None
-    return decoder.ask("patient", content, _tags_of, name="the DICOM file")
+    return decoder.run_task("patient", content, _from_wire, name="the DICOM file")
 
 
-def _tags_of(answer: decoder.Answer) -> PatientTags:
-    return PatientTags(**{each.name: str(answer.fields[each.name])[:_LONGEST] for each in fields(PatientTags)})
+def _from_wire(response: decoder.Response) -> PatientTags:
+    return PatientTags(**{each.name: str(response.fields[each.name])[:_MAX_LENGTH] for each in fields(PatientTags)})
 
 
-def told(content: bytes) -> dict[str, str]:
-    """What a child tells `read_patient_tags`."""
-    from kidney_core import dicom_file  # here, since pydicom costs 0.2 s and only a child needs it
+def to_wire(content: bytes) -> dict[str, str]:
+    """The response of a child to `read_patient_tags`: JSON fields. Raises UnreadableSlice."""
+    from kidney_core.imaging import dicom_file  # here, since importing pydicom takes 0.2 s and only a child needs it
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = dicom_file.parse(content, "the DICOM file", stop_before_pixels=True)
-            found = PatientTags(
+            tags = PatientTags(
                 name=_name(dataset),
                 patient_id=_text(dataset, "PatientID", 64),
                 birth_date=_date(dataset, "PatientBirthDate"),
@@ -84,31 +91,32 @@ def told(content: bytes) -> dict[str, str]:
                 series_uid=_uid(dataset, "SeriesInstanceUID"),
                 image_uid=_uid(dataset, "SOPInstanceUID"),
                 image_class_uid=_uid(dataset, "SOPClassUID"),
+                frame_of_reference_uid=_uid(dataset, "FrameOfReferenceUID"),
             )
-            return asdict(found)
+            return asdict(tags)
     except Exception as error:
-        # pydicom converts a tag when it is asked for: damage may show at any of them, as any exception.
+        # pydicom converts a tag at its first access: damage may show at any of them, as any exception.
         raise UnreadableSlice(
-            f"The patient's tags of this DICOM file are damaged and cannot be read ({type(error).__name__}). Make the "
+            f"The patient tags of this DICOM file are damaged and cannot be read ({type(error).__name__}). Create the "
             "report without them, or export the file again."
         ) from error
 
 
-def _text(dataset, keyword: str, longest: int) -> str:
-    """The tag's text without control signs, or nothing where it is longer than its type allows (PS3.5 6.2)."""
+def _text(dataset: "pydicom.Dataset", keyword: str, max_length: int) -> str:
+    """The text of a tag without control characters, or "" where it is longer than its VR allows (PS3.5 6.2)."""
     text = re.sub(r"[\x00-\x1f\x7f\\]", " ", str(dataset.get(keyword) or "")).strip()
-    return text if len(text) <= longest else ""
+    return text if len(text) <= max_length else ""
 
 
-def _name(dataset) -> str:
-    """The name where it has at most five components in each of at most three scripts (PS3.5 6.2.1)."""
+def _name(dataset: "pydicom.Dataset") -> str:
+    """The name, or "" where it has more than five components or more than three scripts (PS3.5 6.2.1)."""
     text = _text(dataset, "PatientName", 3 * 64 + 2)
     scripts = text.split("=")
     fits = len(scripts) <= 3 and all(each.count("^") <= 4 and len(each) <= 64 for each in scripts)
     return text if fits else ""
 
 
-def _date(dataset, keyword: str) -> str:
+def _date(dataset: "pydicom.Dataset", keyword: str) -> str:
     text = _text(dataset, keyword, 8)
     try:
         return datetime.strptime(text, "%Y%m%d").strftime("%Y%m%d")
@@ -116,12 +124,12 @@ def _date(dataset, keyword: str) -> str:
         return ""
 
 
-def _time(dataset, keyword: str) -> str:
+def _time(dataset: "pydicom.Dataset", keyword: str) -> str:
     text = _text(dataset, keyword, 13)
     return text if re.fullmatch(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", text) else ""
 
 
-def _uid(dataset, keyword: str) -> str:
-    """The tag where it is a UID (PS3.5 9.1): numbers without leading zeros, at most 64 signs."""
+def _uid(dataset: "pydicom.Dataset", keyword: str) -> str:
+    """The tag, or "" where it is no UID (PS3.5 9.1): numbers without leading zeros, at most 64 characters."""
     text = _text(dataset, keyword, 64)
     return text if re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", text) else ""

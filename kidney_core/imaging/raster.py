@@ -1,7 +1,7 @@
-"""PNG, JPEG, BMP, TIFF -> Slice, through Pillow, in the child process that `decoder` keeps for it.
+"""PNG, JPEG, BMP, TIFF -> Slice, through Pillow, in a child process of `decoder`.
 
-What Pillow passes over is refused here: pictures after the first, a PNG whose checksums do not fit, a file that ends
-before its picture does.
+What Pillow ignores is refused here: images after the first, a PNG with wrong checksums, a file that ends before its
+image does.
 """
 
 import contextlib
@@ -10,28 +10,32 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from kidney_core.errors import KidneyError, OversizedSlice, UnreadableSlice, UnsupportedSlice
-from kidney_core.slices import MAX_IMAGES, PNG_START, Slice, Window, check_pixels, no_image
+from kidney_core.common.errors import KidneyError, OversizedSlice, UnreadableSlice, UnsupportedSlice
+from kidney_core.imaging.slices import MAX_IMAGES, PNG_START, Slice, Window, check_pixels, not_an_image
 
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # a JPEG of several pictures becomes Pillow's MPO
-_STRIP_PIXELS = 4_000_000  # a large picture is made grey piece by piece, so that it is never there twice in colour
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # Pillow calls a JPEG with several images MPO
+_STRIP_PIXELS = (
+    4_000_000  # large images are converted to grey in strips, so that they are never in memory twice in colour
+)
+_WHITE_IS_ZERO, _PHOTOMETRIC_TAG, _ORIENTATION_TAG = 0, 262, 274  # Source: TIFF 6.0, section 8
 # Pillow warns at 89 megapixels and raises at twice that; our own limit is lower and checked first.
 Image.MAX_IMAGE_PIXELS = None
-# A marker of JPEG (T.81 B.1.1.2) after coded data, where FF00 is a byte FF, FFD0 to FFD7 restart, and FFFF fills.
+# A JPEG marker (T.81 B.1.1.2) after coded data, where FF00 is a byte FF, FFD0 to FFD7 are restarts, and FFFF is fill.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
-_JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
+_JPEG_END, _JPEG_TEM = 0xD9, 0x01
 
 
 def decode(content: bytes, *, name: str, frame: int) -> Slice:
-    """Decode one image of a raster file. Raises SliceError as `slices.read_slice`."""
-    with _opened(content, name) as image:
+    """Decode one image of a raster file, numbered from 0. Raises SliceError as `slices.read_slice`."""
+    with _open(content, name) as image:
         check_pixels(*image.size, name)
-        n_frames = _frames(image, name)
+        n_frames = _count_frames(image, name)
         if not 0 <= frame < n_frames:
             raise UnsupportedSlice(
                 f"“{name}” has {n_frames} images; there is no image {frame + 1}. Choose a smaller number."
@@ -40,12 +44,16 @@ def decode(content: bytes, *, name: str, frame: int) -> Slice:
             image.seek(frame)
             check_pixels(*image.size, name)
         kind, mode = image.format, image.mode
-        # TIFF 6.0, PhotometricInterpretation 0 is WhiteIsZero: Pillow inverts 8 bits and leaves 16 as they are.
-        inverted = kind == "TIFF" and mode.startswith("I;16") and image.tag_v2.get(262) == 0
-        _check_whole(content, kind)
+        # PhotometricInterpretation WhiteIsZero: Pillow inverts 8 bits and leaves 16 as they are.
+        inverted = (
+            isinstance(image, TiffImagePlugin.TiffImageFile)
+            and mode.startswith("I;16")
+            and image.tag_v2.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
+        )
+        _check_complete(content, kind)
         image.load()
-        pixels, notes = _grey(image)
-        pixels = _upright(pixels, image)
+        pixels, notes = _to_grey(image)
+        pixels = _apply_orientation(pixels, image)
     return Slice(
         name=name,
         pixels=pixels,
@@ -60,22 +68,22 @@ def decode(content: bytes, *, name: str, frame: int) -> Slice:
 
 
 def count_images(content: bytes, *, name: str) -> int:
-    """How many images a raster file holds, without decoding any. Raises SliceError as `slices.read_slice`."""
-    with _opened(content, name) as image:
-        return _frames(image, name)
+    """The number of images in a raster file, without decoding any. Raises SliceError as `slices.read_slice`."""
+    with _open(content, name) as image:
+        return _count_frames(image, name)
 
 
 @contextlib.contextmanager
-def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
-    """The image, not decoded; whatever Pillow raises on it is a sentence."""
+def _open(content: bytes, name: str) -> Iterator[Image.Image]:
+    """The image, not decoded yet; any error of Pillow within the block becomes a SliceError."""
     try:
         with warnings.catch_warnings():
-            # Pillow warns of a directory that ends too soon, and goes on with what it has.
+            # Pillow only warns about a directory that ends too early.
             warnings.filterwarnings("error", message="Corrupt EXIF data|Truncated File Read")
             with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
                 yield image
     except Image.UnidentifiedImageError as error:
-        raise no_image(name) from error
+        raise not_an_image(name) from error
     except (KidneyError, MemoryError):
         raise
     except Exception as error:
@@ -85,31 +93,31 @@ def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
         ) from error
 
 
-def _frames(image: Image.Image, name: str) -> int:
+def _count_frames(image: Image.Image, name: str) -> int:
     if image.format == "TIFF":
-        return _pages(image, name)
+        return _count_pages(image, name)
     n_frames = getattr(image, "n_frames", 1)
     if n_frames > 1:
         raise UnsupportedSlice(
-            f"“{name}” holds {n_frames} images in one {image.format} file (an animation or a camera's "
+            f"“{name}” contains {n_frames} images in one {image.format} file (an animation or a camera's "
             "multi-picture file). Export the CT slice as a single image."
         )
     return n_frames
 
 
-def _pages(image: Image.Image, name: str) -> int:
-    """Pillow counts pages by walking through them, of which a file may have millions."""
+def _count_pages(image: Image.Image, name: str) -> int:
+    """The number of pages of a TIFF; counted here, since Pillow would walk through millions of them."""
     for page in range(MAX_IMAGES + 1):
         try:
             image.seek(page)
         except EOFError:
             image.seek(0)
             return page
-    raise OversizedSlice(f"“{name}” holds more than {MAX_IMAGES:,} images. Export the slices you need.")
+    raise OversizedSlice(f"“{name}” contains more than {MAX_IMAGES:,} images. Export the slices you need.")
 
 
-def _check_whole(content: bytes, kind: str) -> None:
-    """Raise ValueError for a file that was cut or changed, where its format can tell and Pillow does not look."""
+def _check_complete(content: bytes, kind: str | None) -> None:
+    """Raise ValueError for a truncated or damaged file where its format shows it and Pillow does not check."""
     if kind == "PNG":
         _check_png(content)
     elif kind == "JPEG":
@@ -117,35 +125,35 @@ def _check_whole(content: bytes, kind: str) -> None:
 
 
 def _check_png(content: bytes) -> None:
-    """Each chunk's checksum, up to IEND. Source: PNG 5.3."""
+    """Check the checksum of each chunk, up to IEND. Source: PNG 5.3."""
     position = len(PNG_START)
     while True:
         length, kind = struct.unpack_from(">I4s", content, position)
         end = position + 8 + length
         (checksum,) = struct.unpack_from(">I", content, end)
         if zlib.crc32(memoryview(content)[position + 4 : end]) != checksum:
-            raise ValueError("a checksum of the PNG does not fit its bytes")
+            raise ValueError("a checksum of the PNG does not match its bytes")
         if kind == b"IEND":
             return
         position = end + 4
 
 
 def _check_jpeg(content: bytes) -> None:
-    """Whether its segments lead to the end marker. Source: ITU-T T.81, B.1 and B.2."""
+    """Check that the segments lead to the end marker. Source: ITU-T T.81, B.1 and B.2."""
     position = 2
-    while (found := _JPEG_MARKER.search(content, position)) is not None:
-        marker = found.group(1)[0]
+    while (match := _JPEG_MARKER.search(content, position)) is not None:
+        marker = match.group(1)[0]
         if marker == _JPEG_END:
             return
-        position = found.end()
-        if marker != 0x01:  # TEM stands alone; every other segment tells its length
+        position = match.end()
+        if marker != _JPEG_TEM:  # the only marker here without a length
             position += struct.unpack_from(">H", content, position)[0]
-    raise ValueError("the JPEG ends before its picture does")
+    raise ValueError("the JPEG ends before its image does")
 
 
-def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
-    """Turned as the EXIF orientation says, 1 to 8. Source: TIFF 6.0 and EXIF 2.3, tag 274."""
-    turned = {
+def _apply_orientation(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
+    """The pixels upright, by the EXIF orientation 1 to 8. Source: TIFF 6.0 and EXIF 2.3, tag 274."""
+    transforms: dict[Any, Callable[[np.ndarray], np.ndarray]] = {
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],
         4: lambda a: a[::-1],
@@ -153,30 +161,31 @@ def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
         6: lambda a: np.rot90(a, -1),
         7: lambda a: a[::-1, ::-1].T,
         8: lambda a: np.rot90(a),
-    }.get(image.getexif().get(274))
-    return np.ascontiguousarray(turned(pixels)) if turned else pixels
+    }
+    transform = transforms.get(image.getexif().get(_ORIENTATION_TAG))
+    return np.ascontiguousarray(transform(pixels)) if transform else pixels
 
 
-def _grey(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
-    """One grey channel at the file's own depth: (H, W) uint8, uint16 or float32."""
+def _to_grey(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
+    """One grey channel at the file's own depth, (H, W) uint8, uint16 or float32, and notes for the user."""
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16, copy=False), ()
     if image.mode in ("I", "F"):
         pixels = np.asarray(image)
         if not np.isfinite(pixels).all():
-            raise ValueError("it contains values that are not numbers")
+            raise ValueError("it contains values that are not finite numbers")
         if image.mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
             return pixels.astype(np.uint16), ()  # Pillow opens some 16-bit PNG and TIFF as 32-bit
         return pixels.astype(np.float32), ()
     grey = np.empty((image.height, image.width), np.uint8)
-    spread, n_rows = 0, max(1, _STRIP_PIXELS // image.width)
+    total_spread, n_rows = 0, max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, n_rows):
         bottom = min(top + n_rows, image.height)
         strip = image if n_rows >= image.height else image.crop((0, top, image.width, bottom))
-        grey[top:bottom], summed = _grey_strip(strip, has_alpha=_has_alpha(image))
-        spread += summed
-    is_colour = spread // grey.size > 8
-    return grey, ("This image is in colour, which a CT slice is not; it was reduced to grey.",) if is_colour else ()
+        grey[top:bottom], spread = _grey_strip(strip, has_alpha=_has_alpha(image))
+        total_spread += spread
+    is_colour = total_spread // grey.size > 8
+    return grey, ("This image is in colour, which CT slices are not; it was converted to grey.",) if is_colour else ()
 
 
 def _has_alpha(image: Image.Image) -> bool:
@@ -184,12 +193,12 @@ def _has_alpha(image: Image.Image) -> bool:
 
 
 def _grey_strip(image: Image.Image, *, has_alpha: bool) -> tuple[np.ndarray, int]:
-    """(H, W) uint8 greys, and the sum over its pixels of how far their colours lie apart; transparent is black."""
+    """(H, W) uint8 greys with transparent pixels black, and the sum over pixels of the range of their three colours."""
     if has_alpha:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L")), 0
     rgb = image.convert("RGB")
-    colours = np.asarray(rgb)  # (H, W, 3)
-    return np.asarray(rgb.convert("L")), int((colours.max(axis=2) - colours.min(axis=2)).sum(dtype=np.int64))
+    channels = np.asarray(rgb)  # (H, W, 3)
+    return np.asarray(rgb.convert("L")), int((channels.max(axis=2) - channels.min(axis=2)).sum(dtype=np.int64))

@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say? Temperature scaling, reliability, and what abstaining buys."""
+"""Calibration of probabilities: temperature scaling, reliability, and risk against coverage when a model abstains."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,11 @@ from scipy.optimize import minimize_scalar
 N_BINS = 15
 
 
-def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Temperature scaling: softmax(log p / T), (N, n_labels). Source: Guo et al. 2017, arXiv:1706.04599."""
+def calibrate(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+    """Temperature scaling: softmax(log p / T), (N, n_labels); T is a number, or (N, 1) for one a slice.
+
+    Source: Guo et al. 2017, arXiv:1706.04599.
+    """
     scaled = np.log(np.clip(probabilities, 1e-300, 1.0)) / temperature
     scaled -= scaled.max(axis=1, keepdims=True)
     exponent = np.exp(scaled)
@@ -25,24 +28,24 @@ def negative_log_likelihood(probabilities: np.ndarray, y_index: np.ndarray) -> f
 def fit_temperature(probabilities: np.ndarray, y_index: np.ndarray) -> float:
     """The temperature that minimises the negative log likelihood; to be fitted on validation slices only.
 
-    Searched between 1/5 and 20, so that a validation part without an error cannot ask for infinite certainty.
+    Searched between 1/5 and 20, so that a validation part without an error cannot give infinite confidence.
     """
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         lambda log_t: negative_log_likelihood(calibrate(probabilities, np.exp(log_t)), y_index),
         bounds=(np.log(0.2), np.log(20.0)),
         method="bounded",
     )
-    return float(np.exp(found.x))
+    return float(np.exp(minimum.x))
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often answers of about one confidence are right.
+    """Confidence against accuracy of predictions, in bins of confidence.
 
     Attributes:
-        confidence: (n_bins,) mean probability of the answers in each bin, NaN for an empty bin.
-        accuracy: (n_bins,) share of them that is right, NaN for an empty bin.
-        count: (n_bins,) answers in each bin.
+        confidence: (n_bins,) mean confidence in each bin, NaN for an empty bin.
+        accuracy: (n_bins,) NaN for an empty bin.
+        count: (n_bins,) predictions in each bin.
         error: the expected calibration error, 0 to 1: mean gap of the two, weighted by count.
     """
 
@@ -53,7 +56,7 @@ class Reliability:
 
 
 def reliability(probabilities: np.ndarray, y_index: np.ndarray, *, n_bins: int = N_BINS) -> Reliability:
-    """Bin the answers by their confidence into equal widths. Source: Guo et al. 2017, equations 2 and 3.
+    """Bin predictions by their confidence into equal widths. Source: Guo et al. 2017, equations 2 and 3.
 
     Args:
         probabilities: (N, n_labels).
@@ -72,12 +75,12 @@ def reliability(probabilities: np.ndarray, y_index: np.ndarray, *, n_bins: int =
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """What is gained by not answering below a confidence.
+    """Errors against coverage when a model abstains below a confidence.
 
     Attributes:
-        threshold: (K,) the lowest confidence that is still answered, falling.
-        coverage: (K,) share of the slices that is answered.
-        risk: (K,) share of the answers that is wrong.
+        threshold: (K,) the lowest confidence that is still accepted, falling.
+        coverage: (K,) share of the slices with a prediction.
+        risk: (K,) share of these predictions that is wrong.
     """
 
     threshold: np.ndarray
@@ -85,12 +88,12 @@ class RiskCoverage:
     risk: np.ndarray
 
     def at(self, threshold: float) -> tuple[float, float]:
-        """Coverage and risk when answers below `threshold` are withheld; (0, 0) when none is given."""
+        """Coverage and risk when the model abstains below `threshold`; (0, 0) when it always does."""
         kept = int((self.threshold >= threshold).sum())
         return (float(self.coverage[kept - 1]), float(self.risk[kept - 1])) if kept else (0.0, 0.0)
 
     def threshold_for(self, risk: float) -> float | None:
-        """The threshold that answers most slices with at most that share of wrong answers; None where there is none."""
+        """The threshold of largest coverage with at most that risk; None where there is none."""
         kept = np.flatnonzero(self.risk <= risk)
         return float(self.threshold[kept[-1]]) if len(kept) else None
 
@@ -104,7 +107,7 @@ def risk_coverage(probabilities: np.ndarray, y_index: np.ndarray) -> RiskCoverag
     """
     confidence, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != y_index
     order = np.argsort(-confidence, kind="stable")
-    n_answered = np.arange(1, len(order) + 1)
-    risk = np.cumsum(wrong[order]) / n_answered
-    last_of_ties = np.append(np.diff(confidence[order]) != 0, True)  # equal confidence: answered together or not
-    return RiskCoverage(confidence[order][last_of_ties], n_answered[last_of_ties] / len(order), risk[last_of_ties])
+    n_accepted = np.arange(1, len(order) + 1)
+    risk = np.cumsum(wrong[order]) / n_accepted
+    last_of_ties = np.append(np.diff(confidence[order]) != 0, True)  # equal confidence: accepted together or not
+    return RiskCoverage(confidence[order][last_of_ties], n_accepted[last_of_ties] / len(order), risk[last_of_ties])

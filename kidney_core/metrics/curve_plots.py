@@ -1,66 +1,55 @@
-"""Curves of a prediction table as Plotly figures: ROC, precision and recall, reliability, risk and coverage."""
+"""Curves of predictions as Plotly figures: ROC, precision and recall, reliability, risk and coverage."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
-from kidney_core import evaluation
-from kidney_core.calibration import Reliability, RiskCoverage
-from kidney_core.figures import plain
-from kidney_core.intervals import Interval
-from kidney_core.labels import color_of
+from kidney_core.common.labels import color_of
+from kidney_core.metrics import evaluation
+from kidney_core.metrics.calibration import Reliability, RiskCoverage
+from kidney_core.metrics.intervals import Interval
+from kidney_core.metrics.plots import apply_layout
+from kidney_core.metrics.predictions import Predictions
 
 _MAX_POINTS = 400
 
 
-def one_vs_rest(predictions: pd.DataFrame) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """(label, (N,) is it, (N,) its probability) for each label that has slices and is not alone."""
-    labels = evaluation.labels_of(predictions)
-    probabilities = evaluation.probabilities_of(predictions)
-    truth = [(predictions["label"] == label).to_numpy() for label in labels]
-    return [
-        (label, truth[i], probabilities[:, i]) for i, label in enumerate(labels) if 0 < truth[i].sum() < len(truth[i])
-    ]
-
-
-def roc_figure(predictions: pd.DataFrame, ranges: dict[str, Interval] | None = None) -> go.Figure:
-    """One-vs-rest ROC curves with their areas; the diagonal is guessing.
+def roc_figure(predictions: Predictions, ranges: dict[str, Interval] | None = None) -> go.Figure:
+    """One-vs-rest ROC curves with their AUC; the diagonal is guessing.
 
     Args:
-        ranges: the intervals of the predictions' figures, to be written beside the areas.
+        ranges: the intervals of the predictions' figures, to be written beside the AUC.
     """
     figure = go.Figure()
-    labels = evaluation.labels_of(predictions)
-    for label, truth, score in one_vs_rest(predictions):
+    for label, truth, score in evaluation.one_vs_rest(predictions):
         false_positive, true_positive, _ = roc_curve(truth, score)
-        name = _named(label, "area", auc(false_positive, true_positive), "roc_auc", ranges)
-        _add_curve(figure, false_positive, true_positive, name, color_of(label, labels))
+        name = _legend_entry(label, "AUC", auc(false_positive, true_positive), "roc_auc", ranges)
+        _add_curve(figure, false_positive, true_positive, name, color_of(label, predictions.labels))
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "#999999"}, showlegend=False)
     return _unit_square(figure, "false positive rate", "recall (true positive rate)")
 
 
-def precision_recall_figure(predictions: pd.DataFrame, ranges: dict[str, Interval] | None = None) -> go.Figure:
-    """One-vs-rest precision over recall with average precision; a dotted line is the share of the class.
+def precision_recall_figure(predictions: Predictions, ranges: dict[str, Interval] | None = None) -> go.Figure:
+    """One-vs-rest precision over recall with average precision (AP); a dotted line is the share of the class.
 
     Args:
-        ranges: the intervals of the predictions' figures, to be written beside the averages.
+        ranges: the intervals of the predictions' figures, to be written beside the AP.
     """
     figure = go.Figure()
-    labels = evaluation.labels_of(predictions)
-    for label, truth, score in one_vs_rest(predictions):
+    for label, truth, score in evaluation.one_vs_rest(predictions):
         precision, recall, _ = precision_recall_curve(truth, score)
-        color = color_of(label, labels)
-        name = _named(label, "average", average_precision_score(truth, score), "average_precision", ranges)
+        color = color_of(label, predictions.labels)
+        name = _legend_entry(label, "AP", average_precision_score(truth, score), "average_precision", ranges)
         _add_curve(figure, recall[::-1], precision[::-1], name, color)
         figure.add_hline(y=float(truth.mean()), line={"dash": "dot", "color": color, "width": 1})
     return _unit_square(figure, "recall", "precision")
 
 
-def reliability_figure(found: dict[str, Reliability]) -> go.Figure:
-    """Share right over confidence, before and after calibration; the diagonal is honest."""
+def reliability_figure(reliabilities: dict[str, Reliability]) -> go.Figure:
+    """Accuracy over confidence, before and after calibration; on the diagonal the two agree."""
     figure = go.Figure()
-    for (name, shown), color in zip(found.items(), ("#999999", "#0072B2"), strict=False):
+    for (name, shown), color in zip(reliabilities.items(), ("#999999", "#0072B2"), strict=False):
         kept = shown.count > 0
         figure.add_scatter(
             x=shown.confidence[kept],
@@ -70,32 +59,32 @@ def reliability_figure(found: dict[str, Reliability]) -> go.Figure:
             line_color=color,
             marker_size=4 + 14 * np.sqrt(shown.count[kept] / max(shown.count.max(), 1)),
             customdata=shown.count[kept],
-            hovertemplate="confidence %{x:.0%}, right %{y:.0%}, %{customdata:,} slices<extra></extra>",
+            hovertemplate="confidence %{x:.0%}, accuracy %{y:.0%}, %{customdata:,} slices<extra></extra>",
         )
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "#999999"}, showlegend=False)
-    return _unit_square(figure, "confidence", "share right")
+    return _unit_square(figure, "confidence", "accuracy")
 
 
-def risk_coverage_figure(found: RiskCoverage, threshold: float) -> go.Figure:
-    """Errors among the answers over the share that is answered, with the chosen threshold marked."""
+def risk_coverage_figure(curve: RiskCoverage, threshold: float) -> go.Figure:
+    """Error rate of the accepted predictions over their share of the slices, with the chosen threshold marked."""
     figure = go.Figure()
-    kept = _thinned(len(found.coverage))
+    kept = _thinned(len(curve.coverage))
     figure.add_scatter(
-        x=found.coverage[kept],
-        y=found.risk[kept],
-        customdata=found.threshold[kept],
+        x=curve.coverage[kept],
+        y=curve.risk[kept],
+        customdata=curve.threshold[kept],
         mode="lines",
         line_color="#0072B2",
         hovertemplate="answers %{x:.0%}, of them wrong %{y:.1%}, threshold %{customdata:.2f}<extra></extra>",
         showlegend=False,
     )
-    coverage, risk = found.at(threshold)
+    coverage, risk = curve.at(threshold)
     figure.add_scatter(
         x=[coverage], y=[risk], mode="markers", marker={"size": 13, "color": "#D55E00"}, name="chosen", showlegend=False
     )
-    figure.update_xaxes(title="share of slices answered", range=[0, 1.02], tickformat=".0%")
-    figure.update_yaxes(title="share of answers wrong", rangemode="tozero", tickformat=".0%")
-    return plain(figure, height=340)
+    figure.update_xaxes(title="coverage: share of slices with a prediction", range=[0, 1.02], tickformat=".0%")
+    figure.update_yaxes(title="risk: share of these predictions that is wrong", rangemode="tozero", tickformat=".0%")
+    return apply_layout(figure, height=340)
 
 
 def pointing_figure(table: pd.DataFrame, chance: float) -> go.Figure:
@@ -125,10 +114,10 @@ def pointing_figure(table: pd.DataFrame, chance: float) -> go.Figure:
         x=chance, line_dash="dot", line_color="#999999", annotation_text="chance", annotation_position="bottom right"
     )
     figure.update_xaxes(range=[0, 1], tickformat=".0%", title="slices on which the map points at the lesion")
-    return plain(figure, height=36 * len(table) + 90)
+    return apply_layout(figure, height=36 * len(table) + 90)
 
 
-def _named(label: str, what: str, value: float, measure: str, ranges: dict[str, Interval] | None) -> str:
+def _legend_entry(label: str, what: str, value: float, measure: str, ranges: dict[str, Interval] | None) -> str:
     at = (ranges or {}).get(f"per_label.{label}.{measure}")
     trust = f", {at.low:.2f}–{at.high:.2f}" if at and at.low is not None else ""
     return f"{label} ({what} {value:.3f}{trust})"
@@ -148,4 +137,4 @@ def _unit_square(figure: go.Figure, x_title: str, y_title: str) -> go.Figure:
     figure.update_xaxes(title=x_title, range=[0, 1.01])
     figure.update_yaxes(title=y_title, range=[0, 1.01])
     figure.update_layout(legend={"orientation": "h", "y": -0.25, "x": 0})
-    return plain(figure, height=400)
+    return apply_layout(figure, height=400)

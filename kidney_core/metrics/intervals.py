@@ -1,23 +1,25 @@
-"""How far a figure can be trusted: 95 % intervals by bootstrap over series, not over slices.
+"""95 % intervals of metrics, by bootstrap over series and not over slices.
 
-Slices of one scan are as alike as twins, so 1,000 slices of 20 scans hold the evidence of 20 scans.
+Slices of one scan are near-duplicates, so 1,000 slices of 20 scans hold the evidence of 20 scans.
 Whole series are drawn again with replacement, as many of each class as there are; the slices of a
 series drawn twice count twice. Source: Davison & Hinkley 1997, Bootstrap Methods and their
 Application, section 3.8 (clustered data); percentile intervals, section 5.3.1.
 
-Where a class has fewer than 5 series, resampling them says too little: measured, a "95 %" interval of
+Where a class has fewer than 5 series, resampling is unreliable. Measured, a "95 %" interval of
 a recall covers the truth in 51, 69 and 80 % of the cases with 2, 3 and 4 series, and in 91 and 95 %
-with 8 and 20. No interval is given then, nor where all series agree, which resampling cannot doubt.
+with 8 and 20. No interval is given then, nor where all series agree, since resampling then changes nothing.
 The calibration error has none at all: it is a sum of absolute gaps, resampling adds to each of them, and the "95 %"
-interval of a well calibrated model was measured to lie above the truth in 100 of 100 cases. An interval speaks of other scans for the same networks, not of what training them anew would change.
+interval of a well calibrated model was measured to lie above the truth in 100 of 100 cases. An interval is about other scans
+for the same networks, not about training them again.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from kidney_core import evaluation
+from kidney_core.metrics import evaluation
+from kidney_core.metrics.predictions import Predictions
 
 N_RESAMPLES = 2000
 ENDS = (2.5, 97.5)  # percentiles between which 95 % lie
@@ -29,7 +31,7 @@ AREAS = ("roc_auc", "average_precision")
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % interval; the ends are None where none can be given."""
+    """A metric with its 95 % interval; the ends are None where none can be given."""
 
     value: float | None
     low: float | None
@@ -38,14 +40,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class SeriesCounts:
-    """A prediction table as counts per series, from which every figure of a resample follows.
+    """Predictions as counts per series, from which every metric of a resample follows.
 
     Attributes:
         labels: in the model's order.
         owner: (S,) position of each series' label (the most frequent one of its slices).
         confusion: (S, n_labels, n_labels) counts, rows true.
         series: (N,) position of the series of each slice.
-        y: (N,) position of the label of each slice.
+        y_true: (N,) position of the true label of each slice.
         probabilities: (N, n_labels).
     """
 
@@ -53,21 +55,18 @@ class SeriesCounts:
     owner: np.ndarray
     confusion: np.ndarray
     series: np.ndarray
-    y: np.ndarray
+    y_true: np.ndarray
     probabilities: np.ndarray
 
 
-def count_series(predictions: pd.DataFrame) -> SeriesCounts:
-    """Count a prediction table by its column `series`."""
-    labels = evaluation.labels_of(predictions)
-    position = {label: i for i, label in enumerate(labels)}
-    y_true = evaluation.true_positions(predictions)
-    y_pred = predictions["predicted"].map(position).to_numpy(np.int64)
-    series, names = pd.factorize(predictions["series"])
-    confusion = np.zeros((len(names), len(labels), len(labels)), np.int64)
-    np.add.at(confusion, (series, y_true, y_pred), 1)
+def count_series(predictions: Predictions) -> SeriesCounts:
+    """Count predictions by series. Raises ValueError where series are unknown."""
+    n_labels = len(predictions.labels)
+    series, n_series = predictions.series_positions()
+    confusion = np.zeros((n_series, n_labels, n_labels), np.int64)
+    np.add.at(confusion, (series, predictions.y_true, predictions.y_pred), 1)
     owner = confusion.sum(axis=2).argmax(axis=1)
-    return SeriesCounts(labels, owner, confusion, series, y_true, evaluation.probabilities_of(predictions))
+    return SeriesCounts(predictions.labels, owner, confusion, series, predictions.y_true, predictions.probabilities)
 
 
 def draw_weights(owner: np.ndarray, n_resamples: int, *, seed: int = 0) -> np.ndarray:
@@ -85,26 +84,26 @@ def resampled_confusion(counted: SeriesCounts, weights: np.ndarray) -> np.ndarra
     return np.einsum("bs,sij->bij", weights.astype(float), counted.confusion.astype(float), optimize=True)
 
 
-def resampled_figures(counted: SeriesCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Every figure under every resample: name -> (n_resamples,), NaN where a resample does not have it.
+def resampled_metrics(counted: SeriesCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Every metric under every resample: name -> (n_resamples,), NaN where a resample does not have it.
 
-    Names are those of `evaluation.figures` with dots: "accuracy", "macro.f1", "per_label.Stone.recall".
+    Names are those of `evaluation.metrics` with dots: "accuracy", "macro.f1", "per_label.Stone.recall".
     """
     rates = evaluation.rates(resampled_confusion(counted, weights))
     present = rates["support"] > 0
-    found = {name: rates[name] for name in OVERALL}
+    metrics = {name: rates[name] for name in OVERALL}
     for average in ("macro", "weighted"):
-        found |= {f"{average}.{name}": rates[f"{average}_{name}"] for name in ("precision", "recall", "f1")}
+        metrics |= {f"{average}.{name}": rates[f"{average}_{name}"] for name in ("precision", "recall", "f1")}
     areas = np.stack([_weighted_areas(counted, weights, i) for i in range(len(counted.labels))], axis=-1)
     for i, label in enumerate(counted.labels):
         for name in ("precision", "recall", "f1"):
-            found[f"per_label.{label}.{name}"] = np.where(present[:, i], rates[name][:, i], np.nan)
+            metrics[f"per_label.{label}.{name}"] = np.where(present[:, i], rates[name][:, i], np.nan)
     for name, area in zip(AREAS, areas, strict=True):
-        found |= {f"per_label.{label}.{name}": area[:, i] for i, label in enumerate(counted.labels)}
+        metrics |= {f"per_label.{label}.{name}": area[:, i] for i, label in enumerate(counted.labels)}
         known = ~np.isnan(area)
         for average, weight in (("macro", known), ("weighted", known * rates["support"])):
-            found[f"{average}.{name}"] = _divide((np.where(known, area, 0) * weight).sum(axis=1), weight.sum(axis=1))
-    return found
+            metrics[f"{average}.{name}"] = _divide((np.where(known, area, 0) * weight).sum(axis=1), weight.sum(axis=1))
+    return metrics
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -119,7 +118,7 @@ def _weighted_areas(counted: SeriesCounts, weights: np.ndarray, label: int) -> n
     mean precision over the slices of the label, each at the threshold of its own score, as in scikit-learn.
     """
     rank = np.unique(counted.probabilities[:, label], return_inverse=True)[1]
-    positive = counted.y == label
+    positive = counted.y_true == label
     order = np.argsort(rank, kind="stable")
     series, rank, positive = counted.series[order], rank[order], positive[order]
     ends = np.append(np.flatnonzero(np.diff(rank)), len(rank) - 1)  # the last slice of each score
@@ -134,25 +133,24 @@ def _weighted_areas(counted: SeriesCounts, weights: np.ndarray, label: int) -> n
         n_negative, n_positive = negatives_up_to[:, -1], positives_up_to[:, -1]
         ordered = (positives * (negatives_up_to - negatives / 2)).sum(axis=1)
         areas[0, chunk] = _divide(ordered, n_positive * n_negative)
-        found = n_positive[:, None] - positives_up_to + positives  # scoring at least this much
-        alarms = found + n_negative[:, None] - negatives_up_to + negatives
-        precision = np.divide(found, alarms, out=np.zeros_like(found), where=alarms > 0)
+        hits = n_positive[:, None] - positives_up_to + positives  # scoring at least this much
+        alarms = hits + n_negative[:, None] - negatives_up_to + negatives
+        precision = np.divide(hits, alarms, out=np.zeros_like(hits), where=alarms > 0)
         both = np.where(n_negative > 0, n_positive, 0)
         areas[1, chunk] = _divide((positives * precision).sum(axis=1), both)
     return areas
 
 
-def intervals(predictions: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Interval]:
-    """Every figure of a prediction table with its 95 % interval; names as in `resampled_figures`.
+def intervals(predictions: Predictions, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Interval]:
+    """Every metric of predictions with its 95 % interval; names as in `resampled_metrics`.
 
     Args:
-        predictions: with the column `series`.
         seed: the same seed draws the same resamples, also for another model on the same slices.
     """
     counted = count_series(predictions)
     few = too_few_series(counted)
-    drawn = resampled_figures(counted, draw_weights(counted.owner, n_resamples, seed=seed))
-    point = resampled_figures(counted, np.ones((1, len(counted.owner)), np.int16))
+    drawn = resampled_metrics(counted, draw_weights(counted.owner, n_resamples, seed=seed))
+    point = resampled_metrics(counted, np.ones((1, len(counted.owner)), np.int16))
     return {name: _interval(point[name][0], values, sound=_is_sound(name, few)) for name, values in drawn.items()}
 
 
@@ -180,24 +178,28 @@ def _interval(value: float, drawn: np.ndarray, *, sound: bool) -> Interval:
     return Interval(float(value), float(low), float(high))
 
 
-def figure(figures: dict, name: str) -> float | None:
-    """The figure of a dotted name in what `evaluation.figures` returns."""
-    value = figures
+def metric(metrics: dict[str, Any], name: str) -> float | None:
+    """The metric of a dotted name in what `evaluation.metrics` returns."""
+    value: Any = metrics
     for part in name.split("."):
         value = value[part]
     return value
 
 
-def summary(predictions: pd.DataFrame) -> list[str]:
-    """A prediction table in lines for a terminal: how it does on slices and on whole scans, with 95 % intervals."""
+def summary(predictions: Predictions) -> list[str]:
+    """Accuracy on slices and on whole scans with 95 % intervals, in lines for a terminal."""
     lines = []
-    for what, table in (("slices", predictions), ("scans", evaluation.per_series(predictions))):
-        found = intervals(table)
-        told = [f"{name.replace('_', ' ')} {_told(found[name])}" for name in OVERALL]
-        lines.append(f"{len(table):,} {what}: {', '.join(told)}")
+    for unit, each in (("slices", predictions), ("scans", predictions.per_series())):
+        measured = intervals(each)
+        texts = [f"{name.replace('_', ' ')} {_as_text(measured[name])}" for name in OVERALL]
+        lines.append(f"{len(each):,} {unit}: {', '.join(texts)}")
     return lines
 
 
-def _told(found: Interval) -> str:
-    value = f"{100 * found.value:.2f} %"
-    return value if found.low is None else f"{value} (95 % interval {100 * found.low:.1f} to {100 * found.high:.1f} %)"
+def _as_text(interval: Interval) -> str:
+    if interval.value is None:
+        return "–"
+    value = f"{100 * interval.value:.2f} %"
+    if interval.low is None or interval.high is None:
+        return value
+    return f"{value} (95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f} %)"

@@ -3,21 +3,20 @@
 import io
 
 import numpy as np
-import pandas as pd
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from sklearn.metrics import auc, roc_curve
 
-from kidney_core import calibration, evaluation
-from kidney_core.curve_figures import one_vs_rest
-from kidney_core.labels import color_of
+from kidney_core.common.labels import color_of
+from kidney_core.metrics import calibration, evaluation
+from kidney_core.metrics.predictions import Predictions
 
 
-def confusion_svg(predictions: pd.DataFrame, title: str) -> str:
+def confusion_svg(predictions: Predictions, title: str) -> str:
     """Rows true, columns predicted; counts, and shares of the row as shades."""
-    labels = evaluation.labels_of(predictions)
-    counts = evaluation.confusion_matrix(predictions["label"].to_numpy(), predictions["predicted"].to_numpy(), labels)
+    labels = predictions.labels
+    counts = evaluation.confusion_matrix(predictions.y_true, predictions.y_pred, len(labels))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(4.6, 4.2))
     axes = figure.subplots()
@@ -33,13 +32,13 @@ def confusion_svg(predictions: pd.DataFrame, title: str) -> str:
     return _svg(figure)
 
 
-def roc_svg(predictions: pd.DataFrame, title: str) -> str:
-    """One-vs-rest ROC curves with their areas."""
+def roc_svg(predictions: Predictions, title: str) -> str:
+    """One-vs-rest ROC curves with their AUC."""
     figure = Figure(figsize=(4.6, 4.2))
     axes = figure.subplots()
-    for label, truth, score in one_vs_rest(predictions):
+    for label, truth, score in evaluation.one_vs_rest(predictions):
         false_positive, true_positive, _ = roc_curve(truth, score)
-        color = color_of(label, evaluation.labels_of(predictions))
+        color = color_of(label, predictions.labels)
         axes.plot(
             false_positive, true_positive, color=color, label=f"{label} ({auc(false_positive, true_positive):.3f})"
         )
@@ -50,18 +49,18 @@ def roc_svg(predictions: pd.DataFrame, title: str) -> str:
     return _svg(figure)
 
 
-def reliability_svg(predictions: pd.DataFrame, title: str) -> str:
-    """Share right over confidence, with the expected calibration error."""
-    found = calibration.reliability(evaluation.probabilities_of(predictions), evaluation.true_positions(predictions))
-    kept = found.count > 0
+def reliability_svg(predictions: Predictions, title: str) -> str:
+    """Accuracy over confidence, with the expected calibration error."""
+    measured = calibration.reliability(predictions.probabilities, predictions.y_true)
+    kept = measured.count > 0
     figure = Figure(figsize=(4.6, 4.2))
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], ":", color="#999999")
-    axes.plot(found.confidence[kept], found.accuracy[kept], "o-", color="#0072B2")
+    axes.plot(measured.confidence[kept], measured.accuracy[kept], "o-", color="#0072B2")
     axes.set(
         xlabel="confidence",
-        ylabel="share right",
-        title=f"{title}\nECE {100 * found.error:.1f} %",
+        ylabel="accuracy",
+        title=f"{title}\nECE {100 * measured.error:.1f} %",
         xlim=(0, 1),
         ylim=(0, 1.02),
     )

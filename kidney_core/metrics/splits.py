@@ -1,8 +1,8 @@
-"""Two ways to divide a dataset, and what the difference means.
+"""Two ways to divide a dataset into training, validation and test parts.
 
-`random` is what the paper and nearly every publication on this dataset do: slices are drawn
-one by one, so neighbours of nearly every test slice are in training. `grouped` keeps each series
-on one side, which is the question a hospital asks: what about a scan the model has never seen?
+`random` is the slice-level split of the paper and of nearly every publication on this dataset: slices are
+drawn one by one, so neighbours of nearly every test slice are in training (data leakage). `grouped` is the
+scan-level split: each series stays on one side, so the test measures performance on unseen scans.
 """
 
 from collections.abc import Iterable
@@ -11,30 +11,30 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from kidney_core.errors import DatasetError
+from kidney_core.common.errors import DatasetError
 
 RANDOM, GROUPED = "random", "grouped"
 PROTOCOLS = (RANDOM, GROUPED)
-# How figures were measured: under one split of a protocol, or pooled over the folds of grouped cross-validation.
+# How metrics were measured: under one split, or pooled over the folds of a scan-level cross-validation.
 CROSS_VALIDATED = "cross-validated"
 MEASURED = (RANDOM, GROUPED, CROSS_VALIDATED)
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PROTOCOL_TITLES = {
     RANDOM: "random split (the paper's protocol)",
-    GROUPED: "grouped split (scans never seen)",
-    CROSS_VALIDATED: "cross-validation (scans never seen, grouped folds)",
+    GROUPED: "scan-level split (unseen scans)",
+    CROSS_VALIDATED: "scan-level cross-validation (unseen scans)",
 }
 PROTOCOL_NAMES = {
     RANDOM: "random split (paper)",
-    GROUPED: "scans never seen",
-    CROSS_VALIDATED: "scans never seen, all folds",
+    GROUPED: "unseen scans",
+    CROSS_VALIDATED: "unseen scans, all folds",
 }
 
 
-def honest_of(measured: Iterable[str]) -> str | None:
-    """How figures on scans never seen were measured, of what is there: over all folds, under one split, or None."""
-    there = set(measured)
-    return next((name for name in (CROSS_VALIDATED, GROUPED) if name in there), None)
+def unseen_protocol(measured: Iterable[str]) -> str | None:
+    """The protocol of these that measures on unseen scans: over all folds before one split; None where none does."""
+    protocols = set(measured)
+    return next((name for name in (CROSS_VALIDATED, GROUPED) if name in protocols), None)
 
 
 def split(
@@ -77,17 +77,17 @@ def split(
 
 
 def shared_series_fraction(table: pd.DataFrame, parts: np.ndarray) -> float:
-    """The leak: the share of test slices whose series also has slices in training, 0 to 1."""
+    """Data leakage: the share of test slices whose series also has slices in training, 0 to 1."""
     in_test = parts == TEST
-    trained = set(table.loc[parts == TRAIN, "series"])
-    return float(table.loc[in_test, "series"].isin(trained).mean()) if in_test.any() else 0.0
+    in_training = set(table.loc[parts == TRAIN, "series"])
+    return float(table.loc[in_test, "series"].isin(in_training).mean()) if in_test.any() else 0.0
 
 
 def _random_split(
     table: pd.DataFrame, seed: int, test_fraction: float, validation_fraction: float, n_folds: int, fold: int
 ) -> np.ndarray:
     labels = table["label"].to_numpy()
-    _require(table.groupby("label").size(), max(n_folds, 3 if validation_fraction else 2), "slices")
+    _require(table.groupby("label").size(), max(n_folds, 3 if validation_fraction else 2), "slice")
     parts = np.full(len(table), TRAIN, dtype=object)
     everything = np.arange(len(table))
     n_labels = len(set(labels))
@@ -128,7 +128,7 @@ def _grouped_split(
     neighbouring arcs of that circle, each as near to its share of the slices as whole series allow.
     """
     owner = table.groupby("series")["label"].agg(lambda labels: labels.mode().iloc[0])  # a mixed series has one side
-    _require(owner.value_counts(), _least_series(n_folds, validates=bool(validation_fraction)), "series")
+    _require(owner.value_counts(), _least_series(n_folds, validates=bool(validation_fraction)), "scan")
     part_of: dict[int, str] = {}
     rng = np.random.default_rng(seed)
     sizes = table.groupby("series", sort=False).size()  # in file order
@@ -172,18 +172,18 @@ def _arc_starts(lengths: np.ndarray, n_folds: int, *, longest: int) -> list[int]
     """The first series of each fold, and the end: n_folds + 1 positions; no fold is empty or longer than `longest`."""
     middles, starts = _middles(lengths), [0]
     for fold in range(1, n_folds):
-        wanted = int((middles < fold / n_folds).sum())
+        start = int((middles < fold / n_folds).sum())
         least = max(starts[-1] + 1, len(lengths) - (n_folds - fold) * longest)
         most = min(starts[-1] + longest, len(lengths) - (n_folds - fold))
-        starts.append(int(np.clip(wanted, least, most)))
+        starts.append(int(np.clip(start, least, most)))
     return [*starts, len(lengths)]
 
 
-def _require(counts: pd.Series, least: int, what: str) -> None:
+def _require(counts: "pd.Series[int]", least: int, noun: str) -> None:
     short = counts[counts < least]
     if len(short):
-        label = short.index[0]
+        label, n = short.index[0], int(short.iloc[0])
         raise DatasetError(
-            f"The class {label} has {short.iloc[0]} {what}; at least {least} are needed to train and to test on it. "
+            f"The class {label} has {n} {noun if n == 1 else noun + 's'}; at least {least} are needed to train and to test on it. "
             "Add images of that class, or choose another protocol or folder."
         )

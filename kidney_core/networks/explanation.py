@@ -1,7 +1,8 @@
-"""Where the evidence for a label comes from: heat maps by several methods, without hooks.
+"""Where the evidence for a label comes from: heatmaps by several methods, on an absolute scale.
 
-The graph from the explained layer to the score is differentiated by itself. No hook, no shared state: any number of threads may explain with one model at the same time,
-which the hooks of pytorch-grad-cam on a shared model do not survive.
+Activations and gradients are recorded without hooks: the graph from the explained layer to the score is differentiated
+by itself. So any number of threads may explain with one model at the same time; only the methods of `hooked_cams` take
+turns. The formulas are those of pytorch-grad-cam (see `class_activation`).
 """
 
 from collections.abc import Callable
@@ -11,7 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kidney_core import class_activation, models, perturbation
+from kidney_core.networks import class_activation, feature_maps, perturbation
+from kidney_core.networks.class_activation import Formula
+from kidney_core.networks.timm_network import as_timm
+
+Search = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Heatmap:
 
     @property
     def is_empty(self) -> bool:
-        """True when nothing in the image speaks for the label: there is no map to show."""
+        """True when nothing in the image supports the label: there is no heatmap to show."""
         return self.peak <= 0.0
 
     def scaled(self) -> np.ndarray:
@@ -52,20 +57,32 @@ class Method:
 
     Attributes:
         plain: what it does, in a sentence for a reader of CT.
-        formula: (activations, gradient), both (C, h, w) -> (h, w), signed.
+        formula: (activations, gradients), both (1, C, h, w) -> (h, w), signed; not used where there is a search.
         stride_px: explain the deepest layer whose cells are at most this wide; None for the last one.
-        search: (network, (1, 3, S, S) input, direction (n_labels,)) -> (h, w), signed, in place of a formula.
-        names_labels: False where the map is the same for every label.
+        search: (network, (1, 3, S, S) input, direction (n_labels,)) -> (h, w), signed.
+        depends_on_label: False where the map is the same for every label.
     """
 
     plain: str
-    formula: Callable[[Tensor, Tensor], Tensor] | None = None
+    formula: Formula = class_activation.layer_cam
     stride_px: int | None = None
-    search: Callable[[nn.Module, Tensor, Tensor], Tensor] | None = None
-    names_labels: bool = True
+    search: Search | None = None
+    depends_on_label: bool = True
 
 
-# How well each points at lesions is measured: see `pointing`.
+def _ablation(network: nn.Module, image: Tensor, direction: Tensor) -> Tensor:
+    from kidney_core.networks import hooked_cams  # imports pytorch-grad-cam, which takes seconds
+
+    return hooked_cams.ablation(network, image, direction)
+
+
+def _full_gradient(network: nn.Module, image: Tensor, direction: Tensor) -> Tensor:
+    from kidney_core.networks import hooked_cams  # imports pytorch-grad-cam, which takes seconds
+
+    return hooked_cams.full_gradient(network, image, direction)
+
+
+# How well each points at lesions is measured: see `pointing`. The names stand in files of checkpoints and reports.
 METHODS = {
     "Layer-CAM": Method(
         "Places of an early, fine layer that raise the label's score: points at single details.",
@@ -83,8 +100,12 @@ METHODS = {
         class_activation.grad_cam,
     ),
     "Grad-CAM++": Method(
-        "Like Grad-CAM, but places where a feature speaks for the label count more.",
+        "Like Grad-CAM, but places where a feature supports the label count more.",
         class_activation.grad_cam_plus_plus,
+    ),
+    "XGrad-CAM": Method(
+        "Like Grad-CAM, but each feature map is weighted by its gradients where it is active.",
+        class_activation.xgrad_cam,
     ),
     "HiResCAM": Method(
         "Each place by its own effect on the score; equal to Grad-CAM where averaging and one linear layer follow, as in "
@@ -94,14 +115,27 @@ METHODS = {
     "Eigen-CAM": Method(
         "The strongest pattern of the last layer, the same for every label: what the network looks at, not why.",
         class_activation.eigen_cam,
-        names_labels=False,
+        depends_on_label=False,
+    ),
+    "EigenGrad-CAM": Method(
+        "The strongest pattern in how the places of the last layer change the label's score. It always shows something, "
+        "even where nothing supports the label.",
+        class_activation.eigen_grad_cam,
+    ),
+    "FullGrad": Method(
+        "How much every place of every layer changes the score: in fine detail, but for and against the label alike.",
+        search=_full_gradient,
     ),
     "Score-CAM": Method(
-        f"What the network says of the image seen through each of its {perturbation.N_CHANNELS} strongest feature maps.",
+        f"The score of the image seen through each of the network's {perturbation.N_CHANNELS} strongest feature maps.",
         search=perturbation.score_cam,
     ),
+    "Ablation-CAM": Method(
+        "Feature maps of the last layer, weighted by how far the label's score falls without each.",
+        search=_ablation,
+    ),
     "Occlusion": Method(
-        "How far the label's score falls when patches of the image are blurred away: no estimate, but slow.",
+        "How far the label's score falls when patches of the image are blurred: no estimate, but slow.",
         search=perturbation.occlusion,
     ),
 }
@@ -125,26 +159,21 @@ def explain(
         method: a name of `METHODS`.
         against: explain the difference between the logits of `target` and of this label.
 
-    Raises: ModelError for networks without spatial feature maps.
+    Raises: ModelError for networks without spatial feature maps, or where the method does not suit the network.
     """
     chosen = METHODS[method]
-    if chosen.formula is None:
+    if chosen.search is not None:
         with torch.no_grad():
             logits = model(image)  # (1, n_labels)
-        target, direction = _asked(logits, target, against)
+        target, direction = _direction(logits, target, against)
         evidence = chosen.search(model, image, direction)
     else:
-        with torch.enable_grad():
-            layer, logits = (
-                _last_layer(model, image) if chosen.stride_px is None else _at(model, image, chosen.stride_px)
-            )
-            target, direction = _asked(logits.detach(), target, against)
-            (gradient,) = torch.autograd.grad(logits[0] @ direction, layer)
-        evidence = chosen.formula(layer.detach()[0], gradient[0])
+        activations, gradients, logits, target = _record(model, image, target, against, chosen.stride_px)
+        evidence = torch.from_numpy(chosen.formula(activations, gradients))
     return Heatmap(evidence.relu().float().cpu().numpy(), logits[0].detach().double().cpu().numpy(), target)
 
 
-def _asked(logits: Tensor, target: int | None, against: int | None) -> tuple[int, Tensor]:
+def _direction(logits: Tensor, target: int | None, against: int | None) -> tuple[int, Tensor]:
     """The label that is explained, and the direction (n_labels,) of its score in the logits (1, n_labels)."""
     target = int(logits.argmax()) if target is None else target
     direction = torch.zeros_like(logits[0])
@@ -154,17 +183,33 @@ def _asked(logits: Tensor, target: int | None, against: int | None) -> tuple[int
     return target, direction
 
 
+@torch.enable_grad()
+def _record(
+    model: nn.Module, image: Tensor, target: int | None, against: int | None, stride_px: int | None
+) -> tuple[np.ndarray, np.ndarray, Tensor, int]:
+    """One layer's activations and the gradients of the explained score, (1, C, h, w), the logits, and the target."""
+    layer, logits = _last_layer(model, image) if stride_px is None else _fine_layer(model, image, stride_px)
+    target, direction = _direction(logits.detach(), target, against)
+    (gradients,) = torch.autograd.grad(logits[0] @ direction, layer, allow_unused=True)
+    if gradients is None:  # timm gave a copy, which does not lie on the way to the logits
+        raise feature_maps.no_maps_of_every_depth(model)
+    if stride_px is not None:
+        layer, gradients = (feature_maps.channels_first(model, each) for each in (layer, gradients))
+    return layer.detach().cpu().numpy(), gradients.cpu().numpy(), logits, target
+
+
 def _last_layer(model: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
     """The last feature maps (1, C, h, w) as the leaf of a graph of the head alone, and its logits."""
     with torch.no_grad():
-        activations = models.feature_maps_nchw(model, image)
+        activations = feature_maps.last_maps(model, image)
     leaf = activations.detach().requires_grad_(True)
-    return leaf, models.head_nchw(model, leaf)
+    return leaf, feature_maps.logits_of_last_maps(model, leaf)
 
 
-def _at(model: nn.Module, image: Tensor, stride_px: int) -> tuple[Tensor, Tensor]:
-    """The deepest feature maps with cells of at most `stride_px` pixels, (1, C, h, w), and the logits made of them."""
+def _fine_layer(model: nn.Module, image: Tensor, stride_px: int) -> tuple[Tensor, Tensor]:
+    """The deepest feature maps with cells of at most `stride_px` pixels, in the network's order, and its logits."""
     # The input asks for a gradient so that the layers keep their graph, since the weights do not.
-    last, maps = models.intermediate_maps(model, image.detach().requires_grad_(True))
-    fine = [each for each in maps if image.shape[-1] <= stride_px * each.shape[-1]]
-    return (fine or maps[:1])[-1], model.forward_head(last)
+    last, maps = feature_maps.maps_of_every_depth(model, image.detach().requires_grad_(True))
+    sides = [feature_maps.channels_first(model, each).shape[-1] for each in maps]
+    fine = [each for each, side in zip(maps, sides, strict=True) if image.shape[-1] <= stride_px * side]
+    return (fine or maps[:1])[-1], as_timm(model).forward_head(last)

@@ -1,4 +1,4 @@
-"""How far a heat map can be trusted: its grades, each with a number and what it means in words."""
+"""How far a heatmap can be trusted: its grades, each with a number and what it means in words."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kidney_core import perturbation
-from kidney_core.explanation import Heatmap
+from kidney_core.networks import perturbation
+from kidney_core.networks.explanation import Heatmap
 
 Probability = Callable[[Tensor], np.ndarray]
 
 GOOD, FAIR, POOR = "good", "fair", "poor"
-TAKEN = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # shares of the body that are blurred away or shown alone
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the body that are blurred, or shown alone
 _N_RANDOM = 8  # orders of patches that the map has to beat
-_RANDOM_CELLS = 10  # patches a side in a random order
+_RANDOM_CELLS = 10  # patches along a side, in a random order
 _SHIFT_PX = 4
 
 
 @dataclass(frozen=True)
 class Grade:
-    """One property of a map: its title, its value (its unit is told in the reason), how good that is, and why."""
+    """One property of a map: its title, its value (the reason has its unit), how good that is, and why."""
 
     title: str
     value: float
@@ -36,7 +36,7 @@ def inside(evidence: np.ndarray, region: np.ndarray) -> float:
     return float(evidence[region].sum()) / total if total > 0 else 0.0
 
 
-def likeness(one: np.ndarray, other: np.ndarray) -> float:
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
     """Pearson correlation of two maps of the same shape, -1 to 1; 0 where one of them is flat."""
     a, b = one.ravel() - one.mean(), other.ravel() - other.mean()
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
@@ -50,10 +50,10 @@ def at_size(heatmap: Heatmap, size_px: int) -> np.ndarray:
 
 
 def faithfulness(probability: Probability, image: Tensor, heatmap: Heatmap, body: np.ndarray) -> Grade:
-    """Does the network lose its label where the map is bright, more than where patches are taken at random?
+    """Does the probability fall where the map is bright, more than where patches are blurred at random? (Deletion.)
 
-    The value is how much farther the probability falls, averaged over `TAKEN`, when the body's brightest pixels are
-    blurred away than when as many are taken in random patches, as a share of the probability itself.
+    The value is how much further the probability falls, averaged over `SHARES`, when the body's brightest pixels are
+    blurred than when as many are blurred in random patches, as a share of the probability itself.
     Sources: Petsiuk et al. 2018, arXiv:1806.07421 (deletion); Fong and Vedaldi 2017, arXiv:1704.03296 (blur).
 
     Args:
@@ -62,9 +62,9 @@ def faithfulness(probability: Probability, image: Tensor, heatmap: Heatmap, body
     """
     before = float(probability(image)[0])
     rng = np.random.default_rng(0)
-    left = _filled(probability, image, perturbation.blurred(image), _orders(rng, heatmap, len(body)), body)
+    left = _filled(probability, image, perturbation.blur(image), _orders(rng, heatmap, len(body)), body)
     value = float((left[1:].mean(axis=0) - left[0]).mean()) / max(before, 1e-6)
-    middle = TAKEN.index(0.2)
+    middle = SHARES.index(0.2)
     reason = (
         f"Blurring the brightest 20 % of the body takes the probability from {_percent(before)} to "
         f"{_percent(left[0, middle])}; blurring 20 % in random patches, to {_percent(left[1:, middle].mean())}."
@@ -73,14 +73,14 @@ def faithfulness(probability: Probability, image: Tensor, heatmap: Heatmap, body
 
 
 def sufficiency(probability: Probability, image: Tensor, heatmap: Heatmap, body: np.ndarray) -> Grade:
-    """Does the network name the label again when only the brightest part is sharp? (Insertion.)
+    """Does the network predict the label again when only the brightest part is sharp? (Insertion.)
 
-    The value is the probability, averaged over `TAKEN`, less that of random patches. Arguments as for `faithfulness`.
+    The value is the probability, averaged over `SHARES`, minus that of random patches. Arguments as for `faithfulness`.
     """
     rng = np.random.default_rng(1)
-    shown = _filled(probability, perturbation.blurred(image), image, _orders(rng, heatmap, len(body)), body)
+    shown = _filled(probability, perturbation.blur(image), image, _orders(rng, heatmap, len(body)), body)
     value = float((shown[0] - shown[1:].mean(axis=0)).mean())
-    middle = TAKEN.index(0.2)
+    middle = SHARES.index(0.2)
     reason = (
         f"With only the brightest 20 % of the body sharp, the probability is {_percent(shown[0, middle])}; with 20 % in "
         f"random patches, {_percent(shown[1:, middle].mean())}."
@@ -92,12 +92,27 @@ def in_body(heatmap: Heatmap, body: np.ndarray) -> Grade:
     """How much of the heat lies outside the body, where no lesion can be. body: (S, S) bool."""
     outside = 1 - inside(at_size(heatmap, len(body)), body)
     share_outside = 1 - float(body.mean())
-    reason = f"{_percent(outside)} of the heat lies outside the body, which leaves {_percent(share_outside)} of the image free."
+    reason = f"{_percent(outside)} of the heat lies outside the body, which is {_percent(share_outside)} of the image."
     return Grade("Within the body", outside, GOOD if outside <= 0.1 else FAIR if outside <= 0.25 else POOR, reason)
 
 
+def in_kidneys(heatmap: Heatmap, kidneys: np.ndarray) -> Grade:
+    """How much of the heat lies in the kidneys, against what a map of chance would have there.
+
+    Args:
+        kidneys: (S, S) bool, with some True, the finder's outline in the square input.
+    """
+    within, by_chance = inside(at_size(heatmap, len(kidneys)), kidneys), float(kidneys.mean())
+    gain = within / by_chance
+    reason = (
+        f"{_percent(within)} of the heat lies in the kidneys, which are {_percent(by_chance)} of the image: {gain:.1f} times what "
+        "chance gives."
+    )
+    return Grade("Within the kidneys", within, GOOD if gain >= 4 else FAIR if gain >= 2 else POOR, reason)
+
+
 def stability(draw: Callable[[Tensor], Heatmap], image: Tensor, heatmap: Heatmap) -> Grade:
-    """Does the map stay where it is when the image moves by 4 pixels?
+    """Does the map move with the image, when that moves by 4 pixels?
 
     Args:
         draw: draws the map of a (1, 3, S, S) input for the label of `heatmap`.
@@ -105,64 +120,68 @@ def stability(draw: Callable[[Tensor], Heatmap], image: Tensor, heatmap: Heatmap
     size = image.shape[-1]
     padded = F.pad(image, (_SHIFT_PX,) * 4, mode="replicate")
     here = at_size(heatmap, size)
-    alike = []
+    correlations = []
     for down, right in ((_SHIFT_PX, 0), (-_SHIFT_PX, 0), (0, _SHIFT_PX), (0, -_SHIFT_PX)):
         moved = padded[..., _SHIFT_PX - down :, _SHIFT_PX - right :][..., :size, :size]
         there = np.roll(at_size(draw(moved), size), (-down, -right), axis=(0, 1))
         edge = slice(_SHIFT_PX, size - _SHIFT_PX)
-        alike.append(likeness(here[edge, edge], there[edge, edge]))
-    value = float(np.mean(alike))
-    reason = f"Moved by {_SHIFT_PX} pixels in four directions, the map correlates {value:.2f} with itself."
+        correlations.append(correlation(here[edge, edge], there[edge, edge]))
+    value = float(np.mean(correlations))
+    reason = f"When the image moves by {_SHIFT_PX} pixels, the map moves with it: mean correlation {value:.2f}."
     return Grade("Stable", value, GOOD if value >= 0.9 else FAIR if value >= 0.7 else POOR, reason)
 
 
 def agreement(here: np.ndarray, others: dict[str, np.ndarray]) -> Grade:
-    """Do other models look at the same place for the label?
+    """Do the maps of other models show the same place for the label?
 
     Args:
         here: (H, W) the map over the slice; others: model name -> its map of the same shape.
     """
-    alike = {name: likeness(here, there) for name, there in others.items()}
-    value = float(np.mean(list(alike.values()))) if alike else 0.0
-    each = ", ".join(f"{name} {found:.2f}" for name, found in alike.items())
-    reason = f"Correlation with the maps of the other models: {each}." if alike else "There is no other model to ask."
+    correlations = {name: correlation(here, there) for name, there in others.items()}
+    value = float(np.mean(list(correlations.values()))) if correlations else 0.0
+    each = ", ".join(f"{name} {correlated:.2f}" for name, correlated in correlations.items())
+    reason = (
+        f"Correlation with the maps of the other models: {each}."
+        if correlations
+        else "There is no other model to compare with."
+    )
     return Grade("Models agree", value, GOOD if value >= 0.6 else FAIR if value >= 0.3 else POOR, reason)
 
 
-def depends_on_training(likeness_to_shuffled: float, n_slices: int) -> Grade:
+def depends_on_training(correlation_with_shuffled: float, n_slices: int) -> Grade:
     """The sanity check of a checkpoint: do its maps differ from those of the same network with shuffled weights?
 
-    Source: Adebayo et al. 2018, arXiv:1810.03292. A method whose maps stay alike draws edges, not what was learned.
+    Source: Adebayo et al. 2018, arXiv:1810.03292. A method whose maps stay the same draws edges, not what was learned.
     """
-    outcome = GOOD if likeness_to_shuffled <= 0.3 else FAIR if likeness_to_shuffled <= 0.6 else POOR
+    outcome = GOOD if correlation_with_shuffled <= 0.3 else FAIR if correlation_with_shuffled <= 0.6 else POOR
     reason = (
-        f"Maps of the same network with its weights shuffled correlate {likeness_to_shuffled:.2f} with this one's "
-        f"(measured on {n_slices} slices; near 0 is right)."
+        f"The maps of the same network with shuffled weights correlate {correlation_with_shuffled:.2f} with its own "
+        f"(measured on {n_slices} slices; near 0 is good)."
     )
-    return Grade("Depends on what was learned", likeness_to_shuffled, outcome, reason)
+    return Grade("Depends on what was learned", correlation_with_shuffled, outcome, reason)
 
 
 def _orders(rng: np.random.Generator, heatmap: Heatmap, size: int) -> list[np.ndarray]:
-    """The map and random patches as orders of pixels, (size, size) each; equal places come in a random order."""
+    """The order of pixels by the map, and by random patches, (size, size) each; ties are broken at random."""
     spread = at_size(heatmap, size)
-    tie = rng.random(spread.shape, dtype=np.float32) * 1e-6 * max(float(spread.max()), 1e-12)
-    return [spread + tie] + [_random_patches(rng, size) for _ in range(_N_RANDOM)]
+    tie_breaker = rng.random(spread.shape, dtype=np.float32) * 1e-6 * max(float(spread.max()), 1e-12)
+    return [spread + tie_breaker] + [_random_patches(rng, size) for _ in range(_N_RANDOM)]
 
 
 @torch.no_grad()
 def _filled(
     probability: Probability, image: Tensor, fill: Tensor, orders: list[np.ndarray], body: np.ndarray
 ) -> np.ndarray:
-    """(R, len(TAKEN)) probabilities when the first shares of the body in each order, largest first, are filled in."""
-    found = []
+    """(R, len(SHARES)) probabilities when the first shares of the body, by each order, are replaced by `fill`."""
+    probabilities = []
     for order in orders:
         ranked = np.argsort(-np.where(body, order, -np.inf).ravel(), kind="stable")
-        masks = np.zeros((len(TAKEN), body.size), bool)
-        for mask, share in zip(masks, TAKEN, strict=True):
+        masks = np.zeros((len(SHARES), body.size), bool)
+        for mask, share in zip(masks, SHARES, strict=True):
             mask[ranked[: round(share * body.sum())]] = True
-        chosen = torch.from_numpy(masks.reshape(len(TAKEN), 1, *body.shape)).to(image.device)
-        found.append(probability(torch.where(chosen, fill, image)))
-    return np.array(found)
+        chosen = torch.from_numpy(masks.reshape(len(SHARES), 1, *body.shape)).to(image.device)
+        probabilities.append(probability(torch.where(chosen, fill, image)))
+    return np.array(probabilities)
 
 
 def _random_patches(rng: np.random.Generator, size: int) -> np.ndarray:

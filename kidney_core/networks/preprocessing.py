@@ -6,8 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from kidney_core.framing import Seen, View
-from kidney_core.slices import Slice
+from kidney_core.imaging.framing import FramedImage
 
 # ImageNet statistics, Source: Krizhevsky et al. preprocessing as in torchvision's pretrained models.
 MEAN = (0.485, 0.456, 0.406)
@@ -17,18 +16,18 @@ AUGMENTATIONS = (NO_AUGMENTATION, FLIP, STRONG)
 N_RANDOM_NUMBERS = 8  # columns that `augment` reads
 
 
-def square_of(image: Slice, view: View) -> np.ndarray:
-    """A slice as a network sees it: (size_px, size_px) uint8."""
-    return view.square(image.network_grey8())
-
-
-def input_of(seen: Seen) -> torch.Tensor:
+def input_of(framed: FramedImage) -> torch.Tensor:
     """What a network sees as it takes it: (1, 3, S, S) float32."""
-    return to_input(torch.from_numpy(np.array(seen.square))[None])
+    return to_input(torch.from_numpy(np.array(framed.square))[None])
 
 
 def to_input(grey: torch.Tensor) -> torch.Tensor:
-    """Normalise: (B, S, S), uint8 or float in 0..255 -> (B, 3, S, S) float32, ImageNet mean and deviation."""
+    """Normalise: (B, S, S), uint8 or float in 0..255 -> (B, 3, S, S) float32, ImageNet mean and deviation.
+
+    Images of each kidney, (B, 2, S, S), give (B, 2, 3, S, S).
+    """
+    if grey.ndim == 4:
+        return to_input(grey.flatten(0, 1)).unflatten(0, grey.shape[:2])
     images = grey.to(torch.float32).div(255).unsqueeze(1)
     mean = torch.tensor(MEAN, device=grey.device).view(1, 3, 1, 1)
     std = torch.tensor(STD, device=grey.device).view(1, 3, 1, 1)
@@ -43,6 +42,8 @@ def random_numbers(n_images: int, *, seed: int, epoch: int) -> np.ndarray:
 def augment(grey: torch.Tensor, numbers: torch.Tensor, kind: str) -> torch.Tensor:
     """Augment each image by its own row of numbers.
 
+    Both images of a pair of kidneys, (B, 2, S, S), are augmented alike, and an all black one stays black.
+
     Args:
         grey: (B, S, S) uint8.
         numbers: (B, 8) uniform in 0..1.
@@ -54,6 +55,9 @@ def augment(grey: torch.Tensor, numbers: torch.Tensor, kind: str) -> torch.Tenso
     """
     if kind == NO_AUGMENTATION:
         return grey
+    if grey.ndim == 4:
+        pairs = augment(grey.flatten(0, 1), numbers.repeat_interleave(2, dim=0), kind).unflatten(0, grey.shape[:2])
+        return pairs * (grey.amax(dim=(2, 3), keepdim=True) > 0)
     flipped = torch.where((numbers[:, 0] < 0.5).view(-1, 1, 1), grey.flip(2), grey)
     if kind == FLIP:
         return flipped

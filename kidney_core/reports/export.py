@@ -1,13 +1,13 @@
-"""Everything behind a page of figures in one zip, from which a stranger can recompute the numbers.
+"""Everything behind the Evaluation page in one zip, from which anyone can recompute the numbers.
 
 <checkpoint>/predictions-<measured>.csv     test slices with their probabilities
 <checkpoint>/figures/<measured>-<what>.svg  confusion, roc, reliability
 <checkpoint>/card.json, model-card.md, claim-2024.md
 comparison.csv                              one row a checkpoint and protocol
 report.html                                 all of it, opens without a network
-manifest.json                               every figure and interval, how they were computed, SHA-256 of each file
+manifest.json                               every metric and interval, how they were computed, SHA-256 of each file
 
-`python -m kidney_core.report_check ZIP` says what it recomputes from the predictions.
+`kidney-ct report-check ZIP` says what it recomputes from the predictions.
 """
 
 import hashlib
@@ -20,15 +20,15 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment
 
-from kidney_core import __version__, evaluation, intervals, model_card, print_figures
-from kidney_core.checkpoint import Checkpoint
-from kidney_core.errors import CheckpointError
-from kidney_core.figures import percent, percent_range, report_with_intervals
-from kidney_core.files import read_table
-from kidney_core.splits import MEASURED, PROTOCOL_NAMES, PROTOCOL_TITLES
+from kidney_core import NOTICE, __version__
+from kidney_core.checkpoints import model_card
+from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common.errors import CheckpointError
+from kidney_core.metrics import intervals, print_plots
+from kidney_core.metrics.number_format import percent, percent_range
+from kidney_core.metrics.splits import MEASURED, PROTOCOL_NAMES
+from kidney_core.reports import export_numbers
 
-EXPORT_FORMAT = 2
-SEED = 0
 _TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Kidney CT report</title>
 <style>
@@ -41,8 +41,8 @@ th:first-child, td:first-child { text-align: left; } .row { display: flex; flex-
 <h1>Kidney CT report</h1>
 <p class="notice">{{ notice }}</p>
 <p>Made {{ created }} with Kidney CT workbench {{ version }}. <b>Random split</b> is the protocol of most publications: slices of the
-same scan stand on both sides. <b>Scans never seen</b> is what a new patient can expect. In brackets, 95 % intervals by
-bootstrap over series. Check every number: <code>python -m kidney_core.report_check</code> on the zip this came in.</p>
+same scan are in training and test (data leakage). <b>Unseen scans</b> is a scan-level split: what to expect for a new patient. In brackets, 95 % intervals by
+bootstrap over scans. Check every number: <code>kidney-ct report-check</code> on the zip this came in.</p>
 <h2>Comparison</h2>{{ comparison | safe }}
 {% for part in parts %}<h2>{{ part.name }}</h2><p><code>{{ part.command }}</code></p>
 {% for each in part.measured %}<h3>{{ each.title }}</h3><p>{{ each.lead }}</p>{{ each.table | safe }}
@@ -52,17 +52,6 @@ bootstrap over series. Check every number: <code>python -m kidney_core.report_ch
 """
 
 
-def figures_of(predictions: pd.DataFrame, *, n_resamples: int = intervals.N_RESAMPLES) -> dict[str, Any]:
-    """What the manifest says of one prediction table, and what a check recomputes."""
-    found = intervals.intervals(predictions, n_resamples=n_resamples, seed=SEED)
-    per_series = evaluation.figures(evaluation.per_series(predictions))
-    return {
-        "figures": evaluation.figures(predictions),
-        "intervals": {name: [each.low, each.high] for name, each in found.items()},
-        "per_series": {name: per_series[name] for name in ("n", "accuracy", "balanced_accuracy", "confusion")},
-    }
-
-
 def export_zip(checkpoints: list[Checkpoint]) -> bytes:
     """The zip of some checkpoints as bytes.
 
@@ -70,13 +59,18 @@ def export_zip(checkpoints: list[Checkpoint]) -> bytes:
     """
     files: dict[str, bytes] = {}
     manifest: dict[str, Any] = {
-        "format": EXPORT_FORMAT,
+        "format": export_numbers.EXPORT_FORMAT,
         "created": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "software": {"kidney-ct-workbench": __version__},
-        "bootstrap": {"over": "series, within each class", "n_resamples": intervals.N_RESAMPLES, "seed": SEED},
+        "bootstrap": {
+            "over": "scans, within each class",
+            "n_resamples": intervals.N_RESAMPLES,
+            "seed": export_numbers.SEED,
+        },
         "checkpoints": {},
     }
-    parts, rows = [], []
+    parts: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for checkpoint in checkpoints:
         part = _add_checkpoint(checkpoint, files, manifest, rows)
         if part["measured"]:
@@ -103,43 +97,24 @@ def _add_checkpoint(
     """Put a checkpoint's files and numbers into the zip's content; what the report shows of it."""
     name, measured, shown = checkpoint.name, {}, []
     for protocol in MEASURED:
-        stored = checkpoint.predictions_csv(protocol) if checkpoint.figures(protocol) else None
-        if stored is None:
+        stored = checkpoint.predictions_csv(protocol) if checkpoint.metrics(protocol) else None
+        predictions = checkpoint.predictions(protocol)
+        if stored is None or predictions is None:
             continue
-        predictions, file = read_table(io.BytesIO(stored)), f"{name}/predictions-{protocol}.csv"
+        file = f"{name}/predictions-{protocol}.csv"
         files[file] = stored
-        measured[protocol] = {"predictions": file, **figures_of(predictions)}
+        measured[protocol] = {"predictions": file, **export_numbers.manifest_entry(predictions)}
         title = f"{name}, {PROTOCOL_NAMES[protocol]}"
-        drawn = {what: draw(predictions, title) for what, draw in print_figures.FIGURES.items()}
+        drawn = {what: draw(predictions, title) for what, draw in print_plots.FIGURES.items()}
         files |= {f"{name}/figures/{protocol}-{what}.svg": svg.encode() for what, svg in drawn.items()}
-        rows.append(comparison_row(name, protocol, measured[protocol]))
+        rows.append(export_numbers.comparison_row(name, protocol, measured[protocol]))
         svgs = [svg[svg.index("<svg") :] for svg in drawn.values()]
-        shown.append({**report_part(protocol, measured[protocol]), "figures": svgs})
+        shown.append({**export_numbers.report_part(protocol, measured[protocol]), "figures": svgs})
     files[f"{name}/card.json"] = (checkpoint.folder / "card.json").read_bytes()
     files[f"{name}/model-card.md"] = model_card.markdown(checkpoint).encode()
     files[f"{name}/claim-2024.md"] = model_card.claim_checklist(checkpoint).encode()
     manifest["checkpoints"][name] = {"weights_sha256": checkpoint.card["weights_sha256"], "measured": measured}
     return {"name": name, "command": checkpoint.card["command"], "limits": checkpoint.card["limits"], "measured": shown}
-
-
-def comparison_row(name: str, protocol: str, measured: dict[str, Any]) -> dict[str, Any]:
-    """A row of comparison.csv from what the manifest says of one prediction table."""
-    row = {"checkpoint": name, "protocol": PROTOCOL_NAMES[protocol], "slices": measured["figures"]["n"]}
-    for key in ("accuracy", "balanced_accuracy"):
-        low, high = measured["intervals"][key]
-        row |= {key: measured["figures"][key], f"{key}_low": low, f"{key}_high": high}
-    return row
-
-
-def report_part(protocol: str, measured: dict[str, Any]) -> dict[str, str]:
-    """The numbers of report.html that one prediction table gives: a lead sentence and a table."""
-    found = measured["figures"]
-    lead = (
-        f"{found['n']:,} slices: accuracy {percent(found['accuracy'])}, balanced accuracy "
-        f"{percent(found['balanced_accuracy'])}."
-    )
-    table = report_with_intervals(found, measured["intervals"]).to_html()
-    return {"title": PROTOCOL_TITLES[protocol].capitalize(), "lead": lead, "table": table}
 
 
 def _readable(comparison: pd.DataFrame) -> pd.DataFrame:
@@ -156,7 +131,7 @@ def _readable(comparison: pd.DataFrame) -> pd.DataFrame:
 def _report(created: str, parts: list[dict], comparison: pd.DataFrame) -> str:
     template = Environment(autoescape=True).from_string(_TEMPLATE)
     return template.render(
-        notice="For research and teaching. Not a medical device: not for diagnosis or treatment of patients.",
+        notice=NOTICE,
         created=created,
         version=__version__,
         comparison=_readable(comparison).to_html(index=False),

@@ -1,8 +1,8 @@
 """Recompute the numbers of an exported zip from its predictions, and say whether they agree.
 
-    python -m kidney_core.report_check ZIP
+    kidney-ct report-check ZIP
 
-Recomputed: the manifest's figures and intervals, comparison.csv, the tables of report.html, and the figures on each
+Recomputed: the manifest's metrics and intervals, comparison.csv, the tables of report.html, and the metrics on each
 card.json. The drawings and the texts of the cards are compared by the manifest's digests alone.
 
 The exit status is 0 when all agree, 1 when a number or a file differs, 2 when the zip cannot be read.
@@ -15,15 +15,15 @@ import io
 import json
 import re
 import sys
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
-from kidney_core import export
-from kidney_core.errors import KidneyError
-from kidney_core.files import read_table
+from kidney_core.common.errors import KidneyError
+from kidney_core.metrics.predictions import Predictions
+from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, PROTOCOL_NAMES
+from kidney_core.reports import export_numbers
 
 TOLERANCE = 1e-6
 # Another version of NumPy may draw other resamples: the ends of an interval move by their own noise.
@@ -31,6 +31,10 @@ INTERVAL_TOLERANCE = 0.02
 # A card was written from probabilities with more digits than the stored ones.
 CARD_TOLERANCE = 1e-3
 MAX_BYTES = 500 * 1024**2
+_PROTOCOL_NAMES_OF_0_5 = {
+    "scans never seen": PROTOCOL_NAMES[GROUPED],
+    "scans never seen, all folds": PROTOCOL_NAMES[CROSS_VALIDATED],
+}
 
 
 class ReportError(KidneyError):
@@ -45,11 +49,13 @@ def check(path: Path) -> tuple[int, list[str]]:
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-                raise ReportError(f"“{path}” unpacks to more than {MAX_BYTES // 1024**2} MB. That is no export.")
+                raise ReportError(f"“{path}” unpacks to more than {MAX_BYTES // 1024**2} MB, so it is not an export.")
             content = {name: archive.read(name) for name in archive.namelist()}
         manifest = json.loads(content["manifest.json"])
-        if manifest["format"] != export.EXPORT_FORMAT:
-            raise ReportError(f"“{path}” has format {manifest['format']}; this version checks {export.EXPORT_FORMAT}.")
+        if manifest["format"] != export_numbers.EXPORT_FORMAT:
+            raise ReportError(
+                f"“{path}” has format {manifest['format']}; this version checks {export_numbers.EXPORT_FORMAT}."
+            )
         return _check_content(content, manifest)
     except (
         OSError,
@@ -71,8 +77,8 @@ def _check_content(content: dict[str, bytes], manifest: dict[str, Any]) -> tuple
         n_compared += 1
         if hashlib.sha256(content.get(name, b"")).hexdigest() != digest:
             differing.append(f"the file {name} is missing or was changed")
-    strangers = set(content) - set(manifest["files"]) - {"manifest.json"}
-    differing += [f"the file {name} is not in the manifest" for name in sorted(strangers)]
+    unlisted = set(content) - set(manifest["files"]) - {"manifest.json"}
+    differing += [f"the file {name} is not in the manifest" for name in sorted(unlisted)]
     tables = [
         stated["predictions"] for each in manifest["checkpoints"].values() for stated in each["measured"].values()
     ]
@@ -93,8 +99,8 @@ def _check_content(content: dict[str, bytes], manifest: dict[str, Any]) -> tuple
                     on_card, _as_stated(found["figures"], on_card), f"{where}, card.json", tolerance=CARD_TOLERANCE
                 ),
             ]
-            rows.append(export.comparison_row(name, protocol, found))
-            shown = export.report_part(protocol, found)
+            rows.append(export_numbers.comparison_row(name, protocol, found))
+            shown = export_numbers.report_part(protocol, found)
             for what in ("lead", "table"):
                 there = shown[what] in report
                 comparisons.append((1, [] if there else [f"{where}: report.html shows another {what}"]))
@@ -114,10 +120,7 @@ def _as_stated(figures: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
 
 
 def _recomputed(predictions: bytes, n_resamples: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder) / "predictions.csv"
-        table.write_bytes(predictions)
-        return export.figures_of(read_table(table), n_resamples=n_resamples)
+    return export_numbers.manifest_entry(Predictions.read_csv(io.BytesIO(predictions)), n_resamples=n_resamples)
 
 
 def _compare_rows(stated: bytes, rows: list[dict[str, Any]]) -> tuple[int, list[str]]:
@@ -129,7 +132,11 @@ def _compare_rows(stated: bytes, rows: list[dict[str, Any]]) -> tuple[int, list[
     for line, row in zip(there, rows, strict=True):
         for key, value in row.items():
             n_compared += 1
-            text = line.get(key, "")
+            text = (
+                _PROTOCOL_NAMES_OF_0_5.get(line.get(key, ""), line.get(key, ""))
+                if key == "protocol"
+                else line.get(key, "")
+            )
             if isinstance(value, float):
                 tolerance = INTERVAL_TOLERANCE if key.endswith(("_low", "_high")) else TOLERANCE
                 same = text != "" and abs(float(text) - value) <= tolerance

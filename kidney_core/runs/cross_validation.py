@@ -1,34 +1,33 @@
-"""Folds of one recipe -> predictions of every slice; under grouped folds, each by a network that never saw its scan."""
+"""Cross-validation: the runs of all folds of a recipe, and their pooled predictions, one for every slice."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-import pandas as pd
+from kidney_core.common import settings
+from kidney_core.common.errors import RunError
+from kidney_core.common.files import read_table
+from kidney_core.imaging.planes import UNKNOWN
+from kidney_core.metrics.predictions import Predictions
+from kidney_core.metrics.splits import GROUPED
+from kidney_core.runs.recipes import TrainingConfig
+from kidney_core.runs.run_folder import FINISHED, Run, list_runs
 
-from kidney_core import calibration, evaluation
-from kidney_core.errors import RunError
-from kidney_core.files import read_table
-from kidney_core.planes import UNKNOWN
-from kidney_core.recipes import TrainingConfig
-from kidney_core.runs import FINISHED, Run, list_runs, runs_folder
-from kidney_core.splits import GROUPED
-
-# In what the two runs of an honest pair, and a run and the cross-validation of its recipe, may differ.
+# Options in which the two runs of a pair (random and scan-level split) may differ, and a run and the folds of its recipe.
 OF_A_PAIR = ("protocol", "test_fraction")
 OF_FOLDS = (*OF_A_PAIR, "n_folds", "fold")
 
 
 def fold_configs(config: TrainingConfig) -> list[TrainingConfig]:
-    """One configuration a fold; the configuration itself where it asks for one split."""
+    """One configuration per fold; the configuration itself where it asks for one split."""
     return [replace(config, fold=fold) for fold in range(config.n_folds)] if config.n_folds else [config]
 
 
 def open_fold(config: TrainingConfig, *, name: str) -> Run:
-    """The run of that name, which must be of this fold, or a new one.
+    """The run of that name, which must have this configuration, or a new one.
 
-    Raises: RunError when a run of that name is of something else.
+    Raises: RunError when it has another configuration.
     """
-    run = Run(runs_folder() / name)
+    run = Run(settings.runs_folder() / name)
     if not run.folder.exists():
         return Run.create(config, name=name)
     if run.config() != config:
@@ -37,17 +36,17 @@ def open_fold(config: TrainingConfig, *, name: str) -> Run:
 
 
 def same_recipe(one: TrainingConfig, two: TrainingConfig, *, but: tuple[str, ...]) -> bool:
-    """True when two configurations differ at most in the options named in `but`, the data's path, the device and the processes.
+    """True when two configurations are equal but for the options in `but`, the data's path, device and processes.
 
-    The same data may lie elsewhere; whether they are the same is for fingerprints to say.
+    The same data may be in another folder: `same_data` compares fingerprints.
     """
     ignored = ("data", "device", "n_processes", *but)
-    theirs = asdict(two)
-    return all(value == theirs[key] for key, value in asdict(one).items() if key not in ignored)
+    other = asdict(two)
+    return all(value == other[key] for key, value in asdict(one).items() if key not in ignored)
 
 
 def same_data(one: Run, two: Run) -> bool:
-    """True when two runs were trained on the same images, extra ones included, wherever these lie."""
+    """True when two runs were trained on the same images, extra data included, wherever these are."""
     return _fingerprints(one) == _fingerprints(two)
 
 
@@ -57,7 +56,7 @@ def _fingerprints(run: Run) -> tuple[str, ...]:
 
 
 def _finished_on_same_data(run: Run) -> Iterator[tuple[Run, TrainingConfig]]:
-    """The finished runs beside `run` on its data, newest first, with their configurations; damaged ones left out."""
+    """The finished runs next to `run` on its data, newest first, with their configurations; without damaged ones."""
     fingerprints = _fingerprints(run)
     for other in list_runs(run.folder.parent):
         try:
@@ -70,46 +69,54 @@ def _finished_on_same_data(run: Run) -> Iterator[tuple[Run, TrainingConfig]]:
 
 def find_folds(run: Run) -> dict[int, Run]:
     """Fold number -> the newest finished run of the cross-validation that `run` belongs to."""
-    config, found = run.config(), {}
-    for other, theirs in _finished_on_same_data(run):
-        if config.n_folds and same_recipe(config, theirs, but=("fold",)):
-            found.setdefault(theirs.fold, other)
-    return dict(sorted(found.items()))
+    config = run.config()
+    folds: dict[int, Run] = {}
+    for other, other_config in _finished_on_same_data(run):
+        if config.n_folds and same_recipe(config, other_config, but=("fold",)):
+            folds.setdefault(other_config.fold, other)
+    return dict(sorted(folds.items()))
 
 
 def find_counterpart(run: Run) -> Run | None:
-    """The newest finished run of this recipe under the other protocol, or None."""
+    """The newest finished run of this recipe with the other split, or None."""
     config = run.config()
-    for other, theirs in _finished_on_same_data(run):
-        if theirs.protocol != config.protocol and same_recipe(config, theirs, but=OF_A_PAIR):
+    for other, other_config in _finished_on_same_data(run):
+        if other_config.protocol != config.protocol and same_recipe(config, other_config, but=OF_A_PAIR):
             return other
     return None
 
 
 def find_cross_validation(run: Run) -> Run | None:
-    """A fold of the newest complete grouped cross-validation of this run's recipe and data, or None."""
+    """A fold of the newest complete scan-level cross-validation of this run's recipe and data, or None."""
     config = run.config()
-    for other, theirs in _finished_on_same_data(run):
+    for other, other_config in _finished_on_same_data(run):
         if (
-            theirs.n_folds
-            and theirs.protocol == GROUPED
-            and same_recipe(config, theirs, but=OF_FOLDS)
-            and len(find_folds(other)) == theirs.n_folds
+            other_config.n_folds
+            and other_config.protocol == GROUPED
+            and same_recipe(config, other_config, but=OF_FOLDS)
+            and len(find_folds(other)) == other_config.n_folds
         ):
             return other
     return None
 
 
-def tested_predictions(run: Run) -> pd.DataFrame:
-    """The test predictions of a finished run, with the temperature that calibrated them in a column."""
-    return read_table(run.folder / "predictions.csv").assign(temperature=run.report()["temperature"])
+def tested_predictions(run: Run) -> Predictions:
+    """The test predictions of a finished run, with the temperature that calibrated them in a column.
+
+    Raises: RunError where the run is not finished, or its predictions cannot be read.
+    """
+    temperature, path = run.finished_report()["temperature"], run.folder / "predictions.csv"
+    try:
+        return Predictions.read_csv(path).with_columns(temperature=temperature)
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"The test predictions “{path}” cannot be read ({error}). Train a new run.") from error
 
 
-def pooled_predictions(run: Run) -> pd.DataFrame:
+def pooled_predictions(run: Run) -> Predictions:
     """The test predictions of all folds of the cross-validation that `run` belongs to, with a column `fold`.
 
-    Every slice is there once, in the dataset's file order. A fold's probabilities are calibrated with the temperature
-    that fits the tested slices of the other folds: on scans never seen, of which a run's own validation part has few.
+    Every slice is there once, in the dataset's file order. The probabilities of a fold are calibrated with the temperature
+    that fits the tested slices of the other folds: a run's own validation part has few unseen scans.
 
     Raises: RunError naming the folds that are not finished.
     """
@@ -119,18 +126,16 @@ def pooled_predictions(run: Run) -> pd.DataFrame:
     if missing or not config.n_folds:
         listed = ", ".join(str(fold + 1) for fold in missing) or "all"
         raise RunError(f"The cross-validation of “{run.name}” lacks fold {listed} of {config.n_folds}. Train it first.")
-    tables = [tested_predictions(fold).assign(fold=number) for number, fold in folds.items()]
-    pooled = pd.concat(tables).set_index("path")
+    pooled = Predictions.concatenate(
+        tested_predictions(fold).with_columns(fold=number) for number, fold in folds.items()
+    )
     order = read_table(run.folder / "split.csv")["path"]
-    if sorted(pooled.index) != sorted(order):
-        raise RunError(f"The folds of “{run.name}” do not test every slice once. Train them anew.")
-    if "plane" in pooled:
-        pooled["plane"] = pooled["plane"].fillna(UNKNOWN)  # of a fold that was tested before planes were told
-    pooled = pooled.loc[order].reset_index()
-    temperatures = pooled["temperature"].copy()
+    if sorted(pooled.table["path"]) != sorted(order):
+        raise RunError(f"The folds of “{run.name}” do not test every slice once. Train them again.")
+    pooled = pooled.in_order(order)
+    if "plane" in pooled.table:  # missing for a fold that was tested before planes were stored
+        pooled = pooled.with_columns(plane=pooled.table["plane"].fillna(UNKNOWN))
+    temperatures, fold_of = pooled.table["temperature"].to_numpy(float).copy(), pooled.table["fold"].to_numpy()
     for number in folds:
-        tested = pooled["fold"] == number
-        temperatures[tested] = evaluation.fitting_temperature(pooled[~tested])
-    columns = [evaluation.PROBABILITY_PREFIX + label for label in evaluation.labels_of(pooled)]
-    pooled[columns] = calibration.calibrate(evaluation.uncalibrated(pooled), temperatures.to_numpy()[:, None])
-    return pooled.assign(temperature=temperatures)
+        temperatures[fold_of == number] = pooled.subset(fold_of != number).best_temperature()
+    return pooled.recalibrated(temperatures)

@@ -1,18 +1,16 @@
-"""How the processes of one training are started, and what their launcher tells them in the environment.
+"""The command that starts the processes of one training, and the environment variables that it sets for them.
 
-torchrun gives each of its workers a session of its own: whoever ends a training ends a tree, not a process group.
+torchrun gives each of its workers a session of its own, so a training is ended as a tree of processes, not as a group.
 """
 
 import os
-import sys
-from pathlib import Path
 
 import psutil
 
-from kidney_core.runs import Run
+from kidney_core.common import child_process
+from kidney_core.runs.run_folder import Run
 
-ROOT = Path(__file__).resolve().parent.parent
-COMMAND = ROOT / "train.py"
+TRAIN_MODULE = "kidney_core.engines.train_command"
 _LAUNCHER = "torch.distributed.run"
 HELD_RUN = "KIDNEY_HELD_RUN"  # the run whose lock the launcher holds for its workers
 LOGGED = "KIDNEY_LOGGED"  # set where standard output is the run's log already
@@ -20,17 +18,17 @@ RAY_WORKER = "KIDNEY_RAY_WORKER"  # set in a worker of Ray Train, which makes an
 
 
 def rank() -> int:
-    """This process's number among those of its training, 0 for a process on its own."""
+    """The number of this process among those of its training; 0 for a single process."""
     return int(os.environ.get("RANK", "0"))
 
 
 def size() -> int:
-    """How many processes train together, 1 for a process on its own."""
+    """How many processes train together; 1 for a single process."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_launched() -> bool:
-    """True in a worker of torchrun or Ray Train, be it the only one."""
+    """True in a worker of torchrun or Ray Train, even if it is the only one."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
@@ -50,13 +48,15 @@ def is_below_torchrun() -> bool:
 def torchrun(run: Run, n_processes: int) -> list[str]:
     """The command that trains a run in processes of this machine."""
     start = ["--standalone", f"--nproc-per-node={n_processes}"]
-    return [sys.executable, "-m", _LAUNCHER, *start, str(COMMAND), "--resume", str(run.folder.resolve())]
+    resume = ["-m", TRAIN_MODULE, "--resume", str(run.folder.resolve())]
+    return child_process.python_command(_LAUNCHER, *start, *resume)
 
 
 def environment(run: Run, n_processes: int, **more: str) -> dict[str, str]:
-    """The environment of `torchrun`, which is started by who holds the run's lock."""
+    """The environment of `torchrun`, for the process that holds the run's lock to start it with."""
     threads = str(max(1, (os.cpu_count() or 1) // n_processes))
-    return {"OMP_NUM_THREADS": threads, **os.environ, HELD_RUN: str(run.folder.resolve()), **more}
+    inherited = {"OMP_NUM_THREADS": threads, **os.environ}
+    return child_process.environment({HELD_RUN: str(run.folder.resolve()), **more}, inherited=inherited)
 
 
 def is_held_by_launcher(run: Run) -> bool:

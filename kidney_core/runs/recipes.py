@@ -1,16 +1,23 @@
-"""What a training run can be asked to do, and the named sets of defaults."""
+"""The configuration of a training run, and recipes: named sets of defaults."""
 
 import json
 import os
 import shlex
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kidney_core.errors import RunError
-from kidney_core.files import listed_paths
+from kidney_core.common.errors import RunError
+from kidney_core.common.files import split_paths
+from kidney_core.common.paper import TIMM_NAMES
+
+if TYPE_CHECKING:
+    from kidney_core.imaging.framing import View
 
 
-def _option(default: Any, help: str, choices: tuple[str, ...] | None = None, limits: tuple | None = None) -> Any:
+def _option(
+    default: Any, help: str, choices: tuple[str, ...] | None = None, limits: tuple[float, float] | None = None
+) -> Any:
+    """A field of TrainingConfig; its help is shown by the command line and on the Training page."""
     return field(default=default, metadata={"help": help, "choices": choices, "limits": limits})
 
 
@@ -19,86 +26,131 @@ BEST_BY, RECALL_OF = ("loss", "accuracy", "balanced_accuracy"), "recall:"
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What a training run is asked to do; the defaults are the paper's recipe.
+    """The configuration of a training run; the defaults are the paper's recipe.
 
-    `python train.py --data FOLDER --architecture mobilenetv2_100` trains it as published: ImageNet
+    `kidney-ct train --data FOLDER --architecture mobilenetv2_100` trains it as published: ImageNet
     weights, new head, early layers frozen, 224 x 224, horizontal flip, random 80/20 split,
     batch 32, 10 epochs, cross-entropy. The paper names no optimizer: Adam at 1e-3 is our choice.
     """
 
     data: str = _option("", "folder with one folder of images per class")
     architecture: str = _option("mobilenetv2_100", "timm name, or ResNet18, MobileNetV2, EfficientNet-B0")
-    recipe: str = _option("paper", "named set of defaults that the other options change", ("paper", "robust"))
-    init: str = _option("imagenet", "imagenet (downloads), scratch, or the path of a safetensors file")
-    trainable: str = _option("last-block", "which layers learn", ("head", "last-block", "all"))
-    image_size_px: int = _option(224, "side of the square the network sees", limits=(32, 1024))
+    recipe: str = _option("paper", "named set of defaults, which the other options change", ("paper", "robust"))
+    init: str = _option(
+        "imagenet", "initial weights: imagenet (timm downloads them), scratch (random), or a safetensors file"
+    )
+    trainable: str = _option(
+        "last-block", "layers that are trained; the others are frozen", ("head", "last-block", "all")
+    )
+    image_size_px: int = _option(224, "side of the square that the network sees, in pixels", limits=(32, 1024))
     framing: str = _option(
         "whole",
-        "what of an image the network sees: whole, or body: the table and the air around are cut off",
-        ("whole", "body"),
+        "part of the image that the network sees: whole; body (without the table and the air around the patient); kidneys "
+        "(both, with a margin); or each-kidney (one image a kidney; the one that is less likely normal carries the answer)",
+        ("whole", "body", "kidneys", "each-kidney"),
+    )
+    greys: str = _option(
+        "original",
+        "grey values that the network sees: original; equalized (contrast, by CLAHE); or relative (to the median of the "
+        "kidneys)",
+        ("original", "equalized", "relative"),
+    )
+    slices: str = _option(
+        "all",
+        "slices to train and test on: all, or kidneys (where the kidney finder sees one; always so where the network looks at "
+        "kidneys alone)",
+        ("all", "kidneys"),
     )
     n_epochs: int = _option(10, "passes over the training part", limits=(1, 1000))
-    batch_size: int = _option(32, "images a step", limits=(1, 4096))
-    optimizer: str = _option("adam", "update rule", ("adam", "adamw", "sgd"))
+    batch_size: int = _option(32, "images per step", limits=(1, 4096))
+    optimizer: str = _option("adam", "optimizer: adam, adamw, or sgd with momentum 0.9", ("adam", "adamw", "sgd"))
     learning_rate: float = _option(1e-3, "peak learning rate", limits=(1e-7, 10.0))
-    weight_decay: float = _option(0.0, "decay of the weights per unit of learning rate", limits=(0.0, 1.0))
-    schedule: str = _option("constant", "course of the learning rate", ("constant", "one-cycle"))
-    label_smoothing: float = _option(0.0, "share of each target spread over all classes", limits=(0.0, 0.5))
+    weight_decay: float = _option(0.0, "weight decay of the optimizer", limits=(0.0, 1.0))
+    schedule: str = _option("constant", "learning rate schedule", ("constant", "one-cycle"))
+    label_smoothing: float = _option(0.0, "label smoothing of the cross-entropy", limits=(0.0, 0.5))
     class_weights: str = _option(
-        "none", "weight of each class in the loss; balanced: inverse to its slices", ("none", "balanced")
+        "none",
+        "weights of the classes in the loss: none, or balanced (inverse to the number of slices)",
+        ("none", "balanced"),
     )
     sampling: str = _option(
         "each-once",
-        "each-once: an epoch visits every training slice; balanced: as many draws as the dataset has training slices, "
-        "rare classes and short scans more often",
+        "each-once: every training slice once per epoch; balanced: as many draws, with rare classes and short scans drawn "
+        "more often",
         ("each-once", "balanced"),
     )
     weight_averaging: float = _option(
         0.0,
-        "decay a step of a running mean of the weights, which is what is validated and reported; 0 for none",
+        "EMA decay: decay per step of an exponential moving average of the weights, which is validated and reported; 0 "
+        "turns it off",
         limits=(0.0, 0.99999),
     )
-    augmentation: str = _option("flip", "random changes of the training images", ("none", "flip", "strong"))
-    protocol: str = _option("random", "random (the paper) or grouped (no scan on both sides)", ("random", "grouped"))
+    augmentation: str = _option(
+        "flip",
+        "random changes of the training images: none, flip (left-right), or strong",
+        ("none", "flip", "strong"),
+    )
+    protocol: str = _option(
+        "random",
+        "split: random (slice-level, as in the paper) or grouped (scan-level: tested on unseen scans)",
+        ("random", "grouped"),
+    )
     test_fraction: float = _option(
         0.2,
-        "share of the slices that is tested on; 0 tests nothing: for the weights one uses, once folds told their worth",
+        "fraction of the slices for the test part; 0 for a final model whose recipe was cross-validated before",
         limits=(0.0, 0.5),
     )
     validation_fraction: float = _option(
         0.0,
-        "share kept to calibrate and to choose the best epoch; 0 watches the test part, as the paper",
+        "fraction of the slices for the validation part, which chooses the best epoch and calibrates; 0 shows the test part "
+        "during training, as in the paper",
         limits=(0, 0.4),
     )
     reported_epoch: str = _option(
         "last",
-        "whose weights are reported: the last epoch's, or the best's by validation loss after calibration",
+        "epoch whose weights are tested and kept: the last, or the best on the validation part",
         ("last", "best"),
     )
     best_by: str = _option(
         "loss",
-        "figure of the validation part by which the best epoch is chosen: loss (after calibration), accuracy, "
-        "balanced_accuracy, or recall:LABEL",
+        "validation metric that chooses the best epoch: loss (after calibration), accuracy, balanced_accuracy, or "
+        "recall:LABEL",
     )
-    patience: int = _option(0, "stop after so many epochs without a better one; 0 trains all epochs", limits=(0, 1000))
-    n_folds: int = _option(0, "cross-validation: test a fold of this many; 0 for one split", limits=(0, 20))
-    fold: int = _option(0, "which fold is tested, from 0", limits=(0, 19))
+    patience: int = _option(
+        0, "early-stopping patience: epochs without improvement before training stops; 0 turns it off", limits=(0, 1000)
+    )
+    n_folds: int = _option(0, "folds of a cross-validation; 0 for one split", limits=(0, 20))
+    fold: int = _option(0, "number of the fold that is tested, from 0", limits=(0, 19))
     extra_data: str = _option(
         "",
-        "folders used for training only (another export of the data, simulated slices), separated by "
-        f"“{os.pathsep}”; what may be of a tested scan is left out",
+        "more folders to train on (another export of the data, simulated slices), separated by "
+        f"“{os.pathsep}”; slices that may be of a tested scan are left out",
     )
-    seed: int = _option(0, "seed of split, order, augmentation and weights", limits=(0, 2**31 - 1))
+    seed: int = _option(0, "random seed of split, order, augmentation and weights", limits=(0, 2**31 - 1))
     device: str = _option("auto", "auto, cuda, mps or cpu")
-    n_processes: int = _option(1, "processes that share every batch, one a GPU", limits=(1, 1024))
+    n_processes: int = _option(1, "processes that share every batch, each with its own GPU", limits=(1, 1024))
     precision: str = _option(
-        "auto", "auto (bf16 on CUDA, else fp32), or bf16 on a CPU with AVX-512 BF16 or AMX", ("auto", "fp32", "bf16")
+        "auto",
+        "auto (bf16 on CUDA, otherwise fp32), fp32, or bf16, which is fast on a CPU with AVX-512 BF16 or AMX",
+        ("auto", "fp32", "bf16"),
     )
 
     @property
     def extra_folders(self) -> list[str]:
         """The folders that `extra_data` names."""
-        return listed_paths(self.extra_data)
+        return split_paths(self.extra_data)
+
+    @property
+    def view(self) -> "View":
+        """How the network sees an image."""
+        from kidney_core.imaging.framing import View  # here, since a job that waits in the queue needs no NumPy
+
+        return View(self.image_size_px, self.framing, self.greys)
+
+    @property
+    def only_kidneys(self) -> bool:
+        """Whether slices without a kidney are left out."""
+        return self.slices == "kidneys" or self.view.needs_kidneys
 
     def validated(self) -> "TrainingConfig":
         """Return self, or raise RunError naming the first option out of its range."""
@@ -109,38 +161,38 @@ class TrainingConfig:
             if limits and not limits[0] <= value <= limits[1]:
                 raise RunError(f"{option.name} must be between {limits[0]} and {limits[1]}; it is {value}.")
         if not self.data:
-            raise RunError("No dataset is given. Name the folder that holds one folder of images per class.")
-        if self.n_folds == 1 or self.fold >= max(self.n_folds, 1):
+            raise RunError("No dataset is given. Give the folder that holds one folder of images per class.")
+        if self.n_folds == 1:
+            raise RunError("n_folds is 1, which is no cross-validation. Give 2 folds or more, or 0 for one split.")
+        if self.fold >= max(self.n_folds, 1):
             raise RunError(
                 f"fold {self.fold} of {self.n_folds} folds is impossible: give 2 folds or more, numbered from 0."
             )
         if not self.test_fraction and not self.validation_fraction:
-            raise RunError(
-                "Without a test part the run needs a validation part to be watched and calibrated by. Give a validation_fraction."
-            )
+            raise RunError("Without a test part the run needs a validation part. Give a validation_fraction.")
         if self.reported_epoch == "best" and not self.validation_fraction:
             raise RunError(
-                "reported_epoch “best” needs a validation part: choosing by the test part would make the test figure too "
+                "reported_epoch “best” needs a validation part: choosing by the test part would make the test metrics too "
                 "good. Give a validation_fraction, or report the last epoch."
             )
         if self.best_by not in BEST_BY and not self.best_by.startswith(RECALL_OF):
             raise RunError(f"best_by must be one of {', '.join(BEST_BY)}, or {RECALL_OF}LABEL; it is “{self.best_by}”.")
         if self.patience and self.reported_epoch != "best":
             raise RunError(
-                "patience stops at the best epoch, and reported_epoch “last” asks for the last one. Report the best, or give "
-                "patience 0."
+                "patience stops at the best epoch, but reported_epoch is “last”. Set reported_epoch to “best”, or patience "
+                "to 0."
             )
         if self.batch_size < 2 * self.n_processes:
             raise RunError(
-                f"batch_size {self.batch_size} leaves {self.n_processes} processes less than two images each. "
+                f"batch_size {self.batch_size} gives {self.n_processes} processes fewer than two images each. "
                 "Raise batch_size, or lower n_processes."
             )
         if self.test_fraction + self.validation_fraction > 0.8:
             raise RunError("Test and validation take more than 80 % of the slices. Lower one of the fractions.")
         if self.init == "scratch" and self.trainable != "all":
             raise RunError(
-                f"init “scratch” with trainable “{self.trainable}” would keep random layers frozen for ever. "
-                "Choose trainable “all”, or start from weights."
+                f"init “scratch” with trainable “{self.trainable}” would leave random layers frozen. "
+                "Choose trainable “all”, or other initial weights."
             )
         return self
 
@@ -164,57 +216,64 @@ RECIPES: dict[str, dict[str, Any]] = {
         "validation_fraction": 0.1,
     },
 }
-# Names in the files of older versions, which hold every option that the recipe set: read as changes of the defaults.
+# Recipes of older versions. Their files hold every option, so they are read as changes of the defaults.
 RETIRED_RECIPES = {"augmented": "paper"}
 RECIPE_DESCRIPTIONS = {
     "paper": "As published: frozen early layers, 224 px, flips, random 80/20 split, 10 epochs.",
-    "robust": "The best on scans never seen: cut to the body, 224 px, all layers, strong augmentation, rare classes and short "
-    "scans more often, averaged weights. Name every export of the data you have as extra data.",
+    "robust": "The best on unseen scans: cropped to the body, 224 px, all layers, strong augmentation, balanced sampling, "
+    "EMA of the weights. If you have other exports of the same data, add them as extra training data.",
 }
 
 
+def help_text(name: str) -> str:
+    """What an option does, as a sentence without its full stop."""
+    text = next(option for option in fields(TrainingConfig) if option.name == name).metadata["help"]
+    return text[:1].upper() + text[1:]
+
+
 def config_from_recipe(recipe: str, **changes: Any) -> TrainingConfig:
-    """The configuration of a recipe with some options changed.
+    """The configuration of a recipe with some options changed; an architecture by its name in the paper gets timm's.
 
     Raises: RunError for an unknown recipe or an option out of range.
     """
     if recipe not in RECIPES:
         raise RunError(f"There is no recipe “{recipe}”. Choose one of {', '.join(RECIPES)}.")
-    return replace(TrainingConfig(recipe=recipe, **RECIPES[recipe]), **changes).validated()
+    config = replace(TrainingConfig(recipe=recipe, **RECIPES[recipe]), **changes)
+    return replace(config, architecture=TIMM_NAMES.get(config.architecture, config.architecture)).validated()
 
 
 def command_line(config: TrainingConfig) -> str:
-    """The command that asks for the same: its recipe, and what differs from it."""
-    words = ["python", "train.py", "--recipe", config.recipe]
-    plain = TrainingConfig(recipe=config.recipe, **RECIPES[config.recipe])
+    """The command that trains this configuration: its recipe, and the options that differ from it."""
+    words = ["kidney-ct", "train", "--recipe", config.recipe]
+    defaults = TrainingConfig(recipe=config.recipe, **RECIPES[config.recipe])
     for option in fields(config):
         value = getattr(config, option.name)
-        if value != getattr(plain, option.name):
+        if value != getattr(defaults, option.name):
             words += [f"--{option.name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 
 def to_file(config: TrainingConfig) -> bytes:
-    """A configuration as a file to keep and to share: JSON, all options by name."""
+    """A configuration as a JSON file with all options, to save and to share."""
     return (json.dumps(asdict(config), indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def from_file(content: bytes) -> TrainingConfig:
-    """The configuration of a file that `to_file` wrote; options that a newer version added take the recipe's default.
+    """The configuration in a file that `to_file` wrote; options that the file lacks get the recipe's default.
 
-    Raises: RunError when it is no such file, or an option is unknown, of the wrong type or out of range.
+    Raises: RunError when it is not such a file, or an option is unknown, of the wrong type or out of range.
     """
     try:
         stored = json.loads(content)
         recipe = stored.pop("recipe")
         recipe = RETIRED_RECIPES.get(recipe, recipe)
-        known = {option.name: type(option.default) for option in fields(TrainingConfig)}
+        types = {option.name: type(option.default) for option in fields(TrainingConfig)}
         for name, value in stored.items():
-            if name not in known:
+            if name not in types:
                 raise RunError(f"The configuration has the option “{name}”, which this version does not know.")
-            whole = known[name] is float and isinstance(value, int) and not isinstance(value, bool)
-            if type(value) is not known[name] and not whole:
-                raise RunError(f"{name} must be of type {known[name].__name__}; it is “{value}”.")
+            is_whole = types[name] is float and isinstance(value, int) and not isinstance(value, bool)
+            if type(value) is not types[name] and not is_whole:
+                raise RunError(f"{name} must be of type {types[name].__name__}; it is “{value}”.")
         return config_from_recipe(recipe, **stored)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError("This is no configuration of a training run. Choose a file that was saved here.") from error
+        raise RunError("This is not a configuration of a training run. Choose a file that was saved here.") from error

@@ -1,4 +1,4 @@
-"""Who is alive: every process that works on a run holds an operating-system lock on its folder.
+"""Locks of runs: every process that works on a run holds an operating-system lock on its folder.
 
 The lock vanishes with the process, however it ends, so no process number has to be trusted: a
 reused number or a zombie holds no lock. `fcntl.flock` survives exec and is inherited.
@@ -11,35 +11,38 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kidney_core import launch, shortage
-from kidney_core.errors import RunError
-from kidney_core.runs import CANCEL_FILE, CRASHED, QUEUED, RUNNING, STOPPED, Run
+from kidney_core.common import os_errors
+from kidney_core.common.errors import RunError
+from kidney_core.runs import launch
+from kidney_core.runs.run_folder import CANCEL_FILE, CRASHED, QUEUED, RUNNING, STOPPED, Run
 
 LOCK_FILE = "lock"
 
 
-_PATIENCE_S = 0.2  # of a process that has just done with a run
-_SECONDS_A_LOOK_MAY_LAST = 30.0  # on a busy machine, or where a thread that imports keeps Python to itself
+PATIENCE_S = 0.2  # for a process that has just finished with a run
+_CHECK_TIMEOUT_S = (
+    30.0  # of `is_alive` elsewhere: on a busy machine, or while an importing thread holds the interpreter
+)
 
 
-def try_lock(path: Path, *, patience_s: float = _PATIENCE_S) -> int | None:
+def try_lock(path: Path, *, patience_s: float = PATIENCE_S) -> int | None:
     """An inheritable descriptor that holds the lock of a file, or None where another process holds it.
 
-    Those who only look whether a run is alive share the lock: for them it is waited, whatever the patience.
+    Processes that only check whether a run is alive share the lock for an instant; these are waited for in any case.
 
     Args:
         patience_s: how long to wait for another process that holds it.
 
     Raises: RunError where the file cannot be opened or its file system has no locks.
     """
-    with shortage.told_as(RunError, path):
+    with os_errors.reraise_as(RunError, path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     start = time.monotonic()
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            patience = max(patience_s, _SECONDS_A_LOOK_MAY_LAST) if _is_only_looked_at(descriptor) else patience_s
+            patience = max(patience_s, _CHECK_TIMEOUT_S) if _is_only_checked(descriptor) else patience_s
             if time.monotonic() - start >= patience:
                 os.close(descriptor)
                 return None
@@ -55,8 +58,8 @@ def try_lock(path: Path, *, patience_s: float = _PATIENCE_S) -> int | None:
             return descriptor
 
 
-def _is_only_looked_at(descriptor: int) -> bool:
-    """Whether nobody holds the lock for himself."""
+def _is_only_checked(descriptor: int) -> bool:
+    """Whether no process holds the lock exclusively."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -66,11 +69,11 @@ def _is_only_looked_at(descriptor: int) -> bool:
 
 
 @contextmanager
-def hold(run: Run, *, patience_s: float = _PATIENCE_S) -> Iterator[None]:
-    """Hold a run for as long as the block lasts; a launcher that holds it does so for its workers.
+def hold(run: Run, *, patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """Hold the lock of a run during the block; where a launcher holds it for its workers, do nothing.
 
     Args:
-        patience_s: how long to wait for a process that may be about to leave.
+        patience_s: how long to wait for a process that may be about to end.
 
     Raises: RunError when another process works on it, or its file system has no locks.
     """
@@ -93,7 +96,7 @@ def is_alive(run: Run) -> bool:
     except FileNotFoundError:
         return False
     try:
-        # Shared: any number of lookers are in nobody's way but that of who wants the run, for an instant.
+        # Shared: any number of processes may check at once; they block only who wants to hold the run, for an instant.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -106,14 +109,14 @@ def is_alive(run: Run) -> bool:
 def status(run: Run, *, is_alive_elsewhere: Callable[[], bool] = lambda: False) -> str:
     """The run's state; "crashed" when its folder says queued or running and nobody works on it.
 
-    One that was asked to stop and died of it, before it could say so, is stopped.
+    A run that was asked to stop and ended before it could write so counts as stopped.
 
     Args:
         is_alive_elsewhere: asked where no process of this machine holds the run.
     """
     state = run.state()["state"]
     if state in (QUEUED, RUNNING) and not is_alive(run) and not is_alive_elsewhere():
-        # It may have ended between the two looks: its last word counts.
+        # It may have ended between the two checks: its last state counts.
         state = run.state()["state"]
         if state in (QUEUED, RUNNING):
             return STOPPED if (run.folder / CANCEL_FILE).exists() else CRASHED

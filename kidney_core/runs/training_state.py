@@ -1,8 +1,8 @@
-"""Everything a run needs to go on, in one safetensors file that is replaced in one step."""
+"""The checkpoint from which a run resumes: one safetensors file, replaced atomically."""
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,13 +10,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from kidney_core.errors import RunError
-from kidney_core.files import write_whole
+from kidney_core.common.errors import RunError
+from kidney_core.common.files import write_atomically
 
 
-@dataclass
+@dataclass(frozen=True)
 class Position:
-    """Where a run stands, and the sums of the epoch it is in."""
+    """How far a run has come; stored in its checkpoint under these names.
+
+    Attributes:
+        step: steps done.
+        loss_sum: sum of the losses of the images seen in the current epoch.
+        n_correct: images of the current epoch that were predicted correctly.
+        n_seen: images seen in the current epoch.
+        epoch_seconds: time spent on the current epoch before this checkpoint.
+        best_loss: lowest cost of an epoch so far (`Validation.cost`).
+        best_epoch: number of that epoch, from 1; 0 before the first.
+    """
 
     step: int = 0
     loss_sum: float = 0.0
@@ -26,23 +36,37 @@ class Position:
     best_loss: float = math.inf
     best_epoch: int = 0
 
+    def after_step(self, *, loss: float, n_images: int, n_correct: int) -> "Position":
+        """One step further; `loss` is the mean over the images of its batch."""
+        return replace(
+            self,
+            step=self.step + 1,
+            loss_sum=self.loss_sum + loss * n_images,
+            n_correct=self.n_correct + n_correct,
+            n_seen=self.n_seen + n_images,
+        )
+
+    def at_epoch_start(self) -> "Position":
+        """The same step, with the sums of a new epoch."""
+        return replace(self, loss_sum=0.0, n_correct=0, n_seen=0, epoch_seconds=0.0)
+
 
 def save_weights(path: Path, model: nn.Module) -> None:
-    """Replace `path` by the weights alone."""
+    """Replace `path` by the weights of `model`."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    write_whole(path, lambda partial: save_file(state, partial), survives_power_cut=True)
+    write_atomically(path, lambda partial: save_file(state, partial), durable=True)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Give `model` the weights that `save_weights` wrote."""
+    """Load the weights that `save_weights` wrote into `model`."""
     model.load_state_dict(load_file(path))
 
 
 def save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, mean: nn.Module | None = None
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, ema: nn.Module | None = None
 ) -> None:
-    """Replace `path` by weights, their running mean where there is one, moments and position."""
-    networks = {"model": model} | ({"mean": mean} if mean is not None else {})
+    """Replace `path` by weights, their EMA where one is kept, optimizer moments and position."""
+    networks = {"model": model} | ({"mean": ema} if ema is not None else {})
     tensors = {
         f"{kind}.{name}": tensor.contiguous()
         for kind, network in networks.items()
@@ -53,11 +77,11 @@ def save(
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).contiguous()
     metadata = {"position": json.dumps(asdict(position))}
-    write_whole(path, lambda partial: save_file(tensors, partial, metadata=metadata), survives_power_cut=True)
+    write_atomically(path, lambda partial: save_file(tensors, partial, metadata=metadata), durable=True)
 
 
-def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, mean: nn.Module | None = None) -> Position:
-    """Bring `model`, `mean` and `optimizer` to the state that `save` wrote, and say where it stands.
+def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module | None = None) -> Position:
+    """Load what `save` wrote into `model`, `ema` and `optimizer`; its position.
 
     Raises: RunError when the file is damaged.
     """
@@ -66,18 +90,18 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, mean: n
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
             position = Position(**json.loads(stored.metadata()["position"]))
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunError(f"The run's checkpoint “{path}” is damaged ({error}). Start the run anew.") from error
-    for kind, network in (("model.", model), ("mean.", mean)):
+        raise RunError(f"The run's checkpoint “{path}” is damaged ({error}). Start a new run.") from error
+    for kind, network in (("model.", model), ("mean.", ema)):
         if network is not None:
             network.load_state_dict(
                 {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}
             )
-    learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    moments: dict[int, dict] = {}
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
-            parameter = learned[int(index)]
+            parameter = trained[int(index)]
             if value.shape == parameter.shape:
                 # Fused kernels walk memory: moments must be laid out as their parameter is.
                 value = torch.empty_like(parameter).copy_(value)

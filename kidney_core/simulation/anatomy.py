@@ -1,25 +1,25 @@
 """A simulated patient: body, organs, kidneys and the lesion of one class, cut into CT slices.
 
-Anatomy is drawn from soft ellipses in Hounsfield units, in the patient's usual view: the image's left
-is the patient's right. Attenuation values, Source: Kamalian et al. 2016, Handb Clin Neurol 135:3-20
-(fat -100, water 0, soft tissue 20 to 80, bone 300 to 1000), rounded.
+Anatomy is drawn from soft ellipses in Hounsfield units, in radiological view: the left of the image is the patient's
+right. Source of attenuation values: Kamalian et al. 2016, Handb Clin Neurol 135:3-20 (fat -100, water 0, soft tissue 20
+to 80, bone 300 to 1000), rounded.
 """
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from kidney_core.canvas import Canvas, draw_wobble
+from kidney_core.simulation.canvas import Canvas, Wobble, draw_wobble
 
 AXIAL, CORONAL = "axial", "coronal"
 
 
 class Anatomy:
-    """One simulated patient; `slice_at` draws a cut through it, `height` from -1 to 1 along the scan."""
+    """One simulated patient with random anatomy and, unless `label` is "Normal", one lesion; lengths in millimetres."""
 
     def __init__(self, label: str, rng: np.random.Generator) -> None:
         self.label = label
         self.plane = AXIAL if rng.random() < 0.6 else CORONAL
-        # Stones are mostly looked for without contrast agent, masses mostly with it.
+        # Scans for stones are mostly unenhanced, scans for masses mostly enhanced.
         self.contrast = bool(rng.random() < (0.25 if label == "Stone" else 0.75))
         self.size = rng.uniform(0.88, 1.1)
         self.fat_mm = rng.uniform(8, 26)
@@ -51,19 +51,21 @@ class Anatomy:
         self.n_stones = int(rng.integers(1, 4))
         self.stone_spread = rng.uniform(-1, 1, size=(3, 2))
 
-    def slice_at(self, height: float, noise: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The cut at `height`, with the noise of the scanner.
+    def slice_at(self, height: float, noise: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw the slice at `height`, from -1 to 1 along the scan, with the noise of a scanner.
 
-        Returns: (256, 256) float32 Hounsfield units, and the (256, 256) bool pixels of the lesion.
+        Returns:
+            (256, 256) float32 Hounsfield units, the (256, 256) bool mask of the lesion, and the (2, 256, 256) bool masks of
+            the right and the left kidney, to which a lesion belongs.
         """
         canvas = Canvas(noise)
         self._axial(canvas, height) if self.plane == AXIAL else self._coronal(canvas, height)
-        lesion = self._kidneys(canvas, height)
+        lesion, kidneys = self._kidneys(canvas, height)
         blurred = gaussian_filter(canvas.hu, 0.8)
         grain = gaussian_filter(noise.normal(size=blurred.shape), 0.6)
         blurred += grain / grain.std() * self.noise_hu
         hu = np.clip(blurred, -1024, 3071).astype(np.float32)
-        return hu, lesion
+        return hu, lesion, kidneys
 
     def _axial(self, canvas: Canvas, height: float) -> None:
         s, (x0, y0) = self.size, self.shift
@@ -157,8 +159,9 @@ class Anatomy:
                 )
                 canvas.paint(rib, 430)
 
-    def _kidneys(self, canvas: Canvas, height: float) -> np.ndarray:
+    def _kidneys(self, canvas: Canvas, height: float) -> tuple[np.ndarray, np.ndarray]:
         lesion = np.zeros(canvas.hu.shape, dtype=bool)
+        kidneys = np.zeros((2, *canvas.hu.shape), dtype=bool)
         s, (x0, y0) = self.size, self.shift
         for kidney, sign in enumerate((-1, 1)):
             scale = s * self.kidney_scale[kidney]
@@ -171,17 +174,19 @@ class Anatomy:
                 rx, ry = (30 - 4 * abs(height)) * scale, (58 - 6 * abs(height)) * scale
                 x, y = x0 + sign * 66 * s, y0 + self.kidney_drop[kidney] + (6 if sign < 0 else -2)
                 angle = sign * (0.24 + self.kidney_tilt[kidney])
-            self._kidney(canvas, x, y, rx, ry, angle, sign, self.wobbles[4 + kidney])
+            kidneys[kidney] = self._kidney(canvas, x, y, rx, ry, angle, sign, self.wobbles[4 + kidney])
             if kidney == self.side and self.label != "Normal":
                 lesion = self._lesion(canvas, x, y, rx, ry, angle, sign, height)
-        return lesion
+                kidneys[kidney] |= lesion
+        return lesion, kidneys
 
     def _kidney(
-        self, canvas: Canvas, x: float, y: float, rx: float, ry: float, angle: float, sign: int, wobble: tuple
-    ) -> None:
+        self, canvas: Canvas, x: float, y: float, rx: float, ry: float, angle: float, sign: int, wobble: Wobble
+    ) -> np.ndarray:
         halo = canvas.blob(x, y, rx + 9, ry + 9, angle=angle) & self.inside
         canvas.paint(halo, -100, texture=6)
-        canvas.paint(canvas.blob(x, y, rx, ry, angle=angle, wobble=wobble), 175 if self.contrast else 33, texture=5)
+        outline = canvas.blob(x, y, rx, ry, angle=angle, wobble=wobble)
+        canvas.paint(outline, 175 if self.contrast else 33, texture=5)
         if self.contrast:
             for k in range(7):  # pyramids of the medulla enhance later than the cortex
                 turn = angle + k * 2 * np.pi / 7
@@ -192,13 +197,14 @@ class Anatomy:
         canvas.paint(sinus, -60, texture=15)
         pelvis = canvas.blob(x + toward * 0.5 * rx, y, 0.3 * rx, 0.22 * ry, angle=angle)
         canvas.paint(pelvis, 12 if not self.contrast else 60)
+        return outline & ~sinus
 
     def _lesion(
         self, canvas: Canvas, x: float, y: float, rx: float, ry: float, angle: float, sign: int, height: float
     ) -> np.ndarray:
         if self.label == "Stone":
             return self._stones(canvas, x - sign * 0.35 * rx, y, rx, ry, height)
-        radius = self.lesion_radius * (1 - 0.35 * abs(height))  # a ball cut off its middle
+        radius = self.lesion_radius * (1 - 0.35 * abs(height))  # a sphere is smaller away from its middle
         turn = self.lesion_angle
         local_x, local_y = 0.8 * rx * np.cos(turn), 0.8 * ry * np.sin(turn)
         cx = x + local_x * np.cos(angle) - local_y * np.sin(angle)

@@ -1,8 +1,8 @@
-"""Simulated CT slices of the kidney region, with the lesion's mask: always labelled simulated.
+"""Simulated CT slices of the kidney region with masks of their lesions, always marked as simulated.
 
-    python -m kidney_core.phantom demo-data          writes a dataset (make demo-data)
+    kidney-ct phantom demo-data          writes a dataset (make demo-data)
 
-Phantoms teach and test; they are no substitute for patients.
+They are for teaching and tests, not a substitute for patients.
 """
 
 import argparse
@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kidney_core.anatomy import Anatomy
-from kidney_core.canvas import SPACING_MM
-from kidney_core.errors import DatasetError, command
-from kidney_core.labels import LABELS
-from kidney_core.slices import SOFT_TISSUE, Slice
+from kidney_core.common.entry_point import command
+from kidney_core.common.errors import DatasetError
+from kidney_core.common.labels import LABELS
+from kidney_core.imaging.slices import SOFT_TISSUE, Slice
+from kidney_core.simulation.anatomy import Anatomy
+from kidney_core.simulation.canvas import SPACING_MM
 
 MASKS_FOLDER = "masks"
-_UPRIGHT = {"axial": {"top": "A", "bottom": "P"}, "coronal": {"top": "H", "bottom": "F"}}
+_VERTICAL_LETTERS = {"axial": {"top": "A", "bottom": "P"}, "coronal": {"top": "H", "bottom": "F"}}
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,24 @@ class PhantomSlice:
 
     Attributes:
         hu: (256, 256) float32 Hounsfield units.
-        lesion: (256, 256) bool, the lesion's pixels; all False for Normal.
+        lesion: (256, 256) bool, the mask of the lesion; all False for Normal.
+        right: (256, 256) bool, the mask of the right kidney with its lesion.
+        left: the same of the left kidney.
+        label: one of `LABELS`.
+        plane: "axial" or "coronal".
+        contrast: True with contrast agent.
     """
 
     hu: np.ndarray
     lesion: np.ndarray
+    right: np.ndarray
+    left: np.ndarray
     label: str
     plane: str
     contrast: bool
 
     def as_slice(self, name: str) -> Slice:
-        """The slice as the rest of the workbench knows it."""
+        """The phantom as a `Slice` in Hounsfield units, with facts and a note that mark it as simulated."""
         phase = "with contrast agent" if self.contrast else "without contrast agent"
         return Slice(
             name=name,
@@ -48,30 +56,42 @@ class PhantomSlice:
             unit="HU",
             window=SOFT_TISSUE,
             spacing_mm=(SPACING_MM, SPACING_MM),
-            letters={"left": "R", "right": "L"} | _UPRIGHT[self.plane],
+            letters={"left": "R", "right": "L"} | _VERTICAL_LETTERS[self.plane],
             facts={"Format": "simulated", "Values": "Hounsfield units", "Plane": self.plane, "Phase": phase},
             notes=("This slice is simulated, not a patient.",),
         )
 
 
 def draw_series(label: str, seed: int, *, n_slices: int = 8) -> list[PhantomSlice]:
-    """Neighbouring slices of one simulated scan; each shows the lesion. The same seed draws the same scan."""
+    """Draw neighbouring slices of one simulated scan, each with the lesion; the same seed draws the same scan.
+
+    Raises: ValueError for an unknown label.
+    """
     if label not in LABELS:
         raise ValueError(f"label must be one of {LABELS}, got {label!r}")
     anatomy = Anatomy(label, np.random.default_rng([LABELS.index(label), seed]))
     noise = np.random.default_rng([LABELS.index(label), seed, 1])
     heights = np.linspace(-1, 1, n_slices) if n_slices > 1 else np.zeros(1)
     cuts = [anatomy.slice_at(float(height), noise) for height in heights]
-    return [PhantomSlice(hu, lesion, label, anatomy.plane, anatomy.contrast) for hu, lesion in cuts]
+    return [
+        PhantomSlice(hu, lesion, right, left, label, anatomy.plane, anatomy.contrast)
+        for hu, lesion, (right, left) in cuts
+    ]
 
 
 def write_dataset(folder: Path, *, n_series: int = 12, n_slices: int = 8, seed: int = 0) -> int:
-    """Write PNG slices in class folders, `series.csv`, and the lesions under `masks/`; the number of slices.
+    """Write PNG slices in class folders, `series.csv`, and the masks of the lesions under `masks/`.
+
+    Args:
+        n_series: simulated scans per class.
+        n_slices: slices per scan.
+
+    Returns: the number of slices written.
 
     Raises: DatasetError when the folder is not empty, since old slices would mix with new ones.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"“{folder}” is there already and is not an empty folder. Delete it, or name another one.")
+        raise DatasetError(f"“{folder}” exists already and is not an empty folder. Delete it, or choose another one.")
     rows = []
     for label in LABELS:
         (folder / label).mkdir(parents=True, exist_ok=True)
@@ -82,10 +102,12 @@ def write_dataset(folder: Path, *, n_series: int = 12, n_slices: int = 8, seed: 
                 Image.fromarray(phantom.as_slice(name).grey8()).save(folder / name)
                 Image.fromarray(phantom.lesion.astype(np.uint8) * 255).save(folder / MASKS_FOLDER / name)
                 rows.append((name, f"{label}-{number + 1:03d}", phantom.plane, phantom.contrast))
-    with (folder / "series.csv").open("w", newline="") as file:
+    with (folder / "series.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("path", "series", "plane", "contrast"), *rows])
     (folder / "README.txt").write_text(
-        "Simulated CT slices (kidney_core.phantom), not patients. masks/ holds the lesions; series.csv the scans.\n"
+        "Simulated CT slices (kidney_core.simulation.phantom), not patients. "
+        "masks/ contains masks of the lesions, series.csv the scan of each slice.\n",
+        encoding="utf-8",
     )
     return len(rows)
 

@@ -1,6 +1,6 @@
-"""A quiz of cases: a student names the class and marks the lesion before the model speaks; both are scored alike.
+"""A quiz of cases: a student names the class and marks the lesion before the model predicts; both are scored alike.
 
-Nothing is kept on disk. The same number draws the same cases, so that a class can take "quiz 12" together.
+Nothing is stored on disk. The same number draws the same cases, so that a class can take "quiz 12" together.
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kidney_core import lesions, phantom
-from kidney_core.dataset import Dataset, short_hash
-from kidney_core.errors import DatasetError
-from kidney_core.labels import LABELS, NORMAL
-from kidney_core.slices import Slice, read_slice
+from kidney_core.common.errors import DatasetError
+from kidney_core.common.labels import LABELS, NORMAL
+from kidney_core.data import lesions
+from kidney_core.data.dataset import Dataset, short_hash
+from kidney_core.imaging.slices import Slice, read_slice
+from kidney_core.simulation import phantom
 
 if TYPE_CHECKING:
-    from kidney_core.diagnosis import Diagnosis
+    from kidney_core.diagnosis.inference import Diagnosis
 
 N_CASES = 8
 FIRST_SEED = 5_000_000  # far from the seeds of simulated slices that are trained on, measured on, or samples
@@ -28,10 +29,10 @@ class Case:
     """One question.
 
     Attributes:
-        image: under a name that tells nothing.
-        label: the truth.
+        image: under a name that gives nothing away.
+        label: the true one.
         lesion: (H, W) bool, all False for Normal; None where it is not known, so that only the class can be judged.
-        origin: where the slice comes from, to be told with the answer.
+        origin: where the slice comes from, shown with the answer.
         digest: short hash of its file, "" for a simulated one: see `Checkpoint.trained_on`.
     """
 
@@ -44,7 +45,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Guess:
-    """What a student or a model says: a label, and the (x, y) in pixels of the slice of the lesion, None for no lesion."""
+    """The guess of a student or a model: a label, and the lesion's (x, y) in pixels of the slice; None for no lesion."""
 
     label: str
     mark: tuple[int, int] | None
@@ -69,8 +70,8 @@ class Round:
     verdict: str
 
 
-def simulated(number: int) -> list[Case]:
-    """The cases of a simulated quiz: each label twice, in an order of the quiz's own."""
+def draw_cases(number: int) -> list[Case]:
+    """The cases of a simulated quiz: each label twice, in an order that depends on the quiz's number."""
     rng = np.random.default_rng([number, 0])
     cases = []
     for position, label in enumerate(rng.permutation(np.repeat(LABELS, N_CASES // len(LABELS)))):
@@ -80,32 +81,32 @@ def simulated(number: int) -> list[Case]:
     return cases
 
 
-def from_folder(dataset: Dataset, number: int) -> list[Case]:
+def read_cases(dataset: Dataset, number: int) -> list[Case]:
     """The cases of a quiz from a folder of classes: the classes in turn, drawn by the quiz's number.
 
     Raises: SliceError or DatasetError for a damaged slice, mask or file of boxes.
     """
     rng = np.random.default_rng([number, 1])
-    tells = lesions.has_lesions(dataset.root)
+    has_lesions = lesions.has_lesions(dataset.root)
     waiting = {
         label: rng.permutation(dataset.table.loc[dataset.table["label"] == label, "path"]).tolist()
         for label in dataset.labels
     }
-    found: list[Case] = []
-    while len(found) < N_CASES and any(waiting.values()):
+    cases: list[Case] = []
+    while len(cases) < N_CASES and any(waiting.values()):
         for label, paths in waiting.items():
             case = next(
-                filter(None, (_of_file(dataset.root, paths.pop(), label, tells) for _ in range(len(paths)))), None
+                filter(None, (_of_file(dataset.root, paths.pop(), label, has_lesions) for _ in range(len(paths)))), None
             )
             if case:
-                found.append(case)
-    if all(case.label == NORMAL for case in found):
+                cases.append(case)
+    if all(case.label == NORMAL for case in cases):
         raise DatasetError(
             f"“{dataset.root}” has masks/ or labels/ beside its classes, but they show no lesion of any slice. Name them like the "
             "slices (masks/Stone/1.png or labels/Stone/1.txt for Stone/1.png), or move them away to judge the class only."
         )
     digests = dataset.table.set_index("path")["sha256"]
-    order = [found[each] for each in rng.permutation(min(len(found), N_CASES))]
+    order = [cases[each] for each in rng.permutation(min(len(cases), N_CASES))]
     return [
         replace(
             case,
@@ -136,7 +137,7 @@ def distance(lesion: np.ndarray, mark: tuple[int, int]) -> float:
 
 
 def model_guess(answer: "Diagnosis") -> Guess:
-    """A model's answer as a guess: it points where its map is brightest, and nowhere when it says Normal."""
+    """A model's prediction as a guess: it points where its heatmap is brightest, and nowhere when it predicts Normal."""
     if answer.predicted_label == NORMAL or answer.heatmap is None:
         return Guess(answer.predicted_label, None)
     y, x = np.unravel_index(int(answer.heatmap.argmax()), answer.heatmap.shape)
@@ -144,7 +145,7 @@ def model_guess(answer: "Diagnosis") -> Guess:
 
 
 def score_table(rounds: list[Round], model_name: str) -> pd.DataFrame:
-    """One row a case: the truth, and student and model side by side."""
+    """One row for each case: the true label, and student and model side by side."""
     rows = []
     for each in rounds:
         student, model = score(each.case, each.student), score(each.case, each.model)
@@ -154,32 +155,32 @@ def score_table(rounds: list[Round], model_name: str) -> pd.DataFrame:
                 "Truth": each.case.label,
                 "You": each.student.label,
                 "Your class": _word(student.label),
-                "Your place": _word(student.place),
+                "Your location": _word(student.place),
                 model_name: each.model.label,
-                "Its class": _word(model.label),
-                "Its place": _word(model.place),
-                "Its verdict": each.verdict,
+                "Model's class": _word(model.label),
+                "Model's location": _word(model.place),
+                "Model's verdict": each.verdict,
             }
         )
     return pd.DataFrame(rows)
 
 
 def totals(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    """(right, judged) of each column of right and wrong in a `score_table`."""
-    columns = ("Your class", "Your place", "Its class", "Its place")
-    return {name: (int((table[name] == "right").sum()), int((table[name] != "–").sum())) for name in columns}
+    """(correct, scored) of each column of marks in a `score_table`."""
+    columns = ("Your class", "Your location", "Model's class", "Model's location")
+    return {name: (int((table[name] == "correct").sum()), int((table[name] != "–").sum())) for name in columns}
 
 
-def _of_file(root: Path, path: str, label: str, tells: bool) -> Case | None:
+def _of_file(root: Path, path: str, label: str, has_lesions: bool) -> Case | None:
     """A slice of a folder as a case; None where its lesion should be known and is not."""
-    if tells and label != NORMAL and not lesions.has_lesion_file(root, path):
+    if has_lesions and label != NORMAL and not lesions.has_lesion_file(root, path):
         return None
     image = read_slice(root / path)
-    if not tells:
+    if not has_lesions:
         return Case(image, label, None, path)
     if label == NORMAL:
         return Case(image, label, np.zeros(image.pixels.shape, bool), path)
-    lesion = lesions.of_slice(root, path, image.pixels.shape)
+    lesion = lesions.lesion_mask(root, path, image.pixels.shape)
     return Case(image, label, lesion, path) if lesion is not None and lesion.any() else None
 
 
@@ -188,4 +189,4 @@ def _name(number: int, position: int) -> str:
 
 
 def _word(right: bool | None) -> str:
-    return "–" if right is None else "right" if right else "wrong"
+    return "–" if right is None else "correct" if right else "wrong"

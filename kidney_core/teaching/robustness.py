@@ -1,6 +1,6 @@
-"""What breaks a model: a slice disturbed by one amount, and what the network says along the whole range of amounts.
+"""Robustness of a model: a slice disturbed by one amount, and the predictions along the whole range of amounts.
 
-Each disturbance is a pure function (slice, amount) -> slice; amount "none" gives the slice back as the network saw it.
+Each disturbance is a pure function (slice, amount) -> slice; the amount "none" leaves the slice as the network sees it.
 """
 
 from collections.abc import Callable
@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from kidney_core import preprocessing, stack_reading
-from kidney_core.diagnosis import Reader
-from kidney_core.slices import SOFT_TISSUE, Slice, Window
+from kidney_core.diagnosis import stack_reading
+from kidney_core.diagnosis.inference import Predictor
+from kidney_core.imaging.slices import SOFT_TISSUE, Slice, Window
+from kidney_core.kidneys.kidney_view import frame_slices
 
 Disturb = Callable[[Slice, float], Slice]
 LETTER, RULER = "letter L", "ruler"
 SHAPES = (LETTER, RULER)
-# Where a mark stands: shares of the free way (down, across).
+# Where a mark stands: shares of the free height and width (down, across).
 PLACES = {
     "upper left": (0, 0),
     "upper right": (0, 1),
@@ -30,13 +31,13 @@ _BONE_HU = 1000.0  # white in every usual window
 
 @dataclass(frozen=True)
 class Disturbance:
-    """One way to spoil a slice.
+    """One way to disturb a slice.
 
     Attributes:
         axis: the amount and its unit.
-        amounts: (A,) the range that is asked; a slider has the same steps.
+        amounts: (A,) the amounts to predict for; a slider has the same steps.
         none: the amount that changes nothing.
-        start: an amount to begin with, at which something can be seen.
+        start: an amount to begin with, at which a change is visible.
         plain: what it imitates.
     """
 
@@ -47,41 +48,41 @@ class Disturbance:
     plain: str
 
 
-def noisy(image: Slice, sd_hu: float) -> Slice:
-    """Gaussian noise; the same pattern at every amount. In a grey slice 400 HU are taken to be its window's width."""
+def add_noise(image: Slice, sd_hu: float) -> Slice:
+    """Gaussian noise; the same pattern at every amount. In a grey slice, its window's width counts as 400 HU."""
     grain = np.random.default_rng(0).standard_normal(image.pixels.shape, dtype=np.float32)
     per_hu = 1.0 if image.unit == "HU" else image.window.width / SOFT_TISSUE.width
-    return replace(image, pixels=_as_before(image.pixels + sd_hu * per_hu * grain, image))
+    return replace(image, pixels=_same_kind(image.pixels + sd_hu * per_hu * grain, image))
 
 
-def rotated(image: Slice, degrees: float) -> Slice:
-    """Turned anticlockwise about its middle; what comes in from outside is as dark as the darkest pixel."""
+def rotate(image: Slice, degrees: float) -> Slice:
+    """Turn a slice anticlockwise about its middle; what comes in from outside is as dark as the darkest pixel."""
     if degrees == 0:
         return image
     outside = float(image.pixels.max() if image.inverted else image.pixels.min())
     turned = Image.fromarray(image.pixels.astype(np.float32)).rotate(
         degrees, Image.Resampling.BILINEAR, fillcolor=outside
     )
-    return replace(image, pixels=_as_before(np.asarray(turned), image), letters={})
+    return replace(image, pixels=_same_kind(np.asarray(turned), image), letters={})
 
 
-def other_level(image: Slice, shift_hu: float) -> Slice:
-    """The picture that an export through a window shifted by so many HU would be."""
+def shift_level(image: Slice, shift_hu: float) -> Slice:
+    """The image that an export through a shifted window would give."""
     return _through(image, Window(SOFT_TISSUE.center + shift_hu, SOFT_TISSUE.width))
 
 
-def other_width(image: Slice, width_hu: float) -> Slice:
-    """The picture that an export through a narrower or wider window would be."""
+def change_width(image: Slice, width_hu: float) -> Slice:
+    """The image that an export through a narrower or wider window would give."""
     return _through(image, Window(SOFT_TISSUE.center, width_hu))
 
 
-def marked(image: Slice, size_percent: float, *, place: str = "upper left", shape: str = LETTER) -> Slice:
-    """A bright mark burned into the pixels, so many per cent of the shorter side high."""
+def add_mark(image: Slice, size_percent: float, *, place: str = "upper left", shape: str = LETTER) -> Slice:
+    """Burn a bright mark into the pixels; its height is in per cent of the shorter side."""
     white = _BONE_HU if image.unit == "HU" else image.window.center + image.window.width / 2
     if image.inverted:
         white = image.window.center - image.window.width / 2
     mask = mark_mask(image.height_px, image.width_px, size_percent, place=place, shape=shape)
-    return replace(image, pixels=_as_before(np.where(mask, white, image.pixels), image))
+    return replace(image, pixels=_same_kind(np.where(mask, white, image.pixels), image))
 
 
 def mark_mask(height_px: int, width_px: int, size_percent: float, *, place: str, shape: str) -> np.ndarray:
@@ -113,7 +114,7 @@ DISTURBANCES: dict[str, tuple[Disturbance, Disturb]] = {
             40,
             "A low-dose scan: less radiation, more grain. Ordinary scans have about 10 to 20 HU.",
         ),
-        noisy,
+        add_noise,
     ),
     "Rotation": (
         Disturbance(
@@ -121,9 +122,9 @@ DISTURBANCES: dict[str, tuple[Disturbance, Disturb]] = {
             tuple(range(-90, 91, 15)),
             0,
             30,
-            "A patient who lies askew, or a picture saved on its side. The disease stays the same.",
+            "A patient who lies at an angle, or an image saved on its side. The disease stays the same.",
         ),
-        rotated,
+        rotate,
     ),
     "Window level": (
         Disturbance(
@@ -131,10 +132,10 @@ DISTURBANCES: dict[str, tuple[Disturbance, Disturb]] = {
             tuple(range(-180, 181, 30)),
             0,
             90,
-            "A picture exported darker or brighter. Networks here see Hounsfield units through 400/40 whatever window is shown, so "
-            "this disturbs the grey picture itself, as in a JPEG or PNG that was exported through another window.",
+            "An image exported darker or brighter. Networks here see Hounsfield units through 400/40 whatever window is shown, so "
+            "this disturbs the grey image itself, as in a JPEG or PNG that was exported through another window.",
         ),
-        other_level,
+        shift_level,
     ),
     "Window width": (
         Disturbance(
@@ -142,10 +143,10 @@ DISTURBANCES: dict[str, tuple[Disturbance, Disturb]] = {
             tuple(range(100, 1301, 100)),
             SOFT_TISSUE.width,
             1000,
-            "A picture exported with more or less contrast. Networks here see Hounsfield units through 400/40 whatever window is "
-            "shown, so this disturbs the grey picture itself, as in a JPEG or PNG that was exported through another window.",
+            "An image exported with more or less contrast. Networks here see Hounsfield units through 400/40 whatever window is "
+            "shown, so this disturbs the grey image itself, as in a JPEG or PNG that was exported through another window.",
         ),
-        other_width,
+        change_width,
     ),
     "Burned-in mark": (
         Disturbance(
@@ -153,22 +154,22 @@ DISTURBANCES: dict[str, tuple[Disturbance, Disturb]] = {
             tuple(range(0, 37, 3)),
             0,
             12,
-            "A letter or ruler burned into the picture, as old exports have. It says nothing about the kidney.",
+            "A letter or ruler burned into the image, as in old exports. It says nothing about the kidney.",
         ),
-        marked,
+        add_mark,
     ),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What a network says along the amounts.
+    """The predictions of a network along the amounts.
 
     Attributes:
         amounts: (A,).
         labels: in the checkpoint's order.
         probabilities: (A, n_labels) calibrated.
-        refused: (A,) bool, True where the gate takes the slice for no CT slice of the kind the network learned from.
+        refused: (A,) bool, True where the slice is out of distribution.
     """
 
     amounts: np.ndarray
@@ -181,15 +182,16 @@ class Curve:
         return [self.labels[position] for position in self.probabilities.argmax(axis=1)]
 
 
-def curve(reader: Reader, image: Slice, disturb: Disturb, amounts: tuple[float, ...]) -> Curve:
-    """Ask a network about a slice disturbed by each amount, in one batch."""
-    squares = np.stack([preprocessing.square_of(disturb(image, amount), reader.checkpoint.view) for amount in amounts])
-    probabilities, refused, _ = stack_reading.ask(reader, squares)
-    return Curve(np.array(amounts, dtype=float), reader.checkpoint.labels, probabilities, refused)
+def predict_curve(predictor: Predictor, image: Slice, disturb: Disturb, amounts: tuple[float, ...]) -> Curve:
+    """The predictions for a slice disturbed by each amount, in one batch."""
+    greys, view = [disturb(image, amount).network_grey8() for amount in amounts], predictor.checkpoint.view
+    squares = np.stack([view.as_array(frames) for frames in frame_slices(view, greys, predictor.finder)])
+    probabilities, refused, _ = stack_reading.predict_squares(predictor, squares)
+    return Curve(np.array(amounts, dtype=float), predictor.checkpoint.labels, probabilities, refused)
 
 
 def _through(image: Slice, window: Window) -> Slice:
-    """The slice as a grey picture exported through a window; a grey slice is taken for an export through 400/40."""
+    """The slice as a grey image exported through a window; a grey slice counts as an export through 400/40."""
     if image.unit == "HU":
         pixels = image.with_window(window).grey8()
     else:
@@ -199,8 +201,8 @@ def _through(image: Slice, window: Window) -> Slice:
     return replace(image, pixels=pixels, unit="grey", window=Window(127.5, 255), inverted=False)
 
 
-def _as_before(pixels: np.ndarray, image: Slice) -> np.ndarray:
-    """Of the slice's own kind: whole numbers where it is a picture of 8 bits."""
+def _same_kind(pixels: np.ndarray, image: Slice) -> np.ndarray:
+    """Pixels in the slice's own number format: whole numbers where it has 8 bits."""
     return _bytes(pixels) if image.pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 

@@ -1,13 +1,14 @@
-"""Figures of the Teaching page: a model along a disturbance, and what a head learned of true and of shuffled labels."""
+"""Figures of the Teaching page: a model along a disturbance, and heads trained on true and on shuffled labels."""
 
 import numpy as np
 import plotly.graph_objects as go
 
-from kidney_core.breaking import Curve
-from kidney_core.figures import PROTOCOL_COLORS, percent, plain, text_on
-from kidney_core.labels import color_of
-from kidney_core.splits import GROUPED, RANDOM
-from kidney_core.spot_training import BY_SCAN, BY_SLICE, LABELLINGS, TRUE, Lesson
+from kidney_core.common.labels import color_of
+from kidney_core.metrics.number_format import percent
+from kidney_core.metrics.plots import PROTOCOL_COLORS, apply_layout, text_color_on
+from kidney_core.metrics.splits import GROUPED, RANDOM
+from kidney_core.teaching.label_shuffling import BY_SCAN, BY_SLICE, LABELLINGS, TRUE, ShuffleResult
+from kidney_core.teaching.robustness import Curve
 
 _TRAINING_COLOR = "#CC79A7"  # of the same palette as the protocols
 _TITLES = {TRUE: "True labels", BY_SCAN: "Shuffled<br>scan by scan", BY_SLICE: "Shuffled<br>slice by slice"}
@@ -15,12 +16,12 @@ _GUESSING = "#E69F00"
 _NEUTRAL = "#7A8A90"  # seen on both a light and a dark page
 
 
-def breaking_figure(curve: Curve, amount: float, *, axis: str, none: float, asked: float | None) -> go.Figure:
-    """Each label's probability along the amounts; grey where the gate refuses, a line at the chosen amount.
+def robustness_figure(curve: Curve, amount: float, *, axis: str, none: float, threshold: float | None) -> go.Figure:
+    """Each label's probability along the amounts; grey where it is out of distribution, a line at the chosen amount.
 
     Args:
         none: the amount that changes nothing.
-        asked: the confidence from which the model answers, None where it never does.
+        threshold: the confidence threshold of the model; None where it has none.
     """
     figure = go.Figure()
     for position, label in enumerate(curve.labels):
@@ -37,19 +38,19 @@ def breaking_figure(curve: Curve, amount: float, *, axis: str, none: float, aske
         figure.add_vrect(
             x0=start, x1=end, fillcolor=_NEUTRAL, opacity=0.22, line_width=0, layer="below"
         )  # what it means stands in the caption
-    if asked is not None:
-        figure.add_hline(y=asked, line={"dash": "dot", "color": _NEUTRAL, "width": 1.5})
+    if threshold is not None:
+        figure.add_hline(y=threshold, line={"dash": "dot", "color": _NEUTRAL, "width": 1.5})
     figure.add_vline(x=none, line={"dash": "dash", "color": _NEUTRAL, "width": 1.5})
     figure.add_vline(x=amount, line={"color": _NEUTRAL, "width": 2.5})
     room = 0.02 * float(np.ptp(curve.amounts))  # for the markers at both ends
     figure.update_xaxes(title=axis, range=[curve.amounts.min() - room, curve.amounts.max() + room], zeroline=False)
     figure.update_yaxes(title="probability", range=[-0.02, 1.03], tickformat=".0%")
     figure.update_layout(legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0})
-    return plain(figure, height=360).update_layout(margin_t=40)
+    return apply_layout(figure, height=360).update_layout(margin_t=40)
 
 
 def refused_stretches(curve: Curve) -> list[tuple[float, float]]:
-    """(from, to) of neighbouring amounts at which the gate refuses, each reaching halfway to the next amount."""
+    """(from, to) of neighbouring amounts that are out of distribution, each reaching halfway to the next amount."""
     middles = (curve.amounts[1:] + curve.amounts[:-1]) / 2
     edges = np.concatenate([curve.amounts[:1], middles, curve.amounts[-1:]])
     steps = np.diff(np.concatenate([[0], curve.refused.astype(int), [0]]))
@@ -57,20 +58,20 @@ def refused_stretches(curve: Curve) -> list[tuple[float, float]]:
     return [(float(edges[start]), float(edges[end])) for start, end in zip(starts, ends, strict=True)]
 
 
-def lessons_figure(lessons: dict[tuple[str, str], Lesson], chance: float) -> go.Figure:
-    """Three bars a labelling: the slices trained on, those of a random split, those of scans never seen; and chance.
+def shuffling_figure(results: dict[tuple[str, str], ShuffleResult], chance: float) -> go.Figure:
+    """Three bars for each labelling: accuracy on training slices, on a random split and on unseen scans; and chance.
 
     Args:
-        chance: the share that guessing is right in, 0 to 1.
+        chance: the accuracy of guessing, 0 to 1.
     """
     figure = go.Figure()
     shown = {
-        "slices it trained on": (_TRAINING_COLOR, GROUPED, "train_accuracy"),
-        "tested on a random split": (PROTOCOL_COLORS[RANDOM], RANDOM, "test_accuracy"),
-        "tested on scans never seen": (PROTOCOL_COLORS[GROUPED], GROUPED, "test_accuracy"),
+        "training slices": (_TRAINING_COLOR, GROUPED, "train_accuracy"),
+        "test slices, random split": (PROTOCOL_COLORS[RANDOM], RANDOM, "test_accuracy"),
+        "test slices, unseen scans": (PROTOCOL_COLORS[GROUPED], GROUPED, "test_accuracy"),
     }
     for name, (color, protocol, figure_of) in shown.items():
-        values = [getattr(lessons[labelling, protocol], figure_of) for labelling in LABELLINGS]
+        values = [getattr(results[labelling, protocol], figure_of) for labelling in LABELLINGS]
         figure.add_bar(
             name=name,
             x=[_TITLES[labelling] for labelling in LABELLINGS],
@@ -80,13 +81,13 @@ def lessons_figure(lessons: dict[tuple[str, str], Lesson], chance: float) -> go.
             insidetextanchor="start",
             textangle=0,
             constraintext="none",
-            insidetextfont_color=text_on(color),
+            insidetextfont_color=text_color_on(color),
             marker_color=color,
             hovertemplate="%{x}, " + name + ": %{y:.1%}<extra></extra>",
         )
     guessing = {"dash": "dot", "color": _GUESSING, "width": 2.5}
     figure.add_hline(y=chance, line=guessing)
-    figure.add_scatter(x=[None], y=[None], mode="lines", line=guessing, name="guessing")  # for the legend
-    figure.update_yaxes(range=[0, 1.02], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", title="right")
+    figure.add_scatter(x=[None], y=[None], mode="lines", line=guessing, name="chance")  # for the legend
+    figure.update_yaxes(range=[0, 1.02], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", title="accuracy")
     figure.update_layout(barmode="group", legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0})
-    return plain(figure, height=400).update_layout(margin_t=72)
+    return apply_layout(figure, height=400).update_layout(margin_t=72)

@@ -1,4 +1,4 @@
-"""Other folders that a run trains on too, without anything of the scans that it is measured by."""
+"""Further folders to train on, without any image of the scans that the run is validated and tested on."""
 
 import itertools
 from collections.abc import Callable
@@ -7,21 +7,22 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from kidney_core import splits
-from kidney_core.dataset import Dataset, read_dataset
-from kidney_core.errors import RunError
-from kidney_core.framing import View
-from kidney_core.pixel_cache import dataset_pixels
-from kidney_core.recipes import TrainingConfig
-from kidney_core.series import LINK_CORRELATION, scan_table, unit_thumbnails
+from kidney_core.common.errors import RunError
+from kidney_core.data import dataset_kidneys
+from kidney_core.data.dataset import Dataset, read_dataset
+from kidney_core.data.pixel_cache import dataset_pixels
+from kidney_core.data.series import LINK_CORRELATION, scan_table, unit_thumbnails
+from kidney_core.kidneys import finder
+from kidney_core.metrics import splits
+from kidney_core.runs.recipes import TrainingConfig
 
 
 @dataclass(frozen=True)
-class Extra:
-    """What may be trained on of a folder.
+class ExtraData:
+    """The images of a folder that may be trained on.
 
     Attributes:
-        pixels: (N, S, S) uint8 squares as the network sees them.
+        pixels: (N, *view.shape) uint8, as the network sees them.
         y: (N,) int64, positions in the labels of the dataset that it is added to.
         series: (N,) the scan of each slice, numbered within the folder.
         sha256: (N,) of the files.
@@ -37,59 +38,61 @@ class Extra:
     fingerprint: str
 
 
-def read_extra(
+def read_extra_data(
     folder: str,
     dataset: Dataset,
-    part: np.ndarray,
+    parts: np.ndarray,
     config: TrainingConfig,
-    report: Callable[[str], Callable[[int, int], None]],
-) -> Extra:
+    progress_of: Callable[[str], Callable[[int, int], None]],
+) -> ExtraData:
     """Read a folder whose slices are added to the training part of a dataset.
 
     Args:
-        part: (N,) part of each slice of the dataset.
+        parts: (N,) part of each slice of the dataset.
+        progress_of: title of a task -> its progress callback.
 
     Raises: DatasetError; RunError for a class that the dataset does not have.
     """
-    extra = read_dataset(folder, progress=report("Reading extra images"))
+    extra = read_dataset(folder, progress=progress_of("Reading extra images"))
+    if config.only_kidneys:
+        extra = dataset_kidneys.only_with_kidneys(extra, finder.open_installed(), progress_of=progress_of)
     unknown = sorted(set(extra.labels) - set(dataset.labels))
     if unknown:
         raise RunError(f"The extra data “{folder}” have the class “{unknown[0]}”, which “{config.data}” does not have.")
-    scans = scan_table(extra)
-    kept = _usable(extra, scans, dataset, part, config.protocol)
-    view = View(config.image_size_px, config.framing)
-    return Extra(
-        pixels=dataset_pixels(extra, view, progress=report("Decoding extra images"))[kept],
-        y=scans["label"].map(dataset.labels.index).to_numpy(np.int64)[kept],
-        series=scans.loc[kept, "series"].to_numpy(),
-        sha256=scans.loc[kept, "sha256"].tolist(),
-        n_left_out=int((~kept).sum()),
+    table = scan_table(extra)
+    usable = _usable(extra, table, dataset, parts, config.protocol)
+    return ExtraData(
+        pixels=dataset_pixels(extra, config.view, progress_of=progress_of, title="Decoding extra images")[usable],
+        y=table["label"].map(dataset.labels.index).to_numpy(np.int64)[usable],
+        series=table.loc[usable, "series"].to_numpy(),
+        sha256=table.loc[usable, "sha256"].tolist(),
+        n_left_out=int((~usable).sum()),
         fingerprint=extra.fingerprint,
     )
 
 
-def _usable(extra: Dataset, scans: pd.DataFrame, dataset: Dataset, part: np.ndarray, protocol: str) -> np.ndarray:
-    """(N,) True for each extra slice that may be trained on beside the training part; `scans` is their `scan_table`.
+def _usable(extra: Dataset, table: pd.DataFrame, dataset: Dataset, parts: np.ndarray, protocol: str) -> np.ndarray:
+    """(N,) True for each extra slice that may be trained on; `table` is the `scan_table` of the extra data.
 
-    Copies and near-twins of held-out slices are left out, which another contrast or size does not hide. Under "grouped"
-    so are their whole scans, and the scans beside those in file order, often the same patient's, unless they are in
-    training anyway.
+    Exact copies and near-duplicates of held-out slices are left out, also those of another contrast or size. With
+    unseen scans ("grouped") so are their whole scans, and the neighbouring scans in file order, often of the same
+    patient, unless they are in training anyway.
     """
     ours, theirs = unit_thumbnails(dataset.thumbnails), unit_thumbnails(extra.thumbnails)
 
-    def like(rows: np.ndarray) -> np.ndarray:
+    def duplicates(rows: np.ndarray) -> np.ndarray:
         copies = extra.table["sha256"].isin(dataset.table.loc[rows, "sha256"]).to_numpy()
         return copies | ((theirs @ ours[rows].T).max(axis=1, initial=-1.0) > LINK_CORRELATION)
 
-    like_held_out = like(part != splits.TRAIN)
+    duplicates_held_out = duplicates(parts != splits.TRAIN)
     if protocol == splits.RANDOM:
-        return ~like_held_out
-    held_out = set(scans.loc[like_held_out, "series"])
-    trained = set(scans.loc[like(part == splits.TRAIN), "series"]) - held_out
-    beside = set()
-    for _, series in scans.groupby("label")["series"]:
+        return ~duplicates_held_out
+    held_out = set(table.loc[duplicates_held_out, "series"])
+    trained = set(table.loc[duplicates(parts == splits.TRAIN), "series"]) - held_out
+    neighbours = set()
+    for _, series in table.groupby("label")["series"]:
         in_file_order = series.drop_duplicates().tolist()
-        for one, other in itertools.pairwise(in_file_order):
-            beside |= {other} if one in held_out else set()
-            beside |= {one} if other in held_out else set()
-    return ~scans["series"].isin(held_out | (beside - trained)).to_numpy()
+        for one, next_one in itertools.pairwise(in_file_order):
+            neighbours |= {next_one} if one in held_out else set()
+            neighbours |= {one} if next_one in held_out else set()
+    return ~table["series"].isin(held_out | (neighbours - trained)).to_numpy()

@@ -1,4 +1,4 @@
-"""What frozen layers compute is computed once: their output per image and flip, kept in memory."""
+"""Outputs of frozen layers, computed once per image and mirror image and kept in memory."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,15 @@ import psutil
 import torch
 from torch import nn
 
-from kidney_core import models, parallel, preprocessing
+from kidney_core.networks import batch_norm, feature_maps, preprocessing
+from kidney_core.networks.timm_network import as_timm
+from kidney_core.runs import parallel
 
 _BATCH = 64
 _SHARE_OF_FREE_MEMORY = 0.4
 
 
-def frozen_prefix(model: nn.Module, probe: torch.Tensor) -> tuple[nn.Module, nn.Module] | None:
+def frozen_prefix(model: nn.Module, probe: torch.Tensor) -> tuple[nn.Sequential, nn.Sequential] | None:
     """Divide a network into (frozen trunk, tail up to the pooling), or None where that is impossible.
 
     Both map feature maps to feature maps; `model.forward_head(tail(trunk(x)))` is the network.
@@ -21,7 +23,7 @@ def frozen_prefix(model: nn.Module, probe: torch.Tensor) -> tuple[nn.Module, nn.
     Args:
         probe: (B, 3, S, S) on which the division is checked.
     """
-    stages = models.sequential_stages(model, probe)
+    stages = feature_maps.sequential_stages(model, probe)
     if stages is None:
         return None
     n_frozen = 0
@@ -34,34 +36,34 @@ def frozen_prefix(model: nn.Module, probe: torch.Tensor) -> tuple[nn.Module, nn.
     return nn.Sequential(*stages[:n_frozen]), nn.Sequential(*stages[n_frozen:])
 
 
-def pooled_head(model: nn.Module, trunk: nn.Module, tail: nn.Module, probe: torch.Tensor) -> nn.Module | None:
-    """The classifier alone, where nothing else of the network learns; None where more is left behind the trunk.
+def pooled_head(model: nn.Module, trunk: nn.Module, tail: nn.Sequential, probe: torch.Tensor) -> nn.Module | None:
+    """The classifier alone, where nothing else is trained; None where more of the network is behind the trunk.
 
-    `classifier(pool(model)(trunk(x)))` is then the network, and one vector an image is kept in place of a map.
+    `classifier(Pool(model)(trunk(x)))` is then the network, and one vector per image is kept instead of a map.
     """
     dropped = [module for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0]
     if len(tail) or dropped or getattr(model, "drop_rate", 0) or not hasattr(model, "get_classifier"):
         return None
-    classifier = model.get_classifier()
+    classifier = as_timm(model).get_classifier()
     with torch.inference_mode():
         features = trunk(probe)
-        same = torch.equal(classifier(Pool(model)(features)), model.forward_head(features))
+        same = torch.equal(classifier(Pool(model)(features)), as_timm(model).forward_head(features))
     return classifier if same else None
 
 
 class Pool(nn.Module):
-    """What a network does between its feature maps and its classifier: (B, C, h, w) -> (B, D)."""
+    """The pooling between feature maps and classifier: (B, C, h, w) -> (B, D)."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self._pooled = lambda features: model.forward_head(features, pre_logits=True)
+        self._model = (as_timm(model),)  # in a tuple: torch would take the network for a part of this one
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self._pooled(features)
+        return self._model[0].forward_head(features, pre_logits=True)
 
 
 def _output_shape(trunk: nn.Module, pixels: np.ndarray, device: torch.device) -> torch.Size:
-    """(C, h, w) or (D,) of what the trunk, from here on in evaluation mode, makes of one image."""
+    """(C, h, w) or (D,), the shape of the trunk's output for one image; puts the trunk into evaluation mode."""
     trunk.eval()
     return trunk(preprocessing.to_input(torch.from_numpy(pixels[:1].copy()).to(device))).shape[1:]
 
@@ -70,11 +72,12 @@ def _output_shape(trunk: nn.Module, pixels: np.ndarray, device: torch.device) ->
 def fitting_dtype(
     trunk: nn.Module, pixels: np.ndarray, *, n_mirrored: int, device: torch.device, n_copies: int = 1
 ) -> str:
-    """How the trunk's output fits into the free memory: "float32", "float16", or "none" where it does not.
+    """The type in which the trunk's outputs fit into free memory: "float32", "float16", or "none".
 
-    `n_copies` processes of this machine keep it, each for itself.
+    Both types are exact enough to train on, but results differ, so a run stores its choice and keeps to it.
 
-    Both are exact enough to train on but not equal, so a run writes down its choice and keeps it.
+    Args:
+        n_copies: processes of this machine that each keep all outputs.
     """
     n_values = (len(pixels) + n_mirrored) * _output_shape(trunk, pixels, device).numel()
     allowed = psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY / n_copies
@@ -100,31 +103,31 @@ def compute(
     Args:
         pixels: (N, S, S) uint8.
         mirrored: (M,) positions of the images that are mirrored too.
-        should_stop: asked before every batch; of several processes, all stop when one is to.
-        group: the processes that each compute a part of the batches and give it to the others.
+        should_stop: asked before every batch; all processes stop when one is asked to.
+        group: the processes that each compute a part of the batches and share it.
 
     Returns: (N + M, C, h, w) or (N + M, D) of `dtype`, the mirror images last; None when stopped.
     """
     group = group or parallel.Group()
     shape = _output_shape(trunk, pixels, device)
-    trunk = models.fold_batch_norms(trunk, pixels.shape[1])
-    wanted = [(position, False) for position in range(len(pixels))] + [(int(position), True) for position in mirrored]
-    features = torch.zeros((len(wanted), *shape), dtype=dtype)
-    starts = range(0, len(wanted), _BATCH)
+    trunk = batch_norm.fold_batch_norms(trunk, pixels.shape[1])
+    images = [(position, False) for position in range(len(pixels))] + [(int(position), True) for position in mirrored]
+    features = torch.zeros((len(images), *shape), dtype=dtype)
+    starts = range(0, len(images), _BATCH)
     for turn in range(0, len(starts), group.size):
         if group.any(should_stop()):
             return None
         if turn + group.rank >= len(starts):
             continue
         start = starts[turn + group.rank]
-        asked = wanted[start : start + _BATCH]
-        grey = np.stack([pixels[position, :, ::-1] if flip else pixels[position] for position, flip in asked])
-        images = preprocessing.to_input(torch.from_numpy(grey).to(device))
-        features[start : start + _BATCH] = trunk(images).to("cpu", dtype)
+        batch = images[start : start + _BATCH]
+        grey = np.stack([pixels[position, :, ::-1] if flip else pixels[position] for position, flip in batch])
+        inputs = preprocessing.to_input(torch.from_numpy(grey).to(device))  # (B, 3, S, S)
+        features[start : start + _BATCH] = trunk(inputs).to("cpu", dtype)
         if progress:
-            progress(min(start + _BATCH, len(wanted)), len(wanted))
-    if group.size > 1:  # every batch is zero but in the process that computed it
+            progress(min(start + _BATCH, len(images)), len(images))
+    if group.size > 1:  # a batch is zero in every process but the one that computed it
         for start in starts:
-            there = slice(start, start + _BATCH)
-            features[there] = group.sum_of(features[there].contiguous())
+            rows = slice(start, start + _BATCH)
+            features[rows] = group.sum_of(features[rows].contiguous())
     return features

@@ -1,4 +1,4 @@
-"""How a network in training stands on its validation part."""
+"""Loss, accuracy and recall of a network on the validation part, after each epoch."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kidney_core import calibration, parallel
-from kidney_core.errors import RunError
-from kidney_core.material import FromFeatures, FromPixels
-from kidney_core.recipes import RECALL_OF
+from kidney_core.common.errors import RunError
+from kidney_core.metrics import calibration
+from kidney_core.runs import parallel
+from kidney_core.runs.recipes import RECALL_OF
+from kidney_core.training.batches import Batches
 
 _BATCH = 64
 _TIE = 1e-6
@@ -18,15 +19,16 @@ _TIE = 1e-6
 
 @dataclass(frozen=True)
 class Validation:
-    """Where a network stands after an epoch.
+    """Metrics of the validation part.
 
     Attributes:
         loss: mean cross-entropy, weighted as in training.
-        accuracy: share of right answers, 0 to 1.
+        accuracy: fraction of correct predictions, 0 to 1.
         calibrated_loss: mean cross-entropy after temperature scaling, unweighted. The best epoch is chosen by it:
-            a network that still learns to tell classes apart also grows overconfident, which raises the plain loss
-            and costs nothing, since its temperature is fitted afterwards.
-        recall: label -> share of its slices that were found, 0 to 1; labels without a slice are left out.
+            a network whose accuracy still improves also becomes overconfident, which raises the plain loss and does
+            no harm, since its temperature is fitted afterwards.
+        recall: label -> fraction of its slices that were predicted correctly, 0 to 1; labels without a slice are left
+            out.
     """
 
     loss: float
@@ -40,7 +42,7 @@ class Validation:
         return float(np.mean(list(self.recall.values())))
 
     def cost(self, best_by: str) -> float:
-        """What is lowest at the best epoch, by the figure of a configuration's `best_by`.
+        """A number that is lowest at the best epoch, by the metric that a configuration's `best_by` names.
 
         Raises: RunError for the recall of a label that the validation part does not have.
         """
@@ -50,10 +52,10 @@ class Validation:
             label = best_by.removeprefix(RECALL_OF)
             if label not in self.recall:
                 raise RunError(
-                    f"best_by asks for the recall of “{label}”, of which the validation part has no slice (it has "
-                    f"{', '.join(self.recall)}). Choose another figure."
+                    f"best_by asks for the recall of “{label}”, but the validation part has no slice of it (it has "
+                    f"{', '.join(self.recall)}). Choose another metric."
                 )
-            # Equal recalls are common with few slices: the loss decides among them.
+            # Equal recalls are common with few slices: the loss decides between them.
             return 1 - self.recall[label] + _TIE * self.calibrated_loss
         return (
             1
@@ -65,7 +67,7 @@ class Validation:
 @torch.inference_mode()
 def validate(
     model: nn.Module,
-    source: FromPixels | FromFeatures,
+    batches: Batches,
     positions: np.ndarray,
     y: torch.Tensor,
     *,
@@ -73,23 +75,27 @@ def validate(
     class_weights: torch.Tensor | None,
     group: parallel.Group | None = None,
 ) -> Validation:
-    """Measure `model`, whose batches `source` makes, on the slices at `positions`; `y` is (N,) of all slices.
+    """Measure `model` on the slices at `positions`.
 
-    The processes of `group` share the batches, and all come to the same figures.
+    Args:
+        batches: of the model.
+        positions: (V,) in the training data.
+        y: (N,) int64 labels of all slices.
+        group: the processes that share the batches; all of them return the same metrics.
     """
     group = group or parallel.Group()
     model.eval()
-    n_labels = source.network(source.batch(positions[:1])).shape[1]
+    n_labels = batches.network(batches.batch(positions[:1])).shape[1]
     logits = torch.zeros(len(positions), n_labels)
     for start in range(group.rank * _BATCH, len(positions), group.size * _BATCH):
-        there = slice(start, start + _BATCH)
-        logits[there] = source.network(source.batch(positions[there])).float().cpu()
+        rows = slice(start, start + _BATCH)
+        logits[rows] = batches.network(batches.batch(positions[rows])).float().cpu()
     logits = group.sum_of(logits)
-    y_there = y[torch.from_numpy(positions)]
-    probabilities, y_index = logits.double().softmax(dim=1).numpy(), y_there.numpy()
+    y_true = y[torch.from_numpy(positions)]
+    probabilities, y_index = logits.double().softmax(dim=1).numpy(), y_true.numpy()
     temperature = calibration.fit_temperature(probabilities, y_index)
     return Validation(
-        loss=F.cross_entropy(logits, y_there, None if class_weights is None else class_weights.cpu()).item(),
+        loss=F.cross_entropy(logits, y_true, None if class_weights is None else class_weights.cpu()).item(),
         accuracy=float((probabilities.argmax(axis=1) == y_index).mean()),
         calibrated_loss=calibration.negative_log_likelihood(calibration.calibrate(probabilities, temperature), y_index),
         recall={

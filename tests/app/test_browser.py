@@ -11,9 +11,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from benchmarks.browser import running_app, settled
-from kidney_core import jobs, quiz, report_check, run_lock, runs
+from benchmarks.browser import choose_files, running_app, settled
+from kidney_core.engines import jobs
+from kidney_core.reports import report_check
+from kidney_core.runs import run_folder, run_lock
+from kidney_core.teaching import quiz
 from tests.conftest import write_series_dataset
+from tests.pdf import pdf_text
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)
@@ -47,7 +51,7 @@ def go(page, title):
 def test_a_visitor_diagnoses_a_sample_and_an_upload(page, published):
     with running_app() as (address, _):
         page.goto(address)
-        expect(page.get_by_text("Two truths about the same models")).to_be_visible()
+        expect(page.get_by_text("Accuracy under both splits")).to_be_visible()
         settled(page)
         go(page, "Diagnosis")
         page.get_by_role("button", name="Cyst", exact=True).click()
@@ -71,7 +75,7 @@ def test_a_visitor_diagnoses_a_sample_and_an_upload(page, published):
             {"name": "CANARY-NAME.png", "mimeType": "image/png", "buffer": buffer.getvalue()},
             {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not an image"},
         ]
-        page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(files)
+        choose_files(page, files)
         expect(page.get_by_text("“notes.txt” is not a PNG, JPEG, BMP, TIFF or DICOM image.")).to_be_visible()
         expect(page.get_by_text("Simulated cyst")).to_have_count(0)
         assert page.outside == []
@@ -93,13 +97,18 @@ def picture(page):
     return page.locator(".stage .scan").evaluate("node => node.toDataURL()")
 
 
+def open_sample(page, address, label):
+    """Diagnosis with the sample of a label on the page."""
+    page.goto(f"{address}/Diagnosis")
+    settled(page)
+    page.get_by_role("button", name=label, exact=True).click()
+    page.locator(".stage[data-shown]").wait_for()
+    settled(page)
+
+
 def test_the_viewer_windows_compares_and_reads_values_without_the_server(page, published):
     with running_app() as (address, _):
-        page.goto(f"{address}/Diagnosis")
-        settled(page)
-        page.get_by_role("button", name="Stone", exact=True).click()
-        page.locator(".stage[data-shown]").wait_for()
-        settled(page)
+        open_sample(page, address, "Stone")
         for side, letter in (("left", "R"), ("right", "L")):
             expect(page.locator(f".letter.{side}")).to_have_text(letter)
         expect(page.locator(".ruler b")).to_have_text(re.compile(r"^\d+ mm$"))
@@ -141,12 +150,40 @@ def test_the_viewer_windows_compares_and_reads_values_without_the_server(page, p
         assert page.outside == []
 
 
+def test_measurements_go_into_the_report(page, published):
+    with running_app() as (address, _):
+        open_sample(page, address, "Stone")
+        into_report = page.get_by_role("button", name="Put the measurements into the report")
+        assert into_report.count() == 0
+        box = page.locator(".stage").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        for tool, end in (("Distance", (90, 0)), ("Ellipse", (50, 40))):
+            page.get_by_role("button", name=tool, exact=True).click()
+            page.mouse.move(x, y)
+            page.mouse.down()
+            page.mouse.move(x + end[0], y + end[1], steps=4)
+            page.mouse.up()
+        said = page.locator(".measured li").all_inner_texts()
+        assert re.fullmatch(r"[\d.]+ mm", said[0])
+        assert re.fullmatch(r"mean -?\d+ HU, SD \d+, [\d.]+ cm²", said[1])
+        into_report.click()
+        settled(page)
+        page.get_by_text("Report", exact=True).click()
+        expect(page.get_by_text("Include 2 measurements")).to_be_visible()
+        page.get_by_role("button", name="Write the report").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="PDF", exact=True).click()
+        text = pdf_text(Path(download.value.path()).read_bytes())
+        assert f"Distance 1 {said[0]}" in text
+        assert f"Ellipse 2 {said[1]}" in text
+
+
 def test_a_radiologist_scrolls_through_a_series_by_keys_and_wheel(page, published):
     with running_app() as (address, _):
         page.goto(f"{address}/Diagnosis")
         settled(page)
-        page.get_by_role("button", name="Series", exact=True).click()
-        page.get_by_text("The slices that drive").wait_for()
+        page.get_by_role("button", name="Scan", exact=True).click()
+        page.get_by_text("Slices that contribute most").wait_for()
         page.locator(".stage[data-shown]").wait_for()
         settled(page)
         place, stage = page.locator(".corner.place"), page.locator(".stage")
@@ -177,7 +214,7 @@ def test_a_researcher_sees_both_protocols(page, published):
         page.goto(f"{address}/Evaluation")
         settled(page)
         page.get_by_text("One model", exact=True).click()
-        expect(page.get_by_text("Grouped split (scans never seen)")).to_be_visible()
+        expect(page.get_by_text("Scan-level split (unseen scans)")).to_be_visible()
         expect(page.get_by_text("Random split (the paper's protocol)")).to_be_visible()
         expect(
             page.get_by_text("100 % of the test slices have other slices of the same scan in training")
@@ -193,7 +230,7 @@ def test_a_job_started_on_the_page_survives_the_app_and_is_found_again(page, tmp
         page.get_by_role("textbox", name="Folder of images").fill(str(folder))
         page.keyboard.press("Tab")
         settled(page)
-        other = page.get_by_role("textbox", name="Other timm architectures, separated by commas")
+        other = page.get_by_role("textbox", name="Other timm architectures")
         other.fill("test_resnet")
         page.keyboard.press("Tab")
         settled(page)
@@ -205,7 +242,7 @@ def test_a_job_started_on_the_page_survives_the_app_and_is_found_again(page, tmp
         page.get_by_role("button", name="Start 2 jobs").click()
         expect(page.get_by_text("2 jobs started")).to_be_visible()
         process.kill()
-    made = runs.list_runs()
+    made = run_folder.list_runs()
     assert len(made) == 2
     deadline = time.monotonic() + 240
     while not all(run_lock.status(run) == "finished" for run in made) and time.monotonic() < deadline:
@@ -242,7 +279,7 @@ def test_a_researcher_opens_a_cell_and_exports_a_report_that_a_stranger_can_chec
         expect(
             page.get_by_text(
                 re.compile(
-                    r"slices? of Cyst called Tumor \(scans never seen\)|No slice is in that cell \(scans never seen\)"
+                    r"slices? of Cyst predicted Tumor \(unseen scans\)|No slice is in that cell \(unseen scans\)"
                 )
             )
         ).to_be_visible()
@@ -250,7 +287,7 @@ def test_a_researcher_opens_a_cell_and_exports_a_report_that_a_stranger_can_chec
 
 
 def test_a_student_marks_the_lesion_before_the_model_speaks(page, published):
-    case = quiz.simulated(1)[0]
+    case = quiz.draw_cases(1)[0]
     rows, columns = np.nonzero(case.lesion)  # the first case of quiz 1 has a lesion
     middle = len(rows) // 2
     x, y = int(columns[middle]), int(rows[middle])
@@ -265,12 +302,14 @@ def test_a_student_marks_the_lesion_before_the_model_speaks(page, published):
         expect(page.get_by_text("✓ Marked")).to_be_visible()
         expect(page.locator(".pane:not(.twin) .drawings path.line")).to_have_count(1)
         page.get_by_test_id("stRadio").get_by_text(case.label, exact=True).click()
-        page.get_by_role("button", name="That is my answer").click()
+        page.get_by_role("button", name="Submit answer").click()
         expect(page.get_by_role("heading", name=f"It is {case.label}")).to_be_visible()
         mine = page.locator("[data-testid=stMetric]")
         expect(mine.filter(has_text="Your class")).to_contain_text("1 of 1")
-        expect(mine.filter(has_text="Your place")).to_contain_text("1 of 1")
+        expect(mine.filter(has_text="Your location")).to_contain_text("1 of 1")
         with page.expect_download() as downloaded:
             page.get_by_role("button", name="Download the score (CSV)").click()
-        assert f"1,{case.label},{case.label},right,right" in Path(downloaded.value.path()).read_text()
+        assert f"1,{case.label},{case.label},correct,correct" in Path(downloaded.value.path()).read_text(
+            encoding="utf-8"
+        )
         assert page.outside == []

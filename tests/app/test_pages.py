@@ -12,9 +12,15 @@ from PIL import Image
 from streamlit.runtime.scriptrunner_utils.exceptions import StopException
 from streamlit.testing.v1 import AppTest
 
-from kidney_core import phantom_dicom, pointing, publish, recipes, run_keeping, run_lock, runs, training, ui, uploads
+from kidney_core.app import progress, tables, uploads
+from kidney_core.checkpoints import pointing
+from kidney_core.common import settings
+from kidney_core.engines import housekeeping
+from kidney_core.runs import recipes, run_folder, run_lock
+from kidney_core.simulation import phantom_dicom
+from kidney_core.training import publish, trainer
 from tests.conftest import ROOT, tiny_run, write_series_dataset
-from tests.test_diagnosis import made_checkpoint
+from tests.diagnosis.test_inference import made_checkpoint
 
 PAGES = (
     "streamlit_app.py",
@@ -62,6 +68,7 @@ def test_every_page_draws_with_nothing_there_and_keeps_the_notice(page, monkeypa
         assert "There is no checkpoint" in texts(app.info)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_draws_with_a_checkpoint_of_both_protocols(page, monkeypatch, published):
     opened(page, monkeypatch)
@@ -80,6 +87,7 @@ def test_a_sample_is_diagnosed_and_says_that_it_is_simulated(monkeypatch, tiny_c
     assert "Sample 1: Cyst" in texts(app.caption)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "key"), [("pages/1_Diagnosis.py", "diagnosis_model"), ("pages/5_Teaching.py", "teaching_model")]
 )
@@ -94,6 +102,7 @@ def test_the_chosen_model_stays_when_another_page_was_open(monkeypatch, tiny_che
     assert app.selectbox(key=key).value.name == "zweiter"
 
 
+@pytest.mark.slow
 def test_uploads_of_any_allowed_size_stay_in_memory(monkeypatch):
     """Starlette spools larger parts to the temporary folder."""
     from starlette.formparsers import MultiPartParser
@@ -102,8 +111,9 @@ def test_uploads_of_any_allowed_size_stay_in_memory(monkeypatch):
     assert MultiPartParser.spool_max_size > uploads.limit_bytes() == 64 * 1024**2
 
 
-def test_an_upload_that_the_model_was_trained_on_is_named(monkeypatch, published, small_dataset):
-    split = pd.read_csv(runs.runs_folder() / "grouped" / "split.csv")
+@pytest.mark.slow
+def test_an_upload_that_the_model_was_trained_on_is_named(monkeypatch, without_finder, published, small_dataset):
+    split = pd.read_csv(settings.runs_folder() / "grouped" / "split.csv")
     trained, tested = (split.loc[split["part"] == part, "path"].iloc[0] for part in ("train", "test"))
     app = opened("pages/1_Diagnosis.py", monkeypatch)
     for path, warned in ((trained, True), (tested, False)):
@@ -112,29 +122,66 @@ def test_an_upload_that_the_model_was_trained_on_is_named(monkeypatch, published
         assert ("This very file was used to train" in texts(app.markdown)) == warned
 
 
-def test_an_image_that_is_no_ct_is_refused_with_its_reason(monkeypatch, tmp_path):
+def test_an_image_that_is_no_ct_is_refused_with_its_reason(monkeypatch, without_finder, tmp_path):
     folder = write_series_dataset(tmp_path / "many", n_series=12, n_slices=6)
     run = tiny_run(folder, "grouped", protocol="grouped", validation_fraction=0.3)
-    training.train(run)
+    trainer.train(run)
     made = publish.publish(run, name="judge")
     stripes = io.BytesIO()
     Image.fromarray(np.tile(np.array([0, 255], np.uint8), (48, 24))).save(stripes, "PNG")
     app = opened("pages/1_Diagnosis.py", monkeypatch)
     uploader(app).set_value([("stripes.png", stripes.getvalue(), "")]).run()
     assert not app.exception
-    assert "The model does not answer" in texts(app.subheader)
+    assert "No prediction: out of distribution" in texts(app.subheader)
     assert "unlike the CT slices" in texts(app.markdown)
     assert "Any label would be a guess" in texts(app.markdown)
     assert not any(label in texts(app.subheader) for label in made.labels)
-    next(each for each in app.toggle if each.label.startswith("Show what it would")).set_value(True).run()
-    assert "should not speak about this image" in texts(app.caption)
+    next(each for each in app.toggle if each.label == "Show the prediction anyway").set_value(True).run()
+    assert "Out of distribution, so do not trust this" in texts(app.caption)
     app.toggle(key="diagnosis_ask_all").set_value(True).run()
     assert not app.exception
-    assert app.dataframe[-1].value["Verdict"].tolist() == ["refused"]
-    assert "All refuse" in texts(app.caption)
+    assert app.dataframe[-1].value["Verdict"].tolist() == ["out of distribution"]
+    assert "No model gives a label" in texts(app.caption)
 
 
-def test_uploads_good_and_bad_together(monkeypatch, tiny_checkpoint):
+def test_a_picture_without_kidneys_gets_no_label_and_both_reasons(monkeypatch, published):
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    uploader(app).set_value([("noise.png", png(), "image/png")]).run()
+    assert not app.exception
+    assert app.subheader[0].value == "No prediction: no kidney visible"
+    assert "No kidney is visible in this slice" in texts(app.markdown)
+    assert "% ·" not in texts(app.subheader)
+
+
+def test_the_range_of_the_kidneys_can_be_moved(monkeypatch, published):
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    files = [(name, content, "") for name, content in phantom_dicom.series_files("Cyst", 7, n_slices=9)]
+    uploader(app).set_value(files).run()
+    assert not app.exception
+    (chosen,) = app.slider
+    assert chosen.value == (1, 9)
+    chosen.set_value((3, 6)).run()
+    assert not app.exception
+    assert "Found: right on slices" in texts(app.markdown)
+
+
+@pytest.mark.slow
+def test_a_scan_has_a_report_and_a_segmentation(monkeypatch, published):
+    app = opened("pages/1_Diagnosis.py", monkeypatch)
+    files = [(name, content, "") for name, content in phantom_dicom.series_files("Cyst", 7, n_slices=6)]
+    uploader(app).set_value(files).run()
+    app.button(key="diagnosis_scan_report").click().run(timeout=60)
+    assert not app.exception
+    assert [each.label for each in app.get("download_button")][:4] == [
+        "PDF",
+        "DICOM picture (secondary capture)",
+        "DICOM structured report",
+        "Kidneys (DICOM segmentation)",
+    ]
+
+
+@pytest.mark.slow
+def test_uploads_good_and_bad_together(monkeypatch, without_finder, tiny_checkpoint):
     app = opened("pages/1_Diagnosis.py", monkeypatch)
     files = [("one.png", png(1), "image/png"), ("two.dcm", png(2), ""), ("broken.png", png(3)[:300], "image/png")]
     uploader(app).set_value(files).run()
@@ -146,11 +193,14 @@ def test_uploads_good_and_bad_together(monkeypatch, tiny_checkpoint):
     assert "Slice 2 of 3: one.png" in texts(app.markdown)
     table = table[1:]
     assert app.segmented_control[1].value == "separate slices"
-    assert table[[f"p_{label}" for label in tiny_checkpoint.labels]].sum(axis=1).tolist() == pytest.approx([100, 100])
-    sure = table[[f"p_{label}" for label in tiny_checkpoint.labels]].max(axis=1) >= 50
-    assert table["Verdict"].tolist() == ["answered" if each else "undecided" for each in sure]
+    (reading,) = app.session_state["diagnosis_readings"].values()
+    probabilities = reading.table.loc[1:, [f"p_{label}" for label in tiny_checkpoint.labels]]
+    assert probabilities.sum(axis=1).tolist() == pytest.approx([1, 1])
+    sure = probabilities.max(axis=1) >= 0.5
+    assert table["Verdict"].tolist() == ["accepted" if each else "abstains" for each in sure]
 
 
+@pytest.mark.slow
 def test_a_zip_of_dicom_is_read_as_one_scan_whose_verdict_leads(monkeypatch, published):
     pointing.main([str(published.folder), "--phantoms", "1"])
     buffer = io.BytesIO()
@@ -162,9 +212,9 @@ def test_a_zip_of_dicom_is_read_as_one_scan_whose_verdict_leads(monkeypatch, pub
     uploader(app).set_value([("scan.zip", buffer.getvalue(), "application/zip")]).run()
     assert not app.exception
     assert "README.txt" in texts(app.warning)
-    assert "on the mean of its slices" in app.subheader[0].value
+    assert "mean over its slices" in app.subheader[0].value
     assert "6 of 6 slices were read" in texts(app.markdown)
-    assert "scans never seen were named rightly" in texts(app.markdown)
+    assert "Accuracy per scan on" in texts(app.markdown)
     assert "Slice " in texts(app.markdown)
     assert not [each for each in app.button if each.label == "Stop reading"]
     app.segmented_control[1].set_value("separate slices").run()
@@ -172,48 +222,51 @@ def test_a_zip_of_dicom_is_read_as_one_scan_whose_verdict_leads(monkeypatch, pub
     assert app.dataframe[0].value["File"].tolist() == [f"export/slice-{n:03d}.dcm" for n in range(1, 7)]
 
 
+@pytest.mark.slow
 def test_reading_that_a_click_interrupts_keeps_what_was_read(monkeypatch, published):
     """Streamlit ends the running page when it draws the next thing after a click."""
     app = opened("pages/1_Diagnosis.py", monkeypatch)
-    told, bar = [], ui.progress_bar
+    done_counts, bar = [], progress.progress_bar
 
     def interrupted(text):
         tell = bar(text)
 
         def count(done, total):
-            told.append(done)
+            done_counts.append(done)
             tell(done, total)
-            if len(told) == 2:
+            if len(done_counts) == 2:
                 raise StopException
 
         return count
 
-    monkeypatch.setattr(ui, "progress_bar", interrupted)
+    monkeypatch.setattr(progress, "progress_bar", interrupted)
     files = [(name, content, "") for name, content in phantom_dicom.series_files("Stone", 5, n_slices=40)]
     uploader(app).set_value(files).run()
-    assert told == [8, 16]
+    assert done_counts == [8, 14]
     app.button(key="diagnosis_stop").click().run()
-    assert "Stopped after 16 of 40 slices" in texts(app.warning)
+    assert "Stopped after 14 of 40 slices" in texts(app.warning)
     app.button(key="diagnosis_read_on").click().run()
-    assert told == [8, 16, 24, 32, 40]
+    assert done_counts[:5] == [8, 14, 22, 30, 38]  # slices looked at, then those with a kidney predicted
+    assert done_counts[-1] > 40
     assert "40 of 40 slices were read" in texts(app.markdown)
 
 
 @pytest.mark.parametrize(("position", "place"), [(12.5, "3 of 40\n12.5 mm"), (float("nan"), "3 of 40")])
 def test_the_place_of_a_slice_is_one_text_with_and_without_a_position(position, place):
-    from kidney_core import stack_panel
+    from kidney_core.app import stack_panel
 
     reading = SimpleNamespace(table=pd.DataFrame({"position_mm": [0.0, 0.0, position]}), n_slices=40)
     assert stack_panel.place_of(reading, 2) == place
 
 
+@pytest.mark.slow
 def test_the_table_of_results_names_files_only_when_ticked(monkeypatch, tiny_checkpoint):
-    from kidney_core import stack_panel
+    from kidney_core.app import stack_panel
 
     app = opened("pages/1_Diagnosis.py", monkeypatch)
     written = []
-    monkeypatch.setattr(ui, "csv_bytes", lambda table, **_: written.append(table.to_csv()) or b"")
-    assert stack_panel.ui is ui
+    monkeypatch.setattr(tables, "csv_bytes", lambda table, **_: written.append(table.to_csv()) or b"")
+    assert stack_panel.tables is tables
     files = [("=DOE^JANE.png", png(1), ""), ("two.png", png(2), ""), ("JANE-broken.png", png(3)[:300], "")]
     uploader(app).set_value(files).run()
     assert "JANE" not in written[-1]
@@ -230,26 +283,34 @@ def test_an_upload_of_nothing_says_so(monkeypatch, tiny_checkpoint):
     assert "Nothing in this upload is an image" in texts(app.error)
 
 
+@pytest.mark.slow
 def test_a_map_is_asked_for_graded_and_put_into_a_report(monkeypatch, published):
     pointing.main([str(published.folder), "--phantoms", "1"])
     app = opened("pages/1_Diagnosis.py", monkeypatch)
     app.button(key="diagnosis_sample_Stone").click().run()
     app.selectbox(key="diagnosis_method").set_value("Grad-CAM++").run()
-    explained = next(each for each in app.segmented_control if each.label == "Explain the evidence for")
+    explained = next(each for each in app.segmented_control if each.label == "Show evidence for")
     explained.set_value("Cyst").run()
-    against = next(each for each in app.selectbox if each.label == "rather than")
+    against = next(each for each in app.selectbox if each.label == "Compared with")
     assert "Cyst" not in against.options
     against.set_value("Tumor").run()
     assert not app.exception
     said = texts(app.caption)
-    assert "Grad-CAM++ of Cyst rather than Tumor" in said or "Nothing in this image speaks for Cyst" in said
-    against.set_value("no other label").run()
+    assert "Grad-CAM++ of Cyst rather than Tumor" in said or "Nothing in this image supports Cyst" in said
+    app.selectbox(key="diagnosis_method").set_value("Eigen-CAM").run()  # the same for every label: no label to choose
+    assert not app.exception
+    assert "Show evidence for" not in [each.label for each in app.segmented_control]
+    assert "Compared with" not in [each.label for each in app.selectbox]
+    said = texts(app.caption)
+    assert "Eigen-CAM, the same for every label" in said or "Eigen-CAM finds no pattern in this image" in said
+    app.selectbox(key="diagnosis_method").set_value("Grad-CAM++").run()
+    explained = next(each for each in app.segmented_control if each.label == "Show evidence for")
     explained.set_value("Normal").run()
-    if "Grade this map" in [each.label for each in app.button]:
+    if "Grade this heatmap" in [each.label for each in app.button]:
         app.button(key="diagnosis_grade").click().run()
         assert not app.exception
         assert "Blurring the brightest 20 % of the body" in texts(app.markdown)
-        assert "a random place does in" in texts(app.markdown)
+        assert "a random point does in" in texts(app.markdown)
     app.button(key="diagnosis_report").click().run()
     assert not app.exception
     assert [each.label for each in app.get("download_button")][-3:] == [
@@ -259,27 +320,28 @@ def test_a_map_is_asked_for_graded_and_put_into_a_report(monkeypatch, published)
     ]
 
 
+@pytest.mark.slow
 def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, published, small_dataset):
     app = opened("pages/2_Evaluation.py", monkeypatch)
-    for view in ("Beside the paper", "One model"):
+    for view in ("Compared with the paper", "One model"):
         app.segmented_control(key="evaluation_view").set_value(view).run()
         assert not app.exception
     for panel in (
         "Curves",
         "Calibration",
-        "Abstaining",
+        "Abstention",
         "Worst errors",
         "Planes",
-        "Series",
+        "Scans",
         "Explanations",
         "Training",
         "Model card",
     ):
         app.segmented_control(key="evaluation_panel").set_value(panel).run()
         assert not app.exception, panel
-        if panel in ("Curves", "Calibration", "Abstaining", "Worst errors", "Planes", "Series"):
+        if panel in ("Curves", "Calibration", "Abstention", "Worst errors", "Planes", "Scans"):
             app.segmented_control(key="evaluation_measured").set_value("random").run()
-            assert "These figures measure memory" in texts(app.warning)
+            assert "These results are too good" in texts(app.warning)
     app.segmented_control(key="evaluation_view").set_value("Your folder").run()
     assert not app.exception
     app.text_input(key="evaluation_folder").set_value(str(small_dataset))
@@ -291,36 +353,39 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
     assert "There is no folder “/nowhere”. Check its name" in texts(app.error)
 
 
+@pytest.mark.slow
 def test_planes_are_counted_on_the_page(monkeypatch, published):
     app = opened("pages/2_Evaluation.py", monkeypatch)
     app.segmented_control(key="evaluation_view").set_value("One model").run()
     app.segmented_control(key="evaluation_panel").set_value("Planes").run()
     tested = published.predictions("grouped")
     shown = app.table[0].value
-    assert [name.lower() for name in shown.columns] == sorted(tested["plane"].unique())
+    assert [name.lower() for name in shown.columns] == sorted(tested.table["plane"].unique())
     assert shown.loc["Slices"].astype(int).sum() == len(tested)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_older_version_is_shown_all_the_same(monkeypatch, published_by_0_1):
     app = opened("pages/2_Evaluation.py", monkeypatch)
     app.segmented_control(key="evaluation_view").set_value("One model").run()
     assert not app.exception, app.exception
-    for panel in ("Curves", "Calibration", "Planes", "Series", "Model card"):
+    for panel in ("Curves", "Calibration", "Planes", "Scans", "Model card"):
         app.segmented_control(key="evaluation_panel").set_value(panel).run()
         assert not app.exception, panel
         if panel == "Planes":
-            assert "stored before planes were told apart" in texts(app.info)
+            assert "stored by an older version, without planes" in texts(app.info)
     assert "was published by an older version and is not sealed" in texts(app.warning)
 
 
+@pytest.mark.slow
 def test_dataset_page_audits_a_folder_and_shows_both_protocols(monkeypatch, tmp_path):
     folder = write_series_dataset(tmp_path / "wide", n_series=6, n_slices=4)
     app = opened("pages/4_Dataset.py", monkeypatch)
     app.text_input(key="dataset_folder").set_value(str(folder))
     app.button[0].click().run()
     assert not app.exception
-    assert "96 slices in 24 series" in texts(app.markdown)
-    shown = [metric.value for metric in app.metric if metric.label == "Near-twin in training"]
+    assert "96 slices in 24 scans" in texts(app.markdown)
+    shown = [metric.value for metric in app.metric if metric.label == "Near-duplicate in training"]
     assert shown == ["0.0 %", "100.0 %"]
     app.segmented_control(key="dataset_label").set_value("Stone").run()
     assert "of 24 of Stone, in file order" in texts(app.caption)
@@ -329,36 +394,42 @@ def test_dataset_page_audits_a_folder_and_shows_both_protocols(monkeypatch, tmp_
     assert "There is no folder “/nowhere”" in texts(app.error)
 
 
+@pytest.mark.slow
 def test_dataset_page_says_which_protocol_the_data_do_not_allow(monkeypatch, small_dataset):
     app = opened("pages/4_Dataset.py", monkeypatch)
     app.text_input(key="dataset_folder").set_value(str(small_dataset))
     app.button[0].click().run()
     assert not app.exception
-    assert "has 3 series; at least 5" in texts(app.info)
+    assert "has 3 scans; at least 5" in texts(app.info)
 
 
 def test_training_page_says_what_a_bad_folder_lacks(monkeypatch):
     app = opened("pages/3_Training.py", monkeypatch)
     app.text_input(key="training_folder").set_value("").run()  # demo-data is offered where it is there
     app.button(key="training_submit").click().run()
-    assert "Name the folder of images first" in texts(app.error)
+    assert "Enter the folder of images first" in texts(app.error)
     app.text_input(key="training_folder").set_value("/nowhere").run()
     app.button(key="training_check").click().run()
     assert "Expected one folder per class" in texts(app.error)
 
 
+@pytest.mark.slow
 def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, small_dataset):
     submitted = []
     engines = []
-    monkeypatch.setattr("kidney_core.jobs.submit", lambda run, engine: (submitted.append(run), engines.append(engine)))
+    monkeypatch.setattr(
+        "kidney_core.engines.jobs.submit", lambda run, engine: (submitted.append(run), engines.append(engine))
+    )
     app = opened("pages/3_Training.py", monkeypatch)
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
     app.button(key="training_check").click().run()
-    assert "60 slices in 12 series" in texts(app.success)
+    assert "60 slices in 12 scans" in texts(app.success)
     app.multiselect(key="training_architectures").set_value([]).run()
-    assert "60 slices in 12 series" in texts(app.success)  # what was found stays
+    assert "60 slices in 12 scans" in texts(app.success)  # what was found stays
     app.text_input(key="training_other").set_value("test_resnet").run()
     app.selectbox(key="training_start").set_value("Random weights").run()
+    app.number_input(key="training_folds").set_value(1).run()
+    assert "n_folds is 1, which is no cross-validation" in texts(app.error)
     app.number_input(key="training_folds").set_value(3).run()
     assert app.button(key="training_submit").label == "Start 5 jobs"
     app.button(key="training_submit").click().run()
@@ -370,16 +441,17 @@ def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, sm
     assert {run.config().trainable for run in submitted} == {"all"}
 
 
+@pytest.mark.slow
 def test_training_page_sweeps_seeds_and_starts_a_saved_configuration(monkeypatch, small_dataset):
     submitted = []
-    monkeypatch.setattr("kidney_core.jobs.submit", lambda run, engine: submitted.append(run.config()))
+    monkeypatch.setattr("kidney_core.engines.jobs.submit", lambda run, engine: submitted.append(run.config()))
     app = opened("pages/3_Training.py", monkeypatch)
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
     app.multiselect(key="training_architectures").set_value([]).run()
     app.text_input(key="training_other").set_value("test_resnet").run()
     app.selectbox(key="training_start").set_value("Random weights").run()
     app.text_input(key="training_seeds").set_value("1, 2, x").run()
-    assert "is no list of seeds" in texts(app.error)
+    assert "is not a list of seeds" in texts(app.error)
     app.text_input(key="training_seeds").set_value("1, 2").run()
     assert app.button(key="training_submit").label == "Start 4 jobs"
     app.button(key="training_submit").click().run()
@@ -393,27 +465,29 @@ def test_training_page_sweeps_seeds_and_starts_a_saved_configuration(monkeypatch
     assert submitted[4] == submitted[2]
 
 
+@pytest.mark.slow
 def test_training_page_notes_renames_archives_and_deletes_a_run(monkeypatch, small_dataset):
     run = tiny_run(small_dataset, "one", n_epochs=1)
-    training.train(run)
+    trainer.train(run)
     app = opened("pages/3_Training.py", monkeypatch)
     app.multiselect(key="training_more").set_value(["learning_rate", "recall_Stone"]).run()
     assert not app.exception
     app.text_area[0].set_value("a first try")
     next(each for each in app.text_input if each.label.startswith("Tags")).set_value("phantoms")
-    next(each for each in app.button if each.label == "Keep the note").click().run()
-    assert run_keeping.note_of(run).tags == ("phantoms",)
+    next(each for each in app.button if each.label == "Save note").click().run()
+    assert housekeeping.read_note(run).tags == ("phantoms",)
     app.text_input(key="training_rename_one").set_value("better").run()
     app.button(key="training_rename").click().run()
-    assert [each.name for each in runs.list_runs()] == ["better"]
+    assert [each.name for each in run_folder.list_runs()] == ["better"]
     app.button(key="training_archive").click().run()
     assert "better" not in [option for each in app.selectbox for option in each.options]
     app.toggle(key="training_archived").set_value(True).run()
     app.button(key="training_delete").click().run()
     assert not app.exception
-    assert runs.list_runs() == []
+    assert run_folder.list_runs() == []
 
 
+@pytest.mark.slow
 def test_training_page_asks_for_the_engine_where_there_are_several(monkeypatch, small_dataset):
     monkeypatch.setenv("KIDNEY_RAY_ADDRESS", "http://127.0.0.1:9")
     monkeypatch.setenv("KIDNEY_ENGINE", "ray")
@@ -425,7 +499,7 @@ def test_training_page_asks_for_the_engine_where_there_are_several(monkeypatch, 
     app.selectbox(key="training_start").set_value("Random weights").run()
     app.button(key="training_submit").click().run()
     assert "The Ray cluster at http://127.0.0.1:9 cannot be reached" in texts(app.error)
-    assert [run.state()["state"] for run in runs.list_runs()] == ["failed"]
+    assert [run.state()["state"] for run in run_folder.list_runs()] == ["failed"]
 
 
 def test_training_page_names_an_unknown_architecture(monkeypatch, small_dataset):
@@ -434,9 +508,10 @@ def test_training_page_names_an_unknown_architecture(monkeypatch, small_dataset)
     app.text_input(key="training_other").set_value("resnet1").run()
     app.button(key="training_submit").click().run()
     assert "timm has no architecture “resnet1”" in texts(app.error)
-    assert runs.list_runs() == []
+    assert run_folder.list_runs() == []
 
 
+@pytest.mark.slow
 def test_training_page_finds_runs_again_and_shows_a_crashed_one(monkeypatch, small_dataset):
     run = tiny_run(small_dataset, "orphan")
     run.write_state("running", step=5, n_steps=10, epoch=1, n_epochs=2)
@@ -444,16 +519,17 @@ def test_training_page_finds_runs_again_and_shows_a_crashed_one(monkeypatch, sma
     app = opened("pages/3_Training.py", monkeypatch)
     table = next(each.value for each in app.dataframe if "State" in each.value)
     assert table["State"].tolist() == ["crashed"]
-    assert "resume goes on from the last checkpoint" in table["Message"][0]
+    assert "Resume continues from the last checkpoint" in table["Message"][0]
     assert not app.button(key="training_resume").disabled
     assert app.button(key="training_stop").disabled
 
 
+@pytest.mark.slow
 def test_training_page_publishes_a_finished_run(monkeypatch, small_dataset):
     run = tiny_run(small_dataset, "done", n_epochs=1)
-    training.train(run)
+    trainer.train(run)
     app = opened("pages/3_Training.py", monkeypatch)
-    app.text_input(key="training_publish_name").set_value("mine").run()
+    app.text_input(key="training_publish_name_done").set_value("mine").run()
     app.button(key="training_publish").click().run()
     assert "Published as “mine”" in texts(app.success)
     assert "“mine” cannot" not in texts(app.error)

@@ -5,10 +5,12 @@ import json
 
 import pytest
 
-from kidney_core import access, quiz, spot_training
+from kidney_core.app import access
+from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES
+from kidney_core.teaching import label_shuffling, quiz
+from tests.app.test_pages import opened, png, texts
 from tests.conftest import write_series_dataset
-from tests.test_diagnosis import made_checkpoint
-from tests.test_pages import opened, png, texts
+from tests.diagnosis.test_inference import made_checkpoint
 
 PAGE = "pages/5_Teaching.py"
 
@@ -36,7 +38,7 @@ def test_without_a_checkpoint_the_page_says_what_to_do(monkeypatch):
 
 def test_a_quiz_asks_first_and_tells_after_the_answer(monkeypatch, tiny_checkpoint):
     app = opened(PAGE, monkeypatch)
-    truth = quiz.simulated(1)[0].label
+    truth = quiz.draw_cases(1)[0].label
     assert "Case 1 of 8" in texts(app.subheader)
     assert f"It is {truth}" not in texts(app.markdown)
     assert "simulated, not a patient" in texts(app.caption)
@@ -50,7 +52,7 @@ def test_a_quiz_asks_first_and_tells_after_the_answer(monkeypatch, tiny_checkpoi
     table = app.dataframe[0].value
     assert table["Truth"].tolist() == [truth]
     assert table["You"].tolist() == ["Normal"]
-    assert table["Your class"].tolist() == ["right" if truth == "Normal" else "wrong"]
+    assert table["Your class"].tolist() == ["correct" if truth == "Normal" else "wrong"]
     app.button(key="teaching_next").click().run()
     assert "Case 2 of 8" in texts(app.subheader)
     app.number_input(key="teaching_quiz_number").set_value(2).run()
@@ -58,37 +60,42 @@ def test_a_quiz_asks_first_and_tells_after_the_answer(monkeypatch, tiny_checkpoi
     assert not app.dataframe
 
 
+@pytest.mark.slow
 def test_a_quiz_of_a_folder_without_masks_asks_for_the_class_only(monkeypatch, tiny_checkpoint, tmp_path):
     folder = write_series_dataset(tmp_path / "mine", n_series=1, n_slices=1)
     app = opened(PAGE, monkeypatch)
-    app.segmented_control(key="teaching_quiz_source").set_value("A folder of yours").run()
+    app.segmented_control(key="teaching_quiz_source").set_value("Your folder").run()
     app.text_input(key="teaching_quiz_folder").set_value("/nowhere").run()
     assert "There is no folder “/nowhere”" in texts(app.error)
     app.text_input(key="teaching_quiz_folder").set_value(str(folder)).run()
     assert not app.exception
-    assert "only the class is judged" in texts(app.caption)
+    assert "only the class is scored" in texts(app.caption)
     for at in range(4):
         answer(app, app.radio[0].key.removeprefix("teaching_label_").rsplit("_", 1)[0], at, "Stone")
         if at < 3:
             app.button(key="teaching_next").click().run()
     assert "That was the last case" in texts(app.success)
-    assert app.dataframe[0].value["Your place"].tolist() == ["–"] * 4
-    assert (app.dataframe[0].value["Your class"] == "right").sum() == 1
+    assert app.dataframe[0].value["Your location"].tolist() == ["–"] * 4
+    assert (app.dataframe[0].value["Your class"] == "correct").sum() == 1
 
 
-def test_a_model_that_was_trained_on_the_cases_is_said_to_remember(monkeypatch, published, small_dataset):
+@pytest.mark.slow
+def test_a_model_that_was_trained_on_the_cases_is_said_to_remember(
+    monkeypatch, without_finder, published, small_dataset
+):
     app = opened(PAGE, monkeypatch)
-    app.segmented_control(key="teaching_quiz_source").set_value("A folder of yours").run()
+    app.segmented_control(key="teaching_quiz_source").set_value("Your folder").run()
     app.text_input(key="teaching_quiz_folder").set_value(str(small_dataset)).run()
     for at in range(quiz.N_CASES):
         answer(app, app.radio[0].key.removeprefix("teaching_label_").rsplit("_", 1)[0], at, "Stone")
         if at < quiz.N_CASES - 1:
             app.button(key="teaching_next").click().run()
-    n_seen = app.dataframe[0].value["Its verdict"].tolist().count("memory")
+    n_seen = app.dataframe[0].value["Model's verdict"].tolist().count("seen in training")
     assert n_seen > 1
-    assert f"was trained on {n_seen} of these cases" in texts(app.warning)
+    assert f"{n_seen} cases or other slices of the same scan were in the training data" in texts(app.warning)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Noise", "Rotation", "Window level", "Window width", "Burned-in mark"])
 def test_every_disturbance_draws(monkeypatch, tiny_checkpoint, name):
     app = opened(PAGE, monkeypatch)
@@ -96,14 +103,15 @@ def test_every_disturbance_draws(monkeypatch, tiny_checkpoint, name):
     app.segmented_control(key="teaching_disturbance").set_value(name).run()
     assert not app.exception, app.exception
     assert "Undisturbed:" in texts(app.markdown)
-    assert "Gate: unchecked" in texts(app.markdown)
+    assert "OOD check: not checked" in texts(app.markdown)
     assert "simulated as Cyst" in texts(app.caption)
 
 
+@pytest.mark.slow
 def test_an_uploaded_slice_is_disturbed_and_a_damaged_one_named(monkeypatch, tiny_checkpoint):
     app = opened(PAGE, monkeypatch)
     part(app, "What breaks a model")
-    app.segmented_control(key="teaching_slice").set_value("your own").run()
+    app.segmented_control(key="teaching_slice").set_value("Your slice").run()
     assert not app.exception
     app.file_uploader(key="teaching_upload").set_value(("a.png", png(1), "image/png")).run()
     assert not app.exception, app.exception
@@ -116,26 +124,27 @@ def test_a_viewer_uploads_nothing(monkeypatch, tiny_checkpoint):
     monkeypatch.setattr(access, "_person", lambda: access.Person("class@school.example", access.VIEWER))
     app = opened(PAGE, monkeypatch)
     part(app, "What breaks a model")
-    app.segmented_control(key="teaching_slice").set_value("your own").run()
-    assert "This takes the role “diagnoser”" in texts(app.error)
+    app.segmented_control(key="teaching_slice").set_value("Your slice").run()
+    assert "You need the role “diagnoser”" in texts(app.error)
     assert not app.get("file_uploader")
 
 
+@pytest.mark.slow
 def test_what_the_model_is_asked_stands_in_the_audit_log(monkeypatch, tiny_checkpoint, tmp_path):
     log = tmp_path / "audit.jsonl"
     monkeypatch.setenv("KIDNEY_AUDIT_LOG", str(log))
     app = opened(PAGE, monkeypatch)
     app.session_state["teaching_mark_simulated 1_0"] = (10, 10)
     answer(app, "simulated 1", 0, "Normal")
-    assert len(log.read_text().splitlines()) == 1
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 1
     part(app, "What breaks a model")
-    app.segmented_control(key="teaching_slice").set_value("your own").run()
+    app.segmented_control(key="teaching_slice").set_value("Your slice").run()
     app.file_uploader(key="teaching_upload").set_value(("a.png", png(1), "image/png")).run()
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert lines[-1]["input"] == hashlib.sha256(png(1)).hexdigest()
     assert lines[-1]["model"] == tiny_checkpoint.card["weights_sha256"]
     app.segmented_control(key="teaching_disturbance").set_value("Rotation").run()
-    assert len(log.read_text().splitlines()) == len(lines)
+    assert len(log.read_text(encoding="utf-8").splitlines()) == len(lines)
     monkeypatch.setenv("KIDNEY_AUDIT_LOG", str(tmp_path))
     app.file_uploader(key="teaching_upload").set_value(("b.png", png(2), "image/png")).run()
     assert not app.exception
@@ -143,45 +152,48 @@ def test_what_the_model_is_asked_stands_in_the_audit_log(monkeypatch, tiny_check
     assert "Undisturbed:" not in texts(app.markdown)  # no line, no answer
 
 
+@pytest.mark.slow
 def test_heads_are_trained_on_a_folder_and_one_slice_is_shown_under_both_splits(monkeypatch, tiny_checkpoint, tmp_path):
     folder = write_series_dataset(tmp_path / "mine", n_series=4, n_slices=4)
     app = opened(PAGE, monkeypatch)
-    part(app, "Why 99 % can be nothing")
-    app.segmented_control(key="teaching_spot_source").set_value("A folder of yours").run()
+    part(app, "Why 99 % can mean nothing")
+    app.segmented_control(key="teaching_spot_source").set_value("Your folder").run()
     app.text_input(key="teaching_spot_folder").set_value("").run()
     app.button(key="teaching_train").click().run()
-    assert "Name the folder of images first" in texts(app.error)
+    assert "Enter the folder of images first" in texts(app.error)
     app.text_input(key="teaching_spot_folder").set_value(str(folder)).run()
     app.button(key="teaching_train").click().run()
     assert not app.exception, app.exception
-    assert "The middle group is the lesson" in texts(app.markdown)
-    app.segmented_control(key="teaching_labelling").set_value(spot_training.BY_SCAN).run()
+    assert "Look at the middle group" in texts(app.markdown)
+    app.segmented_control(key="teaching_labelling").set_value(label_shuffling.BY_SCAN).run()
     assert not app.exception, app.exception
-    assert "Random split (paper): the head says" in texts(app.markdown)
-    assert ":green[right]" in texts(app.markdown)
-    assert "Scans never seen: the head says" in texts(app.markdown)
+    assert "Random split (paper): predicted" in texts(app.markdown)
+    assert ":green[correct]" in texts(app.markdown)
+    assert f"{PROTOCOL_NAMES[GROUPED].capitalize()}: predicted" in texts(app.markdown)
     assert ":red[wrong]" in texts(app.markdown)
-    first = app.slider(key=f"teaching_row_{spot_training.BY_SCAN}").value
+    first = app.slider(key=f"teaching_row_{label_shuffling.BY_SCAN}").value
     app.button(key="teaching_differs").click().run()
     assert not app.exception, app.exception
-    assert app.slider(key=f"teaching_row_{spot_training.BY_SCAN}").value != first
+    assert app.slider(key=f"teaching_row_{label_shuffling.BY_SCAN}").value != first
 
 
+@pytest.mark.slow
 def test_slices_that_the_model_was_trained_on_are_named(monkeypatch, published, tmp_path, small_dataset):
-    monkeypatch.setattr(spot_training, "N_FOLDS", 3)
+    monkeypatch.setattr(label_shuffling, "N_FOLDS", 3)
     app = opened(PAGE, monkeypatch)
-    part(app, "Why 99 % can be nothing")
-    app.segmented_control(key="teaching_spot_source").set_value("A folder of yours").run()
+    part(app, "Why 99 % can mean nothing")
+    app.segmented_control(key="teaching_spot_source").set_value("Your folder").run()
     app.text_input(key="teaching_spot_folder").set_value(str(small_dataset)).run()
     app.button(key="teaching_train").click().run()
     assert not app.exception, app.exception
     assert "was itself trained on" in texts(app.warning)
 
 
+@pytest.mark.slow
 def test_too_few_scans_are_a_sentence(monkeypatch, tiny_checkpoint, small_dataset):
     app = opened(PAGE, monkeypatch)
-    part(app, "Why 99 % can be nothing")
-    app.segmented_control(key="teaching_spot_source").set_value("A folder of yours").run()
+    part(app, "Why 99 % can mean nothing")
+    app.segmented_control(key="teaching_spot_source").set_value("Your folder").run()
     app.text_input(key="teaching_spot_folder").set_value(str(small_dataset)).run()
     app.button(key="teaching_train").click().run()
-    assert f"at least {spot_training.N_FOLDS} are needed" in texts(app.error)
+    assert f"at least {label_shuffling.N_FOLDS} are needed" in texts(app.error)

@@ -9,7 +9,8 @@ from starlette.formparsers import MultiPartParser
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
-from kidney_core import uploads
+from kidney_core.app import uploads
+from tests.conftest import ROOT
 
 
 def file(name: str, size: int) -> UploadedFileRec:
@@ -26,33 +27,42 @@ def store(monkeypatch):
 
 
 def test_all_files_of_a_session_share_the_limit(store):
-    store.add_file("me", file("a", 600))
-    store.add_file("me", file("b", 400))
+    store.add_file(session_id="me", file=file("a", 600))
+    store.add_file(session_id="me", file=file("b", 400))
     with pytest.raises(HTTPException, match="no room") as refused:
-        store.add_file("me", file("c", 1))
+        store.add_file(session_id="me", file=file("c", 1))
     assert refused.value.status_code == 413
-    store.add_file("you", file("c", 1000))
+    store.add_file(session_id="you", file=file("c", 1000))
     store.remove_file("me", "a")
-    store.add_file("me", file("c", 600))
+    store.add_file(session_id="me", file=file("c", 600))
     assert [each.name for each in store.get_files("me", ["b", "c"])] == ["b", "c"]
 
 
 def test_what_found_no_room_is_told_until_the_session_starts_anew(store, monkeypatch):
-    monkeypatch.setattr(uploads, "_session", lambda: "me")
+    monkeypatch.setattr(uploads, "session_id", lambda: "me")
     uploads.drop()
-    assert uploads.refused() == ""
-    store.add_file("me", file("a", 900))
+    assert uploads.refusal() == ""
+    store.add_file(session_id="me", file=file("a", 900))
     for name in "bc":
         with pytest.raises(HTTPException):
-            store.add_file("me", file(name, 200))
-    assert uploads.refused().startswith("2 files were not taken")
+            store.add_file(session_id="me", file=file(name, 200))
+    assert uploads.refusal().startswith("2 files were not accepted")
     store.remove_session_files("me")
-    store.add_file("me", file("d", 10))
-    assert uploads.refused() == ""
+    store.add_file(session_id="me", file=file("d", 10))
+    assert uploads.refusal() == ""
 
 
 def parser(length: str) -> MultiPartParser:
     return types.SimpleNamespace(headers={"content-length": length} if length else {})
+
+
+def test_previews_and_results_go_with_the_uploads(monkeypatch):
+    state = dict.fromkeys(uploads.DERIVED_KEYS, "made of an upload") | {"evaluation_model": "tiny"}
+    monkeypatch.setattr(uploads.st, "session_state", state)
+    uploads.drop()
+    assert state == {"evaluation_model": "tiny"}
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "kidney_core" / "app").glob("*_panel.py"))
+    assert all(f'"{key}"' in sources for key in uploads.DERIVED_KEYS)
 
 
 def test_large_bodies_are_received_one_after_the_other():
@@ -78,7 +88,7 @@ def test_large_bodies_are_received_one_after_the_other():
 
 
 def test_bodies__error_no_length_and_no_patience(monkeypatch):
-    monkeypatch.setattr(uploads, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(uploads, "_MAX_WAIT_S", 0.05)
 
     async def parse(self):
         await asyncio.sleep(1)

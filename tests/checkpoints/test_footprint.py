@@ -2,11 +2,12 @@
 
 import pytest
 
-from kidney_core import footprint
-from kidney_core.checkpoint import WEIGHTS_FILE
-from kidney_core.errors import CheckpointError
+from kidney_core.checkpoints import footprint
+from kidney_core.checkpoints.checkpoint import WEIGHTS_FILE
+from kidney_core.common.errors import CheckpointError
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_measured_in_a_process_of_its_own(published):
     found = footprint.measure(published)
     print(found)
@@ -17,6 +18,7 @@ def test_a_checkpoint_is_measured_in_a_process_of_its_own(published):
     assert 0 < found.memory_mib < 2000
 
 
+@pytest.mark.slow
 def test_measure__error_damaged_weights_are_a_sentence(published):
     (published.folder / WEIGHTS_FILE).write_bytes(b"no weights")
     with pytest.raises(CheckpointError, match=r"“tiny” could not be measured: .*SHA-256 differs"):

@@ -1,15 +1,17 @@
-"""What is said of an answer's worth, against counts made by hand."""
+"""The sentence on a label's precision and recall, against counts made by hand."""
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from kidney_core.checkpoint import Checkpoint
-from kidney_core.splits import CROSS_VALIDATED, GROUPED, RANDOM
-from kidney_core.worth import worth_of_answer
+from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.checkpoints.label_performance import describe_label
+from kidney_core.metrics.predictions import Predictions
+from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, RANDOM
 
-# Stone is said 9 + 1 times, rightly 9 times, and 9 of 12 stones are found.
+# Stone is predicted 9 + 1 times, 9 of them correctly, and 9 of 12 stones are found.
 FOUND = {
     "labels": ["Normal", "Stone", "Tumor"],
     "confusion": [[20, 1, 0], [3, 9, 0], [5, 0, 0]],
@@ -19,7 +21,9 @@ FOUND = {
         "Tumor": {"precision": 0.0, "recall": 0.0, "support": 5},
     },
 }
-TESTED = pd.DataFrame({"label": ["Stone"] * 3 + ["Tumor"], "series": [1, 1, 2, 3]})
+TESTED = Predictions.from_probabilities(
+    pd.DataFrame({"label": ["Stone"] * 3 + ["Tumor"], "series": [1, 1, 2, 3]}), np.full((4, 3), 1 / 3), FOUND["labels"]
+)
 
 
 def measured(*protocols):
@@ -27,31 +31,31 @@ def measured(*protocols):
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "label", "tested", "said"),
+    ("checkpoint", "label", "tested", "sentence"),
     [
         (
             measured(GROUPED, RANDOM),
             "Stone",
             None,
-            "On scans never seen, this model was right 90 % of the 10 times it said Stone, and found 75 % of the 12 slices "
-            "that were Stone.",
+            "On unseen scans, this model predicted Stone 10 times and 90 % of these were correct. Of the 12 slices that are "
+            "Stone, 75 % were found.",
         ),
         (
             measured(CROSS_VALIDATED),
             "Stone",
             TESTED,
-            "On scans never seen, networks of this recipe were right 90 % of the 10 times they said Stone, and found 75 % of "
-            "the 12 slices that were Stone, which come from 2 scans.",
+            "On unseen scans, networks of this recipe predicted Stone 10 times and 90 % of these were correct. Of the 12 "
+            "slices that are Stone, which come from 2 scans, 75 % were found.",
         ),
         (
             measured(GROUPED),
             "Tumor",
             TESTED,
-            "On scans never seen, this model never said Tumor, and found 0 % of the 5 slices that were Tumor, which come "
-            "from 1 scan.",
+            "On unseen scans, this model never predicted Tumor. Of the 5 slices that are Tumor, which come from 1 scan, 0 % "
+            "were found.",
         ),
         (measured(RANDOM), "Stone", None, ""),
     ],
 )
-def test_worth_of_an_answer_is_what_the_test_counted(checkpoint, label, tested, said):
-    assert worth_of_answer(checkpoint, label, tested).replace("\N{NO-BREAK SPACE}", " ") == said
+def test_precision_and_recall_of_a_label_are_what_the_test_counted(checkpoint, label, tested, sentence):
+    assert describe_label(checkpoint, label, tested).replace("\N{NO-BREAK SPACE}", " ") == sentence

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from kidney_core import checkpoint as checkpoints
-from kidney_core import onnx_export, prediction
-from kidney_core.errors import CheckpointError
+from kidney_core.checkpoints import checkpoint as checkpoints
+from kidney_core.checkpoints import onnx_export, prediction
+from kidney_core.common.errors import CheckpointError
 from tests.conftest import ROOT
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")

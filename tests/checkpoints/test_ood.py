@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from kidney_core import familiarity, models, phantom, preprocessing
-from kidney_core.errors import CheckpointError
-from kidney_core.labels import LABELS
+from kidney_core.checkpoints import ood
+from kidney_core.common.errors import CheckpointError
+from kidney_core.common.labels import LABELS
+from kidney_core.networks import models, preprocessing
+from kidney_core.simulation import phantom
 
 
 def made(seed=0, n_scans=20, per_scan=6, n_features=12):
@@ -21,7 +23,7 @@ def learned(features, new_scans, series, *, spread=0.03):
     names = tuple(f"{i}.png" if number >= 0 else "" for i, number in enumerate(series))
     own = features[series >= 0]
     same_scans = own + np.random.default_rng(9).normal(0, spread, own.shape)
-    return familiarity.learn(
+    return ood.fit_reference(
         features,
         same_scans=same_scans,
         new_scans=new_scans,
@@ -36,17 +38,17 @@ def test_thresholds_tell_a_seen_scan_a_new_one_and_something_foreign():
     kept_out, _ = made(seed=1, n_scans=100, per_scan=1)
     reference = learned(features, kept_out, series)
     rng = np.random.default_rng(2)
-    same_scan = reference.look_up(features[::7] + rng.normal(0, 0.03, features[::7].shape))
-    new_scan = reference.look_up(made(seed=3, n_scans=200, per_scan=1)[0])
-    foreign = reference.look_up(rng.normal(0, 6, (20, features.shape[1])))
-    assert all(each.is_seen and not each.is_foreign for each in same_scan)
+    same_scan = reference.match(features[::7] + rng.normal(0, 0.03, features[::7].shape))
+    new_scan = reference.match(made(seed=3, n_scans=200, per_scan=1)[0])
+    foreign = reference.match(rng.normal(0, 6, (20, features.shape[1])))
+    assert all(each.is_seen_scan and not each.is_out_of_distribution for each in same_scan)
     assert [each.nearest[0].path for each in same_scan] == [f"{i}.png" for i in range(0, len(series), 7)] or all(
         int(each.nearest[0].path.removesuffix(".png")) // 6 == i // 6
         for each, i in zip(same_scan, range(0, len(series), 7), strict=True)
     )
-    assert np.mean([each.is_foreign for each in new_scan]) < 0.1
-    assert not any(each.is_seen for each in new_scan)
-    assert all(each.is_foreign for each in foreign)
+    assert np.mean([each.is_out_of_distribution for each in new_scan]) < 0.1
+    assert not any(each.is_seen_scan for each in new_scan)
+    assert all(each.is_out_of_distribution for each in foreign)
 
 
 def test_where_seen_and_new_scans_overlap_as_many_are_taken_for_the_other_on_either_side():
@@ -55,8 +57,8 @@ def test_where_seen_and_new_scans_overlap_as_many_are_taken_for_the_other_on_eit
     reference = learned(features, kept_out, series, spread=0.7)
     rng = np.random.default_rng(2)
     again = np.repeat(features, 20, axis=0)
-    missed = np.mean([not each.is_seen for each in reference.look_up(again + rng.normal(0, 0.7, again.shape))])
-    taken = np.mean([each.is_seen for each in reference.look_up(made(seed=3, n_scans=2000, per_scan=1)[0])])
+    missed = np.mean([not each.is_seen_scan for each in reference.match(again + rng.normal(0, 0.7, again.shape))])
+    taken = np.mean([each.is_seen_scan for each in reference.match(made(seed=3, n_scans=2000, per_scan=1)[0])])
     assert 0.02 < missed < 0.4
     assert taken == pytest.approx(missed, abs=0.08)
 
@@ -65,20 +67,20 @@ def test_a_reference_without_thumbnails_is_asked_without_them():
     features, series = made()
     older = learned(features, made(seed=1, n_scans=100, per_scan=1)[0], series)
     asked = made(seed=5, n_scans=4, per_scan=1)[0]
-    with_thumbnail = np.hstack([np.full((4, familiarity.THUMBNAIL_PX**2), 9.0), asked])
-    for plain, other in zip(older.embed(asked), older.embed(with_thumbnail), strict=True):
+    with_thumbnail = np.hstack([np.full((4, ood.THUMBNAIL_PX**2), 9.0), asked])
+    for plain, other in zip(older.whiten(asked), older.whiten(with_thumbnail), strict=True):
         np.testing.assert_array_equal(plain, other)
 
 
 def test_slice_features_are_a_thumbnail_and_the_means_of_the_feature_maps():
     model = models.build_model("resnet18", 4)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
-    found = familiarity.slice_features(model, pixels)
-    n_own = familiarity.THUMBNAIL_PX**2
+    found = ood.slice_features(model, pixels)
+    n_own = ood.THUMBNAIL_PX**2
     blocks = pixels.reshape(3, 8, 8, 8, 8).mean(axis=(2, 4)) / 255
     np.testing.assert_allclose(found[:, :n_own], blocks.reshape(3, n_own), atol=1e-6)
     assert found.shape == (3, n_own + 64 + 128 + 256 + 512)
-    logits = familiarity.features_and_logits(model, pixels)[1]
+    logits = ood.features_and_logits(model, pixels)[1]
     with torch.inference_mode():
         expected = model(preprocessing.to_input(torch.from_numpy(pixels)))
     np.testing.assert_allclose(logits, expected, atol=1e-5)
@@ -89,7 +91,7 @@ def test_distances_agree_with_a_slow_plain_version():
     reference = learned(features, made(seed=1)[0], series)
     asked = made(seed=5, n_scans=4, per_scan=1)[0]
     standard = (asked - features.mean(0)) / (features.std(0) + 1e-6)
-    for found, row in zip(reference.look_up(asked), standard, strict=True):
+    for found, row in zip(reference.match(asked), standard, strict=True):
         embedded = np.array([row @ axis for axis in reference.axes.T]) / reference.deviation
         by_hand = min(np.sqrt(((embedded - other) ** 2).sum()) for other in reference.embedded.astype(float))
         assert found.distance == pytest.approx(by_hand, rel=1e-4)
@@ -101,22 +103,22 @@ def test_the_nearest_are_of_different_scans_and_extra_data_are_never_named():
     features, series = made()
     series = np.where(series < 3, -1, series)
     reference = learned(features, made(seed=1)[0], series)
-    (found,) = reference.look_up(features[:1])  # one of the extra data itself
+    (found,) = reference.match(features[:1])  # one of the extra data itself
     assert found.distance == pytest.approx(0, abs=1e-3)
-    assert not found.is_seen
-    assert len({int(each.path.removesuffix(".png")) // 6 for each in found.nearest}) == familiarity.N_SHOWN
+    assert not found.is_seen_scan
+    assert len({int(each.path.removesuffix(".png")) // 6 for each in found.nearest}) == ood.N_SHOWN
     assert [each.distance for each in found.nearest] == sorted(each.distance for each in found.nearest)
 
 
 def test_a_saved_reference_answers_alike(tmp_path):
     features, series = made()
     reference = learned(features, made(seed=1)[0], series)
-    familiarity.save(reference, tmp_path / "reference.safetensors")
-    again = familiarity.load(tmp_path / "reference.safetensors")
+    ood.save(reference, tmp_path / "reference.safetensors")
+    again = ood.load(tmp_path / "reference.safetensors")
     asked = made(seed=4, n_scans=30, per_scan=1)[0]
-    for one, two in zip(reference.look_up(asked), again.look_up(asked), strict=True):
+    for one, two in zip(reference.match(asked), again.match(asked), strict=True):
         assert one.distance == pytest.approx(two.distance, rel=1e-2)
-        assert (one.is_seen, one.is_foreign) == (two.is_seen, two.is_foreign)
+        assert (one.is_seen_scan, one.is_out_of_distribution) == (two.is_seen_scan, two.is_out_of_distribution)
     assert (again.paths, again.labels) == (reference.paths, reference.labels)
 
 
@@ -124,18 +126,18 @@ def test_a_saved_reference_answers_alike(tmp_path):
 def test_load__error_damaged_is_a_sentence(tmp_path, cut):
     features, series = made()
     path = tmp_path / "reference.safetensors"
-    familiarity.save(learned(features, made(seed=1)[0], series), path)
+    ood.save(learned(features, made(seed=1)[0], series), path)
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(CheckpointError, match="is damaged .* Copy the checkpoint's folder again"):
-        familiarity.load(path)
+        ood.load(path)
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenetv2_100", "efficientnet_b0", "vit_tiny_patch16_224"])
 def test_features_of_several_depths_do_not_depend_on_the_batch(architecture):
     model = models.build_model(architecture, 4, image_size_px=64).eval()
     drawn = [phantom.draw_series(label, 3, n_slices=1)[0].as_slice("").grey8()[::4, ::4] for label in LABELS]
-    together = familiarity.slice_features(model, np.stack(drawn))
-    alone = np.concatenate([familiarity.slice_features(model, each[None]) for each in drawn])
+    together = ood.slice_features(model, np.stack(drawn))
+    alone = np.concatenate([ood.slice_features(model, each[None]) for each in drawn])
     assert together.ndim == 2
     assert len(together) == 4
     np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)

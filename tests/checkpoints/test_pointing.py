@@ -8,10 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from kidney_core import diagnosis, digests, explanation, grading, lesions, models, pointing
-from kidney_core.checkpoint import EXPLANATIONS_FILE, read_checkpoint
-from kidney_core.errors import CheckpointError, DatasetError
-from kidney_core.files import write_json
+from kidney_core.checkpoints import pointing
+from kidney_core.checkpoints.checkpoint import EXPLANATIONS_FILE, read_checkpoint
+from kidney_core.common import digests
+from kidney_core.common.errors import CheckpointError, DatasetError
+from kidney_core.common.files import write_json
+from kidney_core.data import lesions
+from kidney_core.diagnosis import grading, inference
+from kidney_core.networks import explanation, models
 
 
 @pytest.fixture
@@ -22,31 +26,32 @@ def box_folder(tmp_path):
     (folder / "labels").mkdir()
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (50, 100), np.uint8)).save(folder / "images" / "a.png")
-    (folder / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (folder / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n", encoding="utf-8")
     return folder
 
 
 def test_boxes_become_masks(box_folder):
-    (known,) = lesions.boxes(box_folder, label="Stone")
+    (known,) = lesions.read_boxes(box_folder, label="Stone")
     rows, columns = np.nonzero(known.lesion)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 29, 40, 59)
 
 
 def test_boxes__errors(box_folder, tmp_path):
-    (box_folder / "labels" / "a.txt").write_text("0 0.5 x\n")
-    with pytest.raises(DatasetError, match="is no list of boxes"):
-        lesions.boxes(box_folder, label="Stone")
-    with pytest.raises(DatasetError, match="Name a folder in YOLO layout"):
-        lesions.boxes(tmp_path / "nothing", label="Stone")
+    (box_folder / "labels" / "a.txt").write_text("0 0.5 x\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="not a list of boxes"):
+        lesions.read_boxes(box_folder, label="Stone")
+    with pytest.raises(DatasetError, match="Choose a folder in YOLO layout"):
+        lesions.read_boxes(tmp_path / "nothing", label="Stone")
 
 
 def test_phantoms_have_a_lesion_and_are_the_same_each_time():
-    found = lesions.phantoms(2)
+    found = lesions.draw_phantoms(2)
     assert [each.label for each in found] == ["Cyst", "Cyst", "Stone", "Stone", "Tumor", "Tumor"]
     assert all(each.lesion.any() for each in found)
-    assert np.array_equal(found[3].image.pixels, lesions.phantoms(2)[3].image.pixels)
+    assert np.array_equal(found[3].image.pixels, lesions.draw_phantoms(2)[3].image.pixels)
 
 
+@pytest.mark.slow
 def test_shuffled_weights_keep_their_numbers_and_still_tell_images_apart():
     model = models.build_model("mobilenetv2_100", 4).eval()
     images = torch.randn(16, 3, 64, 64)
@@ -59,6 +64,7 @@ def test_shuffled_weights_keep_their_numbers_and_still_tell_images_apart():
     assert logits.std(dim=0).min() > 1e-4  # a dead network says the same of every image
 
 
+@pytest.mark.slow
 def test_measuring_writes_what_the_pages_read_and_grades_use(published, box_folder, capsys):
     assert published.explanations() is None
     assert pointing.main([str(published.folder), "--boxes", str(box_folder), "--phantoms", "1"]) == 0
@@ -68,29 +74,29 @@ def test_measuring_writes_what_the_pages_read_and_grades_use(published, box_fold
     assert found["sets"]["phantoms"]["n"] == 3
     assert set(found["sets"]["phantoms"]["methods"]) == set(explanation.METHODS)
     assert 0 < found["sets"]["boxes"]["chance_inside"] < found["sets"]["boxes"]["chance_hit"] < 1
-    reader = diagnosis.open_reader(published)
-    image = lesions.phantoms(1)[0].image
-    answer = diagnosis.diagnose(reader, image)
+    predictor = inference.open_predictor(published)
+    image = lesions.draw_phantoms(1)[0].image
+    answer = inference.diagnose(predictor, image)
     assert answer.strength is not None
-    titles = [each.title for each in grading.grade(reader, image, answer, others=(reader,))]
+    titles = [each.title for each in grading.grade(predictor, image, answer, others=(predictor,))]
     # Three slices are too few for the check on shuffled weights.
     assert titles == ["Faithful", "Sufficient", "Within the body", "Stable", "Models agree"]
     assert 0 < found["shuffled"]["Layer-CAM"]["n"] < pointing.LEAST_SHUFFLED
     found["shuffled"]["Layer-CAM"] = {"likeness": 0.1, "n": 40}
-    checked = dataclasses.replace(reader, explanations=found)
+    checked = dataclasses.replace(predictor, explanations=found)
     assert grading.grade(checked, image, answer)[-1].title == "Depends on what was learned"
-    agree = grading.grade(reader, image, answer, others=(reader,))[4]
+    agree = grading.grade(predictor, image, answer, others=(predictor,))[4]
     assert agree.value == pytest.approx(1, abs=1e-5)
 
 
 def test_explanations_of_other_weights_are_not_used_and_damaged_ones_are_named(published):
     path = published.folder / EXPLANATIONS_FILE
-    write_json(path, digests.sealed({"format": 1, "weights_sha256": "of another network"}))
+    write_json(path, digests.add_seal({"format": 1, "weights_sha256": "of another network"}))
     assert published.explanations() is None
-    path.write_text(path.read_text().replace("another", "aNother"))
+    path.write_text(path.read_text(encoding="utf-8").replace("another", "aNother"), encoding="utf-8")
     with pytest.raises(CheckpointError, match="seal does not fit.* Measure it again"):
         published.explanations()
-    path.write_text("{")
+    path.write_text("{", encoding="utf-8")
     with pytest.raises(CheckpointError, match="is damaged .* Measure it again"):
         read_checkpoint(published.folder).explanations()
 

@@ -138,8 +138,8 @@ def slurm_cluster() -> Iterator[Path]:
     key.chmod(0o400)
     configuration = folder / "slurm.conf"
     ports = {name: free_port() for name in ("controller", "first", "second")}
-    configuration.write_text(_SLURM_CONF.format(host=socket.gethostname(), folder=folder, **ports))
-    (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+    configuration.write_text(_SLURM_CONF.format(host=socket.gethostname(), folder=folder, **ports), encoding="utf-8")
+    (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n", encoding="utf-8")
     environment = os.environ | {"SLURM_CONF": str(configuration), _MARK: str(folder)}
     munged = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket"]
     munged += [f"--{name}={folder}/munged.{name[:3]}" for name in ("pid-file", "log-file", "seed-file")]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from kidney_core import jobs
+from kidney_core.engines import jobs
+from tests.clusters.cluster import wait_for
 from tests.conftest import tiny_run, write_series_dataset
-from tests.engines.cluster import wait_for
 
 CLOCKED = ("time", "images_per_s", "duration_s")
 

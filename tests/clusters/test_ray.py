@@ -7,11 +7,11 @@ import sys
 import psutil
 import pytest
 
-from kidney_core import jobs
-from kidney_core.errors import RunError
+from kidney_core.common.errors import RunError
+from kidney_core.engines import jobs
+from tests.clusters.cluster import RAY_VENV, ray_cluster, up_or_skip, wait_for
+from tests.clusters.conftest import compare, ended_as, two_process_run
 from tests.conftest import ROOT
-from tests.engines.cluster import RAY_VENV, ray_cluster, up_or_skip, wait_for
-from tests.engines.conftest import compare, ended_as, two_process_run
 
 pytestmark = [
     pytest.mark.engines,
@@ -61,7 +61,7 @@ def test_two_workers_give_the_curve_of_one_machine(ray, local_run, dataset):
 
 def test_a_job_survives_the_app_waits_its_turn_and_stops_with_a_checkpoint(ray, dataset):
     first, second = (two_process_run(dataset, name, n_epochs=400) for name in ("first", "second"))
-    code = f"from kidney_core import jobs, runs; from pathlib import Path; jobs.submit(runs.Run(Path({str(first.folder)!r})), 'ray')"
+    code = f"from kidney_core.engines import jobs; from kidney_core.runs.run_folder import Run; from pathlib import Path; jobs.submit(Run(Path({str(first.folder)!r})), 'ray')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     wait_for(lambda: first.state().get("step", 0) > 0, what="the first step")
     jobs.submit(second, "ray")  # both processors are taken
@@ -96,7 +96,7 @@ def test_a_killed_driver_is_a_crash_that_resumes(ray, dataset):
     wait_for(lambda: run.state().get("step", 0) > 0, what="the first step")
     for process in psutil.process_iter(["cmdline"]):
         if (
-            "kidney_core.ray_entry" in (process.info["cmdline"] or [])
+            "kidney_core.engines.ray_entry" in (process.info["cmdline"] or [])
             and str(run.folder.resolve()) in process.cmdline()
         ):
             process.kill()

@@ -9,11 +9,11 @@ import time
 import psutil
 import pytest
 
-from kidney_core import jobs
-from kidney_core.errors import RunError
+from kidney_core.common.errors import RunError
+from kidney_core.engines import jobs
+from tests.clusters.cluster import slurm_cluster, up_or_skip, wait_for
+from tests.clusters.conftest import compare, ended_as, two_process_run
 from tests.conftest import ROOT
-from tests.engines.cluster import slurm_cluster, up_or_skip, wait_for
-from tests.engines.conftest import compare, ended_as, two_process_run
 
 _MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]  # fmt: skip
 pytestmark = [
@@ -64,7 +64,7 @@ def test_two_nodes_give_the_curve_of_one_machine(slurm, local_run, dataset):
 
 def test_a_job_survives_the_app_waits_its_turn_and_stops_with_a_checkpoint(slurm, dataset):
     first, second, third = (two_process_run(dataset, name, n_epochs=400) for name in ("first", "second", "third"))
-    code = f"from kidney_core import jobs, runs; from pathlib import Path; jobs.submit(runs.Run(Path({str(first.folder)!r})), 'slurm')"
+    code = f"from kidney_core.engines import jobs; from kidney_core.runs.run_folder import Run; from pathlib import Path; jobs.submit(Run(Path({str(first.folder)!r})), 'slurm')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     for run in (second, third):
         jobs.submit(run, "slurm")

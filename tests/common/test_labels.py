@@ -2,7 +2,7 @@
 
 import pytest
 
-from kidney_core import labels
+from kidney_core.common import labels
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ def test_canonical_label(folder, label):
     assert labels.canonical_label(folder) == label
 
 
-def test_ordered_labels_puts_the_four_first():
-    assert labels.ordered_labels({"zebra", "Tumor", "Abscess", "Cyst"}) == ("Cyst", "Tumor", "Abscess", "zebra")
+def test_order_labels_puts_the_four_first():
+    assert labels.order_labels({"zebra", "Tumor", "Abscess", "Cyst"}) == ("Cyst", "Tumor", "Abscess", "zebra")
 
 
 def test_color_of_is_distinct_for_known_and_unknown_labels():

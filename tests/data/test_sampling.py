@@ -1,12 +1,12 @@
-"""Which images an epoch visits."""
+"""The images of an epoch and their order."""
 
 import numpy as np
 import pytest
 
-from kidney_core import sampling
+from kidney_core.data import sampling
 
 
-def test_each_image_once_in_an_order_of_seed_and_epoch():
+def test_epoch_order_has_each_image_once_and_depends_on_seed_and_epoch():
     order = sampling.epoch_order(10, seed=1, epoch=2)
     assert sorted(order) == list(range(10))
     np.testing.assert_array_equal(order, sampling.epoch_order(10, seed=1, epoch=2))
@@ -25,7 +25,7 @@ def test_balanced_weights_of_classes_and_scans():
 
 
 def test_balanced_weights_of_folders():
-    """Two folders of 100 and 25 slices, whose scans have the same numbers."""
+    """Two folders of 100 and 25 slices, whose scans have equal numbers."""
     folder = np.array([0] * 100 + [1] * 25)
     y = np.array([0] * 64 + [1] * 36 + [1] * 25)
     weights = sampling.balanced_weights(folder, y, np.zeros(125, int))
@@ -34,7 +34,7 @@ def test_balanced_weights_of_folders():
     assert weights[(folder == 0) & (y == 0)].sum() == pytest.approx(10 / 15 * 8 / 14)
 
 
-def test_draws_follow_their_weights_and_are_a_function_of_seed_and_epoch():
+def test_epoch_draws_follow_their_weights_and_depend_on_seed_and_epoch():
     weights = np.array([0.7, 0.3, 0.0])
     drawn = sampling.epoch_draws(weights, 10_000, seed=0, epoch=1)
     assert np.bincount(drawn, minlength=3) / 10_000 == pytest.approx(weights, abs=0.02)

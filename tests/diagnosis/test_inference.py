@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from kidney_core import checkpoint, diagnosis, models
-from kidney_core.slices import Slice, Window
+from kidney_core.checkpoints import checkpoint
+from kidney_core.diagnosis import inference
+from kidney_core.imaging.slices import Slice, Window
+from kidney_core.networks import models
 
 
 def made_checkpoint(folder, architecture="test_resnet", temperature=2.0, size_px=64):
@@ -33,8 +35,8 @@ def slice_of(height=60, width=100):
 
 
 def test_diagnose_gives_calibrated_probabilities_and_a_map_over_the_slice(tmp_path):
-    reader = diagnosis.open_reader(made_checkpoint(tmp_path))
-    answer = diagnosis.diagnose(reader, slice_of())
+    predictor = inference.open_predictor(made_checkpoint(tmp_path))
+    answer = inference.diagnose(predictor, slice_of())
     assert sum(answer.probabilities.values()) == pytest.approx(1)
     assert answer.predicted_label == max(answer.probabilities, key=answer.probabilities.get)
     assert answer.explained_label == answer.predicted_label
@@ -43,7 +45,7 @@ def test_diagnose_gives_calibrated_probabilities_and_a_map_over_the_slice(tmp_pa
 
 def test_temperature_softens_the_probabilities(tmp_path):
     answers = [
-        diagnosis.diagnose(diagnosis.open_reader(made_checkpoint(tmp_path / str(t), temperature=t)), slice_of())
+        inference.diagnose(inference.open_predictor(made_checkpoint(tmp_path / str(t), temperature=t)), slice_of())
         for t in (0.2, 5.0)
     ]
     assert max(answers[0].probabilities.values()) > max(answers[1].probabilities.values())
@@ -51,23 +53,34 @@ def test_temperature_softens_the_probabilities(tmp_path):
 
 
 def test_any_label_may_be_explained_and_the_answer_stays(tmp_path):
-    reader = diagnosis.open_reader(made_checkpoint(tmp_path))
-    plain = diagnosis.diagnose(reader, slice_of())
-    for label in reader.checkpoint.labels:
-        answer = diagnosis.diagnose(reader, slice_of(), explain=label)
+    predictor = inference.open_predictor(made_checkpoint(tmp_path))
+    plain = inference.diagnose(predictor, slice_of())
+    for label in predictor.checkpoint.labels:
+        answer = inference.diagnose(predictor, slice_of(), explain=label)
         assert answer.explained_label == label
         assert answer.probabilities == pytest.approx(plain.probabilities)
         assert (answer.heatmap is None) == bool(answer.no_heatmap_because)
 
 
 def test_a_vision_transformer_is_read_and_says_why_it_has_no_map(tmp_path):
-    reader = diagnosis.open_reader(made_checkpoint(tmp_path, "test_vit", size_px=160))
-    answer = diagnosis.diagnose(reader, slice_of())
+    predictor = inference.open_predictor(made_checkpoint(tmp_path, "test_vit", size_px=160))
+    answer = inference.diagnose(predictor, slice_of())
     assert answer.heatmap is None
-    assert "no heat map can be drawn of it" in answer.no_heatmap_because
+    assert "no heatmap can be drawn of it" in answer.no_heatmap_because
     assert sum(answer.probabilities.values()) == pytest.approx(1)
 
 
 def test_diagnose__error_unknown_label(tmp_path):
     with pytest.raises(ValueError, match="explain and against must be of"):
-        diagnosis.diagnose(diagnosis.open_reader(made_checkpoint(tmp_path)), slice_of(), explain="Abscess")
+        inference.diagnose(inference.open_predictor(made_checkpoint(tmp_path)), slice_of(), explain="Abscess")
+
+
+def test_a_map_that_is_the_same_for_every_label_names_none(tmp_path):
+    predictor = inference.open_predictor(made_checkpoint(tmp_path))
+    answer = inference.diagnose(predictor, slice_of(), explain="Stone", against="Cyst", method="Eigen-CAM")
+    assert answer.explained_label == answer.predicted_label
+    assert answer.against_label is None
+    assert answer.map_title == "Eigen-CAM, the same for every label"
+    assert answer.map_in_words.startswith("Eigen-CAM, the same for every label. The strongest pattern")
+    other = inference.diagnose(predictor, slice_of(), explain="Stone", against="Cyst", method="Grad-CAM")
+    assert other.map_title == "Grad-CAM of Stone rather than Cyst"

@@ -2,52 +2,56 @@
 
 import pytest
 
-from kidney_core import run_keeping, run_lock, runs
-from kidney_core.errors import RunError
+from kidney_core.common import settings
+from kidney_core.common.errors import RunError
+from kidney_core.engines import housekeeping
+from kidney_core.runs import run_folder, run_lock
 from tests.conftest import tiny_run
 
 
 def test_a_note_keeps_its_text_and_its_tags_once(small_dataset):
     run = tiny_run(small_dataset)
-    assert run_keeping.note_of(run) == run_keeping.Note()
-    run_keeping.write_note(run, " better with more phantoms ", "paper, robust paper")
-    assert run_keeping.note_of(run) == run_keeping.Note("better with more phantoms", ("paper", "robust"))
-    (run.folder / run_keeping.NOTE_FILE).write_text("{torn")
-    assert run_keeping.note_of(run) == run_keeping.Note()
+    assert housekeeping.read_note(run) == housekeeping.Note()
+    housekeeping.write_note(run, " better with more phantoms ", "paper, robust paper")
+    assert housekeeping.read_note(run) == housekeeping.Note("better with more phantoms", ("paper", "robust"))
+    (run.folder / housekeeping.NOTE_FILE).write_text("{torn", encoding="utf-8")
+    assert housekeeping.read_note(run) == housekeeping.Note()
     with pytest.raises(RunError, match="Shorten it"):
-        run_keeping.write_note(run, "x" * 5000, "")
+        housekeeping.write_note(run, "x" * 5000, "")
 
 
 def test_archiving_is_undone(small_dataset):
     run = tiny_run(small_dataset)
-    run_keeping.archive(run)
-    assert run_keeping.is_archived(run)
-    run_keeping.bring_back(run)
-    assert not run_keeping.is_archived(run)
+    housekeeping.archive(run)
+    assert housekeeping.is_archived(run)
+    housekeeping.unarchive(run)
+    assert not housekeeping.is_archived(run)
 
 
 def test_renaming_keeps_everything_but_the_name(small_dataset):
     run = tiny_run(small_dataset)
-    renamed = run_keeping.rename(run, "better-name")
-    assert [each.name for each in runs.list_runs()] == ["better-name"]
+    renamed = housekeeping.rename(run, "better-name")
+    assert [each.name for each in run_folder.list_runs()] == ["better-name"]
     assert renamed.config().data == str(small_dataset)
     tiny_run(small_dataset, "taken")
     with pytest.raises(RunError, match="“taken” exists already"):
-        run_keeping.rename(renamed, "taken")
-    with pytest.raises(RunError, match="cannot name a run"):
-        run_keeping.rename(renamed, "../escape")
+        housekeeping.rename(renamed, "taken")
+    with pytest.raises(RunError, match="cannot be the name of a run"):
+        housekeeping.rename(renamed, "../escape")
 
 
 def test_deleting_leaves_nothing(small_dataset):
-    run = tiny_run(small_dataset)
-    run_keeping.delete(run)
-    assert list(runs.runs_folder().iterdir()) == []
+    run, left = tiny_run(small_dataset), settings.runs_folder() / ".deleted-0123456789ab"
+    left.mkdir()  # by a process that was killed while it deleted a run
+    (left / "last.safetensors").touch()
+    housekeeping.delete(run)
+    assert list(settings.runs_folder().iterdir()) == []
 
 
 def test_a_run_that_a_process_works_on_is_left_alone(small_dataset):
     run = tiny_run(small_dataset)
     with run_lock.hold(run):
-        for act in (run_keeping.delete, run_keeping.archive, lambda each: run_keeping.rename(each, "other")):
+        for act in (housekeeping.delete, housekeeping.archive, lambda each: housekeeping.rename(each, "other")):
             with pytest.raises(RunError, match="Another process is working on the run"):
                 act(run)
-    assert runs.list_runs() == [run]
+    assert run_folder.list_runs() == [run]

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from kidney_core import jobs, local_engine, run_lock, runs
-from kidney_core.errors import RunError
+from kidney_core.common.errors import RunError
+from kidney_core.engines import jobs, local_engine
+from kidney_core.runs import run_folder, run_lock
 from tests.conftest import ROOT, tiny_run
 
 
@@ -30,7 +31,7 @@ def process_of(run):
     """The process that works on a run, found by its command line."""
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        if "kidney_core.local_engine" in command and str(run.folder.resolve()) in command:
+        if "kidney_core.engines.local_engine" in command and str(run.folder.resolve()) in command:
             return process
     return None
 
@@ -38,12 +39,13 @@ def process_of(run):
 @pytest.fixture(autouse=True)
 def no_orphans():
     yield
-    for run in runs.list_runs():
+    for run in run_folder.list_runs():
         process = process_of(run)
         if process:
             process.kill()
 
 
+@pytest.mark.slow
 def test_jobs_run_one_after_the_other_and_finish(small_dataset):
     made = [tiny_run(small_dataset, f"run-{i}", n_epochs=1) for i in range(3)]
     for run in made:
@@ -63,13 +65,15 @@ def test_jobs_run_one_after_the_other_and_finish(small_dataset):
     assert ended == sorted(ended)
 
 
+@pytest.mark.slow
 def test_a_job_survives_the_process_that_submitted_it(small_dataset):
     run = tiny_run(small_dataset, n_epochs=1)
-    code = f"from kidney_core import jobs, runs; from pathlib import Path; jobs.submit(runs.Run(Path({str(run.folder)!r})))"
+    code = f"from kidney_core.engines import jobs; from kidney_core.runs.run_folder import Run; from pathlib import Path; jobs.submit(Run(Path({str(run.folder)!r})))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     wait_for(lambda: run_lock.status(run) == "finished")
 
 
+@pytest.mark.slow
 def test_a_killed_job_is_crashed_the_next_goes_on_and_it_resumes(small_dataset):
     first, second = tiny_run(small_dataset, "first", n_epochs=400), tiny_run(small_dataset, "second", n_epochs=1)
     jobs.submit(first)
@@ -84,6 +88,7 @@ def test_a_killed_job_is_crashed_the_next_goes_on_and_it_resumes(small_dataset):
     wait_for(lambda: run_lock.status(first) == "stopped")
 
 
+@pytest.mark.slow
 def test_stop_writes_a_checkpoint_and_resume_goes_on_from_it(small_dataset):
     run = tiny_run(small_dataset, n_epochs=500)
     jobs.submit(run)
@@ -104,10 +109,11 @@ def test_stop_writes_a_checkpoint_and_resume_goes_on_from_it(small_dataset):
 def test_a_job_that_was_asked_to_stop_says_so(small_dataset, monkeypatch, state):
     run = tiny_run(small_dataset)
     monkeypatch.setattr(jobs, "status", lambda _: state)
-    (run.folder / runs.CANCEL_FILE).touch()
+    (run.folder / run_folder.CANCEL_FILE).touch()
     assert jobs.message(run).startswith("stopping")
 
 
+@pytest.mark.slow
 def test_a_waiting_job_can_be_dropped_from_the_queue(small_dataset):
     first, second = tiny_run(small_dataset, "first", n_epochs=500), tiny_run(small_dataset, "second")
     jobs.submit(first)
@@ -137,6 +143,7 @@ def test_looking_at_a_crashed_run_from_many_threads_never_calls_it_alive(tmp_pat
     assert seen == {"crashed"}
 
 
+@pytest.mark.slow
 def test_lookers_do_not_keep_anybody_from_a_run(tmp_path):
     run = tiny_run(tmp_path, "crashed")
     os.close(run_lock.try_lock(run.folder / run_lock.LOCK_FILE))
@@ -157,6 +164,7 @@ def test_lookers_do_not_keep_anybody_from_a_run(tmp_path):
             done.set()
 
 
+@pytest.mark.slow
 def test_a_look_may_last_but_another_worker_is_told_at_once(tmp_path):
     """A thread that looks can be held up between taking and leaving the lock, while another one imports."""
     run = tiny_run(tmp_path, "crashed")
@@ -185,9 +193,10 @@ def test_jobs_share_the_gpus_that_the_user_left_visible(monkeypatch):
     assert local_engine.usable_gpus() == ["1"]
     assert jobs.n_slots() == 1
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert not jobs.has_gpu()
+    assert jobs.device_in_words() in ("the processor (no NVIDIA or Apple GPU in use)", "the Apple GPU (MPS)")
 
 
+@pytest.mark.slow
 def test_submit__error_while_running_and_when_finished(small_dataset):
     run = tiny_run(small_dataset, n_epochs=500)
     jobs.submit(run)
@@ -200,6 +209,7 @@ def test_submit__error_while_running_and_when_finished(small_dataset):
         jobs.submit(run)
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_a_run_that_a_job_works_on(small_dataset):
     run = tiny_run(small_dataset, n_epochs=500)
     jobs.submit(run)
@@ -215,5 +225,23 @@ def test_the_command_line_refuses_a_run_that_a_job_works_on(small_dataset):
 def test_n_slots_can_be_set(monkeypatch):
     monkeypatch.setenv("KIDNEY_SLOTS", "3")
     assert jobs.n_slots() == 3
-    monkeypatch.setenv("KIDNEY_SLOTS", "zero")
+    monkeypatch.setenv("KIDNEY_SLOTS", "")
     assert jobs.n_slots() >= 1
+
+
+@pytest.mark.parametrize("slots", ["abc", "0", "-1", "1.5"])
+def test_submit__error_slots_that_are_no_number(tmp_path, monkeypatch, slots):
+    monkeypatch.setenv("KIDNEY_SLOTS", slots)
+    with pytest.raises(RunError, match=f"KIDNEY_SLOTS is “{slots}”, which is not a whole number above 0"):
+        jobs.submit(tiny_run(tmp_path))
+
+
+def test_the_device_in_words_is_the_one_that_torch_will_take(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(local_engine, "usable_gpus", list)
+    monkeypatch.setattr(local_engine, "_WSL_GPU", tmp_path)
+    assert jobs.device_in_words() == "an NVIDIA GPU"
+    monkeypatch.setattr(local_engine, "_WSL_GPU", tmp_path / "none")
+    monkeypatch.setattr(local_engine.sys, "platform", "darwin")
+    monkeypatch.setattr(local_engine.platform, "machine", lambda: "arm64")
+    assert jobs.device_in_words() == "the Apple GPU (MPS)"

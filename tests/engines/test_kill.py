@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import ROOT, tiny_run
@@ -22,8 +23,8 @@ def resume(run):
 
 _EVERY_STEP = """
 import sys, train
-from kidney_core import training
-training.STEPS_BETWEEN_MEASUREMENTS = 1
+from kidney_core.training import training_log
+training_log.STEPS_BETWEEN_MEASUREMENTS = 1
 sys.exit(train.main(sys.argv[1:]))
 """
 
@@ -43,6 +44,7 @@ def show(lives):
         )
 
 
+@pytest.mark.slow
 def test_twenty_kills_leave_the_weights_of_the_uninterrupted_run(small_dataset):
     """Bit by bit the same weights, moments, metrics and figures, whenever the process died."""
     options = {"n_epochs": 12, "augmentation": "strong", "schedule": "one-cycle"}

@@ -9,16 +9,18 @@ import time
 import psutil
 import pytest
 
-from kidney_core import jobs, launch, local_engine, run_lock, runs
-from kidney_core.errors import RunError
+from kidney_core.common import settings
+from kidney_core.common.errors import RunError
+from kidney_core.engines import jobs, local_engine
+from kidney_core.runs import launch, run_folder, run_lock
 from tests.conftest import ROOT, tiny_run
-from tests.test_jobs import wait_for
+from tests.engines.test_jobs import wait_for
 
 
 @pytest.fixture(autouse=True)
 def no_orphans():
     yield
-    for run in runs.list_runs():
+    for run in run_folder.list_runs():
         local_engine.kill_tree(local_engine.process_of(run))
 
 
@@ -31,7 +33,7 @@ def workers_of(run):
     found = {}
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        if str(launch.COMMAND) in command and str(run.folder.resolve()) in command and "--standalone" not in command:
+        if launch.TRAIN_MODULE in command and str(run.folder.resolve()) in command and "--standalone" not in command:
             found[int(process.environ()["RANK"])] = process
     return found
 
@@ -44,6 +46,7 @@ def started(run):
     return workers_of(run)
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_with_a_checkpoint_and_resume(small_dataset):
     run = two_processes(small_dataset)
     workers = started(run)
@@ -58,6 +61,7 @@ def test_two_processes_stop_together_with_a_checkpoint_and_resume(small_dataset)
     wait_for(lambda: jobs.status(run) == "stopped")
 
 
+@pytest.mark.slow
 def test_workers_die_with_a_killed_launcher(small_dataset):
     """kill -9 leaves nobody time to clean up: the system does it."""
     run = two_processes(small_dataset)
@@ -67,6 +71,7 @@ def test_workers_die_with_a_killed_launcher(small_dataset):
     assert psutil.wait_procs(list(workers.values()), timeout=5)[1] == []
 
 
+@pytest.mark.slow
 def test_a_worker_whose_launcher_died_before_it_could_notice_ends(small_dataset):
     """Also where the run was resumed meanwhile, so that somebody holds it: the launcher is another one."""
     run = two_processes(small_dataset)
@@ -83,6 +88,7 @@ def test_a_worker_whose_launcher_died_before_it_could_notice_ends(small_dataset)
     assert "The process that started this one of “two” is gone" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_a_crash_of_the_whole_job(small_dataset):
     run = two_processes(small_dataset)
     workers = started(run)
@@ -91,6 +97,7 @@ def test_a_killed_worker_is_a_crash_of_the_whole_job(small_dataset):
     wait_for(lambda: not workers_of(run), 5)
 
 
+@pytest.mark.slow
 def test_a_job_that_does_not_listen_is_killed_with_its_whole_tree(small_dataset, monkeypatch):
     """Stopped processes (SIGSTOP) see neither a cancel file nor SIGTERM."""
     run = two_processes(small_dataset)
@@ -100,7 +107,7 @@ def test_a_job_that_does_not_listen_is_killed_with_its_whole_tree(small_dataset,
     jobs.cancel(run)
     time.sleep(0.5)
     assert jobs.status(run) == "running"
-    monkeypatch.setattr(local_engine, "_SECONDS_TO_LEAVE", 0.1)
+    monkeypatch.setattr(local_engine, "_STOP_TIMEOUT_S", 0.1)
     jobs.cancel(run)
     assert jobs.status(run) == "stopped"
     assert psutil.wait_procs(list(workers.values()), timeout=5)[1] == []
@@ -130,17 +137,19 @@ def test_a_dead_run_is_crashed_or_what_it_was_asked_to_be(tmp_path):
     assert jobs.status(run) == "stopped"
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_in_two_processes(small_dataset):
     options = ["--data", str(small_dataset), "--architecture", "test_resnet", "--init", "scratch", "--trainable", "all"]
     options += ["--image-size", "32", "--epochs", "1", "--n-processes", "2", "--name", "cli"]
     done = subprocess.run([sys.executable, "train.py", *options], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    run = runs.Run(runs.runs_folder() / "cli")
+    run = run_folder.Run(settings.runs_folder() / "cli")
     assert run.state()["state"] == "finished"
     assert done.stdout.count("epoch 1: loss") == 1
     assert run.log_tail().count("epoch 1: loss") == 1
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_command_line_stops_its_workers(small_dataset):
     run = two_processes(small_dataset)
     shell = subprocess.Popen(
@@ -157,7 +166,7 @@ def test_a_run_of_two_processes_takes_two_gpus(small_dataset, monkeypatch):
     monkeypatch.setattr(local_engine, "usable_gpus", lambda: ["4", "7"])
     assert local_engine._n_slots_of(two_processes(small_dataset, "gpu")) == 2
     assert local_engine._n_slots_of(two_processes(small_dataset, "cpu", device="cpu")) == 1
-    with pytest.raises(RunError, match="asks for 3 processes, one a GPU, and this machine has 2"):
+    with pytest.raises(RunError, match="asks for 3 processes, one per GPU, and this machine has 2"):
         jobs.submit(tiny_run(small_dataset, "many", n_processes=3), "local")
 
 

@@ -10,9 +10,9 @@ import urllib.request
 import pytest
 
 from benchmarks.browser import free_port
-from kidney_core import mlflow_mirror
-from kidney_core.errors import RunError
-from kidney_core.runs import RUNNING
+from kidney_core.common.errors import RunError
+from kidney_core.engines import mlflow_mirror
+from kidney_core.runs.run_folder import RUNNING
 from tests.conftest import tiny_run
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed (make test-engines installs it)")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kidney_core import audit_log
-from kidney_core.errors import AuditError
+from kidney_core.app import audit_log
+from kidney_core.common.errors import AuditError
 from tests.conftest import ROOT
 from tests.hardness.table import Figures, Options
 
@@ -17,7 +17,7 @@ SEED, N_TAMPERED = 11, 200
 _WRITER = """
 import sys
 from pathlib import Path
-from kidney_core import audit_log
+from kidney_core.app import audit_log
 for i in range(int(sys.argv[2])):
     audit_log.append(Path(sys.argv[1]), kind="diagnosis", user=sys.argv[3], input_sha256="a" * 64, model_sha256="b" * 64, result_sha256="c" * 64)
 """

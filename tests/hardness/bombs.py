@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 
-from kidney_core import decoder, slices, stack
-from kidney_core.errors import KidneyError
+from kidney_core.common.errors import KidneyError
+from kidney_core.imaging import decoder, slices, stack
 from tests.conftest import ROOT
 from tests.hardness import files
 from tests.hardness.table import Figures, Options
@@ -83,7 +83,7 @@ def _open(path: Path) -> dict[str, float | str]:
 
 def _peak_kb() -> int:
     """The largest memory of this process; the system's own count begins with that of who started it."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:")[1].split()[0])
 
 

@@ -15,9 +15,14 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save, save_file
 
-from kidney_core import checkpoint, diagnosis, digests, evaluation, familiarity, models
-from kidney_core.errors import CheckpointError
-from kidney_core.files import write_json
+from kidney_core.checkpoints import checkpoint, ood
+from kidney_core.common import digests
+from kidney_core.common.errors import CheckpointError
+from kidney_core.common.files import write_json
+from kidney_core.diagnosis import inference
+from kidney_core.metrics import evaluation
+from kidney_core.metrics.predictions import Predictions
+from kidney_core.networks import models
 from tests.hardness.table import Figures, Options
 
 SEED, N_LOADS = 6, 1000
@@ -67,14 +72,14 @@ def make_complete(folder: Path) -> checkpoint.Checkpoint:
     torch.manual_seed(SEED)
     model = models.build_model("test_resnet", len(labels), image_size_px=32)
     probabilities = rng.dirichlet(np.ones(4), size=40)
-    table = pd.DataFrame(probabilities, columns=[f"p_{label}" for label in labels])
-    table.insert(0, "path", [f"{labels[i % 4]}/{i}.png" for i in range(40)])
-    table.insert(1, "label", [labels[i % 4] for i in range(40)])
-    table.insert(2, "predicted", [labels[i] for i in probabilities.argmax(axis=1)])
-    table.insert(3, "series", [i // 2 for i in range(40)])
+    paths = [f"{labels[i % 4]}/{i}.png" for i in range(40)]
+    rows = pd.DataFrame(
+        {"path": paths, "label": [labels[i % 4] for i in range(40)], "series": [i // 2 for i in range(40)]}
+    )
+    predictions = Predictions.from_probabilities(rows, probabilities, labels)
     pixels = rng.integers(0, 255, (24, 32, 32), np.uint8)
-    features = familiarity.slice_features(model, pixels)
-    reference = familiarity.learn(
+    features = ood.slice_features(model, pixels)
+    reference = ood.fit_reference(
         features[:16],
         same_scans=features[16:20],
         new_scans=features[20:],
@@ -82,8 +87,8 @@ def make_complete(folder: Path) -> checkpoint.Checkpoint:
         labels=tuple(labels[i % 4] for i in range(16)),
         series=np.arange(16),
     )
-    folder.mkdir()
-    familiarity.save(reference, folder / checkpoint.REFERENCE_FILE)
+    saved = folder.with_name(f"{folder.name}-{checkpoint.REFERENCE_FILE}")
+    ood.save(reference, saved)
     card = {
         "architecture": "test_resnet",
         "labels": labels,
@@ -93,7 +98,7 @@ def make_complete(folder: Path) -> checkpoint.Checkpoint:
         "command": "python train.py",
         "data": {"name": "noise"},
         "split": {"random": {"shared_series_fraction": 1.0, "test_series": 20}},
-        "metrics": {"random": evaluation.figures(table)},
+        "metrics": {"random": evaluation.metrics(predictions)},
         "intended_use": checkpoint.INTENDED_USE,
         "limits": ["Made to be harmed."],
     }
@@ -101,29 +106,32 @@ def make_complete(folder: Path) -> checkpoint.Checkpoint:
         folder,
         model.state_dict(),
         card,
-        {"random": table},
-        trained_on="\n".join(f"{i:012x}" for i in range(50)),
-        reference=(folder / checkpoint.REFERENCE_FILE).read_bytes(),
+        {"random": predictions},
+        trained_on="\n".join(f"{i:012x}" for i in range(50)).encode(),
+        reference=saved.read_bytes(),
     )
+    saved.unlink()
     explained = {"format": 1, "weights_sha256": made.card["weights_sha256"], "full_scale": {"Layer-CAM": 0.5}}
-    write_json(folder / checkpoint.EXPLANATIONS_FILE, digests.sealed(explained))
+    write_json(folder / checkpoint.EXPLANATIONS_FILE, digests.add_seal(explained))
     return made
 
 
 def everything(folder: Path) -> dict[str, object]:
     """All that a checkpoint makes the app say, in a form that can be compared. Raises CheckpointError."""
     found = checkpoint.read_checkpoint(folder)
-    reader = diagnosis.open_reader(found)
+    predictor = inference.open_predictor(found)
     with torch.inference_mode():
-        answer = reader.model(torch.linspace(0, 1, 3 * found.size_px**2).reshape(1, 3, found.size_px, found.size_px))
+        answer = predictor.model(torch.linspace(0, 1, 3 * found.size_px**2).reshape(1, 3, found.size_px, found.size_px))
     return {
         "card": found.card,
-        "sealed": not found.unsealed,
+        "sealed": not found.seal_warning,
         "answer": answer.tolist(),
-        "explanations": reader.explanations,
-        "reference": {key: np.asarray(value).tolist() for key, value in dataclasses.asdict(reader.reference).items()},
+        "explanations": predictor.explanations,
+        "reference": {
+            key: np.asarray(value).tolist() for key, value in dataclasses.asdict(predictor.reference).items()
+        },
         "trained_on": sorted(found.trained_on()),
-        "predictions": {name: found.predictions(name).to_csv() for name in found.card["metrics"]},
+        "predictions": {name: found.predictions(name).table.to_csv() for name in found.card["metrics"]},
     }
 
 
@@ -163,7 +171,7 @@ def rename_a_pickle(folder: Path, rng: np.random.Generator, marker: Path) -> Non
 
 def exchange_labels(folder: Path, rng: np.random.Generator) -> None:
     """The card's labels in another order, or one more or less; a forger can only do the latter two to no avail."""
-    card = json.loads((folder / "card.json").read_text())
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     kind = rng.integers(3)
     if kind == 0:
         card["labels"] = card["labels"][1:] + card["labels"][:1]
@@ -202,7 +210,7 @@ def put_a_number_that_is_none(folder: Path, rng: np.random.Generator) -> None:
 
 def forge(folder: Path) -> None:
     """What a malicious maker does: all digests and the seal fit what lies there."""
-    card = json.loads((folder / "card.json").read_text())
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     card["weights_sha256"] = digests.sha256((folder / checkpoint.WEIGHTS_FILE).read_bytes())
     card["reference_sha256"] = digests.sha256((folder / checkpoint.REFERENCE_FILE).read_bytes())
     write_json(folder / "card.json", checkpoint.sealed_card(card, folder))

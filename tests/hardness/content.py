@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from kidney_core import slices
-from kidney_core.errors import SliceError
+from kidney_core.common.errors import SliceError
+from kidney_core.imaging import slices
 from tests.hardness import files
 from tests.hardness.table import Figures, Options
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kidney_core import archive, decoder, dicom, dicom_place, patient_tags, slices, stack
-from kidney_core.errors import KidneyError
+from kidney_core.common.errors import KidneyError
+from kidney_core.imaging import archive, decoder, dicom, dicom_geometry, patient_tags, slices, stack
 from tests.conftest import ROOT
 from tests.hardness import files
 from tests.hardness.table import Figures, Options
@@ -138,7 +138,7 @@ def read(name: str, content: bytes) -> tuple[str, str]:
         image = slices.read_slice(content, name=name)
         image.network_grey8()
         if slices.is_dicom(content):
-            dicom_place.read_places(content, name=name)
+            dicom_geometry.read_positions(content, name=name)
             patient_tags.read_patient_tags(content)
         return "read", ""
     except KidneyError as error:

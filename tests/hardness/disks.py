@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from kidney_core import jobs, run_keeping, runs
-from kidney_core.runs import FAILED, FINISHED, Run
+from kidney_core.engines import housekeeping, jobs
+from kidney_core.runs import run_folder
+from kidney_core.runs.run_folder import FAILED, FINISHED, Run
 from tests.conftest import ROOT
 from tests.hardness import workplace
 from tests.hardness.table import Figures, NotMeasured, Options
@@ -78,7 +79,7 @@ def _other(place: Workplace) -> Run:
 
 def _check_others(found: Found, other: Run, *listed: Run) -> None:
     """The job elsewhere finishes, and the runs on the disk are listed and told of."""
-    names = {run.name for run in runs.list_runs()}
+    names = {run.name for run in run_folder.list_runs()}
     found.check("others_failed", names == {run.name for run in listed}, f"{names} are listed")
     for run in listed:
         found.check("others_failed", not workplace.refusal(lambda run=run: jobs.message(run)), run.name)
@@ -137,10 +138,10 @@ def read_only(place: Workplace) -> Figures:
             lambda: place.run("new"),
             lambda: jobs.submit(run),
             lambda: jobs.cancel(run),
-            lambda: run_keeping.write_note(run, "a note", ""),
-            lambda: run_keeping.archive(run),
-            lambda: run_keeping.rename(run, "other"),
-            lambda: run_keeping.delete(run),
+            lambda: housekeeping.write_note(run, "a note", ""),
+            lambda: housekeeping.archive(run),
+            lambda: housekeeping.rename(run, "other"),
+            lambda: housekeeping.delete(run),
             lambda: _resume_by_hand(run),
         ):
             found.check_clear(workplace.refusal(refused), str(disk), "(?i)read-only")
@@ -160,7 +161,7 @@ def _resume_by_hand(run: Run) -> None:
     said = done.stderr.strip()
     if done.returncode != 1 or not said.startswith("error: ") or "\n" in said:
         raise RuntimeError(f"exit status {done.returncode}, {said[-200:]}")
-    raise runs.RunError(said.removeprefix("error: "))
+    raise run_folder.RunError(said.removeprefix("error: "))
 
 
 WHAT: dict[str, Callable[[Workplace], Figures]] = {"full": full, "read-only": read_only}

@@ -18,8 +18,9 @@ from urllib.parse import urlparse
 from playwright.sync_api import BrowserContext, Error, Page
 
 from benchmarks import screenshots
-from benchmarks.browser import running_app, settled
-from kidney_core import phantom, phantom_dicom, recipes
+from benchmarks.browser import choose_files, running_app, settled
+from kidney_core.runs import recipes
+from kidney_core.simulation import phantom, phantom_dicom
 from tests.conftest import ROOT, TINY
 from tests.hardness import nowhere
 from tests.hardness.patients import exports
@@ -136,10 +137,10 @@ def _own_flows(images: Path, *, thorough: bool) -> dict[str, Flow]:
 
 def upload(page: Page, files: list[dict]) -> None:
     """Upload, let another method draw the map, and write and download the reports."""
-    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(files)
+    choose_files(page, files)
     page.locator(".stage").wait_for()
     settled(page, seconds=_WAIT_S)
-    anyway = page.get_by_text("Show what it would have said all the same")
+    anyway = page.get_by_text("Show the prediction anyway")
     if anyway.count():
         anyway.click()
         settled(page, seconds=_WAIT_S)
@@ -175,4 +176,4 @@ def train(page: Page, images: Path) -> None:
     page.locator(".st-key-training_charts canvas").first.wait_for()
     page.get_by_text("Publish as a checkpoint").click()  # there once the job has ended
     page.get_by_role("button", name="Publish", exact=True).click()
-    page.get_by_text("It is on the Diagnosis and Evaluation pages now").first.wait_for()
+    page.get_by_text("It is now on the Diagnosis and Evaluation pages").first.wait_for()

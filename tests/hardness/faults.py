@@ -21,9 +21,11 @@ from pathlib import Path
 import psutil
 
 import train
-from kidney_core import dataset, jobs, local_engine, pixel_cache, training
-from kidney_core.errors import RunError
-from kidney_core.runs import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, Run
+from kidney_core.common.errors import RunError
+from kidney_core.data import dataset, pixel_cache
+from kidney_core.engines import jobs, local_engine
+from kidney_core.runs.run_folder import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, Run
+from kidney_core.training import trainer
 from tests.conftest import ROOT
 from tests.hardness import workplace
 from tests.hardness.table import Figures, Options
@@ -69,7 +71,7 @@ def _have_little_memory(_run: Run) -> None:
         _limit_memory(psutil.Process().memory_info().vms + _TOO_LITTLE_FOR_A_STEP)
         return real(*arguments, **options)
 
-    on_call(training._Training, "step", limit, count=1)
+    on_call(trainer, "train_step", limit, count=1)
 
 
 def _limit_memory(n_bytes: int) -> None:

@@ -22,7 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from kidney_core import phantom
+from kidney_core.simulation import phantom
 from tests.conftest import ROOT
 from tests.ct_files import ct_dataset, saved
 

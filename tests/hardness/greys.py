@@ -6,7 +6,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-from kidney_core import slices
+from kidney_core.imaging import slices
 from tests.hardness import files
 from tests.hardness.table import Figures, Options
 

@@ -23,9 +23,11 @@ from unittest import mock
 import psutil
 
 from benchmarks.browser import running_app
-from kidney_core import errors, jobs, launch, local_engine
-from kidney_core.runs import CRASHED, FINISHED, RUNNING, Run
-from kidney_core.slices import read_slice
+from kidney_core.common import errors
+from kidney_core.engines import jobs, local_engine
+from kidney_core.imaging.slices import read_slice
+from kidney_core.runs import launch
+from kidney_core.runs.run_folder import CRASHED, FINISHED, RUNNING, Run
 from tests.conftest import ROOT
 from tests.hardness import workplace
 from tests.hardness.table import Figures, Options
@@ -72,7 +74,7 @@ class World:
             return
         if kind == "by hand":
             if self.by_hand is None or self.by_hand.poll() is not None:
-                with (self.place.folder / _BY_HAND_SAID).open("w") as said:
+                with (self.place.folder / _BY_HAND_SAID).open("w", encoding="utf-8") as said:
                     self.by_hand = _started("train.py", "--resume", str(run.folder), said=said)
         elif jobs.status(run) != FINISHED:
             said = workplace.refusal(lambda: jobs.submit(run))
@@ -90,7 +92,7 @@ class World:
                 if "decoder_server" in command:
                     is_worker = child not in _children(root)
                     found[f"decoder {'worker' if is_worker else 'server'} of {name}"] = child
-                elif str(launch.COMMAND) in command and "--standalone" not in command:
+                elif launch.TRAIN_MODULE in command and "--standalone" not in command:
                     found["worker of two"] = child
         return found
 
@@ -111,7 +113,7 @@ class World:
         dead = {key for key, each in victims.items() if each in others and not _is_alive(each)}
         crashed = {key for key, kind in _TRAINERS.items() if jobs.status(self.made[kind][-1]) == CRASHED} & dead
         taken = crashed | dead & {"app", "decoding process"}  # of the others, a training may have come to its end
-        said = (self.place.folder / _BY_HAND_SAID).read_text()[-300:]
+        said = (self.place.folder / _BY_HAND_SAID).read_text(encoding="utf-8")[-300:]
         self.found.check("others_failed", not taken, f"{taken} ended with the {name}; by hand: {said}")
 
     def end(self) -> None:

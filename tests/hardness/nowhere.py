@@ -40,12 +40,12 @@ def reason_against() -> str:
 def attempts(pid: int) -> int:
     """How often a way outside was asked for in the namespace of a process, since it was made."""
     ip4, ip6 = _COUNTED
-    lines = [line.split() for line in Path(f"/proc/{pid}/net/snmp").read_text().splitlines()]
+    lines = [line.split() for line in Path(f"/proc/{pid}/net/snmp").read_text(encoding="utf-8").splitlines()]
     count = 0
     for titles, values in zip(lines[::2], lines[1::2], strict=True):
         wanted = ip4.get(titles[0].rstrip(":"))
         count += int(values[titles.index(wanted)]) if wanted else 0
-    rows = (line.split() for line in Path(f"/proc/{pid}/net/snmp6").read_text().splitlines())
+    rows = (line.split() for line in Path(f"/proc/{pid}/net/snmp6").read_text(encoding="utf-8").splitlines())
     return count + sum(int(value) for name, value in rows if name in ip6)
 
 
@@ -115,13 +115,13 @@ def main() -> int:
         environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         os.execvpe("unshare", [*_unshare(), *module, *sys.argv[1:]], environment)
     _raise_loopback()
-    command = [sys.executable, "-m", "kidney_core.serve", "--server.port", str(known.port), *options]
+    command = [sys.executable, "-m", "kidney_core.app.serve", "--server.port", str(known.port), *options]
     app = subprocess.Popen(command)
     try:
         asyncio.run(_relay(socket.socket(fileno=known.listener), known.port, app))
     finally:
         app.terminate()
-        app.wait(timeout=20)
+        app.wait(timeout=60)
     return 0
 
 

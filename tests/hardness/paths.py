@@ -13,10 +13,13 @@ from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from kidney_core import jobs, launch, recipes, roots
-from kidney_core.errors import PathError
-from kidney_core.files import write_json
-from kidney_core.runs import QUEUED, RUNNING, Run
+from kidney_core.common import allowed_paths
+from kidney_core.common.errors import PathError
+from kidney_core.common.files import write_json
+from kidney_core.engines import jobs
+from kidney_core.runs import recipes
+from kidney_core.runs.run_folder import QUEUED, RUNNING, Run
+from tests.conftest import ROOT
 from tests.hardness.table import Figures, Options
 
 SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "busybox"}
@@ -77,7 +80,7 @@ def measure_paths(options: Options) -> Figures:
     for typed in ways:
         figures["typed"] += 1
         try:
-            found = roots.inside(typed, allowed)
+            found = allowed_paths.resolve_allowed(typed, allowed)
         except PathError:
             figures["refused"] += 1
             continue
@@ -93,12 +96,14 @@ def measure_paths(options: Options) -> Figures:
     ):  # from a checkpoint's tables
         figures["typed"] += 1
         try:
-            roots.below(root, relative)
+            allowed_paths.file_below(root, relative)
             figures["escapes"] += 1
         except PathError:
             figures["refused"] += 1
     figures["let_in"] = figures["typed"] - figures["refused"]
-    figures["false_refusals"] = int(roots.inside(str(root / "inner"), allowed) != (root / "inner").resolve())
+    figures["false_refusals"] = int(
+        allowed_paths.resolve_allowed(str(root / "inner"), allowed) != (root / "inner").resolve()
+    )
     return figures
 
 
@@ -136,7 +141,7 @@ def measure_jobs(options: Options) -> Figures:
     folder = workplace / f"runs $(touch {marker.name}) ; touch pwned '\""
     watcher = workplace / "watcher"
     watcher.mkdir()
-    (watcher / "sitecustomize.py").write_text(_WATCHER)
+    (watcher / "sitecustomize.py").write_text(_WATCHER, encoding="utf-8")
     kept = dict(os.environ)
     figures = {"jobs": 0, "processes": 0, "shell_spawns": 0, "executed": 0, "wrong_arguments": 0}
     os.environ |= {"PYTHONPATH": str(watcher), "WATCHED": str(spawned), "KIDNEY_RUNS": str(folder)}
@@ -147,7 +152,9 @@ def measure_jobs(options: Options) -> Figures:
         jobs.submit(run, "local")
         figures["jobs"] += 1
         _wait(run)
-        started = [json.loads(line) for line in spawned.read_text().splitlines()] if spawned.exists() else []
+        started = (
+            [json.loads(line) for line in spawned.read_text(encoding="utf-8").splitlines()] if spawned.exists() else []
+        )
         figures["processes"] = len(started)
         figures["shell_spawns"] = sum(Path(command[0]).name in SHELLS for command in started)
         for submit in (_slurm_words, _ray_words):
@@ -162,9 +169,7 @@ def measure_jobs(options: Options) -> Figures:
     finally:
         os.environ.clear()
         os.environ.update(kept)
-    figures["executed"] = (
-        len(list(workplace.rglob("pwned"))) + Path("pwned").exists() + (launch.ROOT / "pwned").exists()
-    )
+    figures["executed"] = len(list(workplace.rglob("pwned"))) + Path("pwned").exists() + (ROOT / "pwned").exists()
     return figures
 
 
@@ -214,7 +219,7 @@ def _programs(workplace: Path, **prints: str) -> Iterator[Path]:
     notes.unlink(missing_ok=True)
     for name, printed in prints.items():
         program = folder / name
-        program.write_text(_NOTES.format(python=sys.executable, notes=str(notes), prints=printed))
+        program.write_text(_NOTES.format(python=sys.executable, notes=str(notes), prints=printed), encoding="utf-8")
         program.chmod(0o700)
     path = os.environ["PATH"]
     os.environ["PATH"] = f"{folder}{os.pathsep}{path}"
@@ -225,15 +230,15 @@ def _programs(workplace: Path, **prints: str) -> Iterator[Path]:
 
 
 def _words(notes: Path) -> list[str]:
-    return [word for line in notes.read_text().splitlines() for word in json.loads(line)]
+    return [word for line in notes.read_text(encoding="utf-8").splitlines() for word in json.loads(line)]
 
 
 def _slurm_words(run: Run, workplace: Path) -> list[str]:
     """All arguments that sbatch, and then srun and Python by way of the batch script, are given."""
     with _programs(workplace, sbatch="4711", srun="", python_of_slurm="") as notes:
-        jobs.ENGINES["slurm"].submit(run)
-        script = notes.with_name(notes.name + ".stdin").read_text()
-        # "exec PYTHON -m kidney_core.slurm_engine RUN" would train; a noting program takes the interpreter's place.
+        jobs.ENGINES["slurm"].submit(run, lock=-1)
+        script = notes.with_name(notes.name + ".stdin").read_text(encoding="utf-8")
+        # "exec PYTHON -m kidney_core.engines.slurm_engine RUN" would train; a noting program takes the interpreter's place.
         script = script.replace(shlex.quote(sys.executable), shlex.quote(str(notes.parent / "python_of_slurm")))
         environment = {**os.environ, "SLURM_JOB_ID": "4711"}
         subprocess.run(["/bin/sh"], input=script, text=True, check=True, cwd=workplace, env=environment)
@@ -260,7 +265,7 @@ def _ray_words(run: Run, workplace: Path) -> list[str]:
     try:
         with _programs(workplace, python_of_ray="") as notes:
             os.environ["KIDNEY_RAY_PYTHON"] = str(notes.parent / "python_of_ray")
-            jobs.ENGINES["ray"].submit(run)
+            jobs.ENGINES["ray"].submit(run, lock=-1)
             subprocess.run(["/bin/sh", "-c", taken[0]["entrypoint"]], check=True, cwd=workplace)
             return _words(notes)
     finally:

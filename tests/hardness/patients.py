@@ -18,8 +18,8 @@ from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Browser, Page
 from pydicom.datadict import DicomDictionary
 
-from benchmarks.browser import running_app, settled
-from kidney_core import audit_log
+from benchmarks.browser import choose_files, running_app, settled
+from kidney_core.app import audit_log
 from tests.conftest import ROOT
 from tests.ct_files import ct_dataset, saved
 from tests.hardness.files import picture
@@ -31,8 +31,7 @@ _TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 _MIB = 1024**2
 _CHECKPOINTS = str(ROOT / "checkpoints")
 _TIDIED_S = 12.0  # the app gives freed memory back every ten seconds
-_UPLOADS = '[data-testid="stFileUploaderDropzoneInput"]'
-_PATIENT = "Put the patient's and the study's tags of the DICOM file into it"
+_PATIENT = "Include the patient and study tags of the DICOM file"
 # Where a file may have been left; what the browser keeps is its user's.
 _LOOKED_THROUGH = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path.home())
 _NOT_THE_APPS = ("playwright", ".org.chromium", "chromium", ".config/chromium", "pytest-of")
@@ -66,7 +65,7 @@ def measure_canaries(options: Options) -> Figures:
             settled(page)
         page.goto(f"{address}/Teaching")
         settled(page)
-        for choice in ("What breaks a model", "your own"):
+        for choice in ("What breaks a model", "Your slice"):
             page.get_by_text(choice, exact=True).first.click()
             settled(page)
         _upload(page, [_file("teaching.png", _png())])
@@ -115,12 +114,12 @@ def measure_quota(options: Options) -> Figures:
     with running_app(KIDNEY_CHECKPOINTS=_CHECKPOINTS) as (address, process), _visit(options.browser, []) as page:
         _warm(page, address)
         page.reload()
-        page.locator(_UPLOADS).wait_for(state="attached")
+        page.get_by_test_id("stFileUploaderDropzoneInput").wait_for(state="attached")
         time.sleep(_TIDIED_S)
         before = _memory(process.pid)
         with _peak(process.pid) as peak:
             _upload(page, paths, seconds=600)
-            told = page.get_by_text("not taken: the files of one visitor").count()
+            told = page.get_by_text("not accepted: one visitor can upload").count()
         time.sleep(_TIDIED_S)
         grown = _memory(process.pid) - before
     figures = {"files": n_files, "mb": round(4 * _MIB * n_files / 1e6), "told": told}
@@ -237,8 +236,8 @@ def _show_one(page: Page, address: str) -> None:
 
 def _upload(page: Page, files: list, *, seconds: float = 240) -> None:
     """Upload, and wait until the page has answered: a picture, a table, or an error."""
-    page.locator(_UPLOADS).set_input_files(files)
-    page.locator('[data-testid="stFileChip"]').first.wait_for()
+    choose_files(page, files)
+    page.wait_for_timeout(500)  # the upload has begun
     uploading = "document.querySelectorAll('[data-testid=stFileChipIconSpinner]').length"
     page.wait_for_function(f"() => {uploading} === 0", timeout=seconds * 1000)
     settled(page, seconds=seconds)
@@ -318,7 +317,7 @@ def _memory(process_id: int) -> int:
     total = 0
     for process in _family(process_id):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
             total += 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
     return total
 

@@ -12,8 +12,8 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000, JPEGBaseline8Bit, JPEGLSNearLossless
 
-from kidney_core import slices
-from kidney_core.errors import SliceError
+from kidney_core.common.errors import SliceError
+from kidney_core.imaging import slices
 from tests import ct_files
 from tests.hardness import files
 from tests.hardness.table import Figures, Options
@@ -27,8 +27,8 @@ _UNKNOWN = {
     "1.2.840.10008.1.2.4.107": "HEVC",
     "1.2.840.10008.1.2.4.110": "JPEG XL",
     "1.2.840.10008.1.2.4.52": "JPEG",
-    "1.2.840.113619.5.2": "that the standard does not know",
-    "1.2.3.4": "that the standard does not know",
+    "1.2.840.113619.5.2": "that the standard does not define",
+    "1.2.3.4": "that the standard does not define",
 }
 _GREYS = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))  # (48, 64)
 _GPL = ("pylibjpeg-libjpeg", "dicom2jpg", "gdcm-gpl")
@@ -104,10 +104,10 @@ def refused() -> Iterator[tuple[str, bytes, int, str]]:
     """(what, file, frame asked for, what the sentence must say) of each kind."""
     ramp = files.ramp()
     for number, named in _UNKNOWN.items():
-        yield number, _in_syntax(number), 0, f"compressed .*{named}.*no decoder here"
+        yield number, _in_syntax(number), 0, f"compressed .*{named}.*no decoder is installed"
     dataset = pydicom.dcmread(_TEST_FILES / "JPGExtended.dcm")
     dataset.Modality = "CT"
-    yield "JPEG of 12 bits", ct_files.saved(dataset), 0, "compressed as JPEG Extended.*no decoder here"
+    yield "JPEG of 12 bits", ct_files.saved(dataset), 0, "compressed as JPEG Extended.*no decoder is installed"
     for modality, named in {
         "MR": "magnetic resonance",
         "US": "ultrasound",
@@ -125,7 +125,7 @@ def refused() -> Iterator[tuple[str, bytes, int, str]]:
     yield "palette", files.ct(ramp, PhotometricInterpretation="PALETTE COLOR"), 0, "colour DICOM image"
     yield "no pixels", files.ct(ramp, PixelData=None), 0, "without an image"
     yield "computed map", files.ct(ramp, PixelData=None, FloatPixelData=bytes(4 * ramp.size)), 0, "computed values"
-    yield "mask", files.ct(ramp, BitsAllocated=1, BitsStored=1, HighBit=0), 0, "1 bits a pixel"
+    yield "mask", files.ct(ramp, BitsAllocated=1, BitsStored=1, HighBit=0), 0, "1 bits per pixel"
     yield "no size", files.ct(ramp, Rows=None), 0, "lacks the DICOM tag Rows"
     yield "no such frame", files.ct(np.stack([ramp] * 3)), 3, "has 3 frames; there is no frame 4"
     yield "cut", files.ct(ramp)[:-1000], 0, "pixel data .*damaged, truncated"

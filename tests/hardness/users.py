@@ -21,7 +21,7 @@ OPEN, LOGIN, ROLE, NOBODY, UNSAFE = "open", "log in", "role is missing", "no rol
 _SAID = {
     "Log in to use this app": LOGIN,
     "Your log-in has ended": LOGIN,
-    "This takes the role": ROLE,
+    "for this, and you (": ROLE,  # not “You need the role”, which the open Training page says to those who may not start jobs
     "have no role in this app": NOBODY,
     "would be open to everybody": UNSAFE,
 }
@@ -60,7 +60,7 @@ def measure_starts(_options: Options) -> Figures:
         (["--server.address", "localhost.evil.example"], {}),
     ):
         figures["starts"] += 1
-        command = [sys.executable, "-m", "kidney_core.serve", "--server.port", str(free_port()), *options]
+        command = [sys.executable, "-m", "kidney_core.app.serve", "--server.port", str(free_port()), *options]
         process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -84,7 +84,7 @@ def measure_starts(_options: Options) -> Figures:
 def measure_log_in(options: Options) -> Figures:
     """Every page by deep link: without a log-in, as each user, and with forged cookies."""
     browser, workplace = options.browser, options.workplace
-    (workplace / "roles.toml").write_text(_ROLES)
+    (workplace / "roles.toml").write_text(_ROLES, encoding="utf-8")
     figures = {"deep_links": 0, "open_without_log_in": 0, "wrong_roles": 0, "forged_admitted": 0}
     with (
         provider(3600) as issuer,
@@ -101,8 +101,7 @@ def measure_log_in(options: Options) -> Figures:
                     figures["deep_links"] += 1
                     figures["wrong_roles"] += state_of(page, f"{app}/{name}") != wanted
                     if name == "Training" and wanted == OPEN:
-                        can_start = page.get_by_text("Start 2 jobs").count() > 0
-                        figures["wrong_roles"] += can_start != (user in ("researcher", "claimed"))
+                        figures["wrong_roles"] += can_start(page) != (user in ("researcher", "claimed"))
                 if user == "researcher":
                     figures["forged_admitted"] += forged_is_admitted(page.context, app)
     return figures
@@ -111,7 +110,7 @@ def measure_log_in(options: Options) -> Figures:
 def measure_ended_token(options: Options) -> Figures:
     """A log-in whose token ends while the page is open: the next click is denied, and so is opening it anew."""
     workplace = options.workplace
-    (workplace / "roles.toml").write_text(_ROLES)
+    (workplace / "roles.toml").write_text(_ROLES, encoding="utf-8")
     roles = f"{workplace}/roles.toml"
     figures = {"admitted": 0, "expired_admitted": 0}
     with (
@@ -143,7 +142,7 @@ def measure_streamlit_run(options: Options) -> Figures:
 
 def measure_diagnosis(browser: Browser, workplace: Path) -> list[dict]:
     """The lines of the audit log after one sample was read by a user who is logged in."""
-    (workplace / "roles.toml").write_text(_ROLES)
+    (workplace / "roles.toml").write_text(_ROLES, encoding="utf-8")
     log = workplace / "audit.jsonl"
     variables = {
         "KIDNEY_ROLES": f"{workplace}/roles.toml",
@@ -158,9 +157,9 @@ def measure_diagnosis(browser: Browser, workplace: Path) -> list[dict]:
         log_in(page, app, "diagnoser")
         state_of(page, f"{app}/Diagnosis")
         page.get_by_role("button", name="Cyst").click()
-        page.get_by_text("Sample 1: Cyst").wait_for(timeout=120_000)
+        page.locator(".stage[data-shown]").wait_for(timeout=120_000)
         settled(page, seconds=120)
-    return [json.loads(line) for line in log.read_text().splitlines()]
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
 
 
 @contextmanager
@@ -187,7 +186,7 @@ def provider(token_max_age_s: int) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def secrets(workplace: Path, issuer: str, cookie_secret: str = "k" * 64) -> tuple[str, str]:
@@ -201,7 +200,8 @@ cookie_secret = "{cookie_secret}"
 client_id = "workbench"
 client_secret = "secret"
 server_metadata_url = "{issuer}/.well-known/openid-configuration"
-"""
+""",
+        encoding="utf-8",
     )
     return "--secrets.files", str(path)
 
@@ -248,6 +248,13 @@ def said(page: Page) -> str:
             return OPEN
         page.wait_for_timeout(200)
     raise RuntimeError(f"{page.url} shows {text[:200]!r}")
+
+
+def can_start(page: Page) -> bool:
+    """Whether the Training page that is open offers to start jobs; its links are drawn before its form."""
+    form, refusal = page.get_by_text("Start 2 jobs"), page.get_by_text("You need the role")
+    form.or_(refusal).first.wait_for()
+    return form.count() > 0
 
 
 def forged_is_admitted(context: BrowserContext, app: str) -> int:

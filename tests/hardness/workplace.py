@@ -20,9 +20,10 @@ import psutil
 import torch
 from safetensors.torch import load_file
 
-from kidney_core import jobs, local_engine, run_lock, training
-from kidney_core.errors import KidneyError
-from kidney_core.runs import FINISHED, QUEUED, RUNNING, Run
+from kidney_core.common.errors import KidneyError
+from kidney_core.engines import jobs, local_engine
+from kidney_core.runs import run_lock
+from kidney_core.runs.run_folder import FINISHED, LAST_FILE, QUEUED, RUNNING, Run
 from tests.conftest import ROOT, tiny_run, write_series_dataset
 from tests.hardness.table import Figures
 
@@ -108,7 +109,7 @@ def undisturbed(**changes: Any) -> tuple[dict[str, torch.Tensor], dict]:
         run = place.run("undisturbed", **changes)
         command = [sys.executable, "train.py", "--resume", str(run.folder)]
         subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
-        return load_file(run.folder / training.LAST_FILE), run.report()
+        return load_file(run.folder / LAST_FILE), run.report()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> bool:
@@ -174,7 +175,7 @@ def check_ends(found: Found, run: Run, said: str = "", **changes: Any) -> None:
     check_folder(found, run)
     if ended:
         weights, report = undisturbed(**changes)
-        there = _tensors(run.folder / training.LAST_FILE)
+        there = _tensors(run.folder / LAST_FILE)
         same = there.keys() == weights.keys() and all(torch.equal(there[name], weights[name]) for name in weights)
         found.check("corrupt", same and run.report() == report, f"{run.name} differs from an undisturbed run")
         left = [path.name for path in run.folder.glob(".*.tmp")]
@@ -193,7 +194,7 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _is_json(path: Path) -> bool:
     try:
-        json.loads(path.read_text())
+        json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return False
     return True

@@ -1,21 +1,22 @@
-"""Where the body lies in a slice."""
+"""The body in a slice."""
 
 import numpy as np
 import pytest
 
-from kidney_core import body, phantom
+from kidney_core.imaging import body
+from kidney_core.simulation import phantom
 
 
-def test_body_mask_leaves_the_table_out_and_fills_the_gut():
+def test_body_mask_excludes_the_table_and_includes_gas():
     grey = np.zeros((100, 100), np.uint8)
     yy, xx = np.mgrid[:100, :100]
     grey[(yy - 45) ** 2 + (xx - 50) ** 2 < 30**2] = 120
     grey[40:46, 45:50] = 0  # gas
     grey[90:93, 10:90] = 110  # the table
-    found = body.body_mask(grey)
-    assert found[42, 47]
-    assert not found[91, 50]
-    assert not found[5, 5]
+    mask = body.body_mask(grey)
+    assert mask[42, 47]
+    assert not mask[91, 50]
+    assert not mask[5, 5]
     assert body.body_mask(np.zeros((20, 20), np.uint8)).all()
 
 
@@ -31,7 +32,7 @@ def slice_with_skin(size_px=256):
 
 
 @pytest.mark.parametrize("size_px", [256, 512, 1024])
-def test_body_box_follows_the_skin_around_dark_fat_and_leaves_the_table_out(size_px):
+def test_body_box_follows_the_skin_around_dark_fat_and_excludes_the_table(size_px):
     top, left, height, width = np.array(body.body_box(slice_with_skin(size_px))) / size_px
     assert (top, left) == pytest.approx((0.15, 0.12), abs=0.02)
     assert (height, width) == pytest.approx((0.60, 0.76), abs=0.03)
@@ -42,7 +43,7 @@ def test_body_box_of_an_empty_image_is_the_whole_image():
     assert body.body_box(np.full((40, 60), 90, np.uint8)) == (0, 0, 40, 60)
 
 
-def test_body_box_of_a_phantom_holds_its_lesion():
+def test_body_box_of_a_phantom_contains_its_lesion():
     drawn = phantom.draw_series("Stone", 5, n_slices=3)[1]
     top, left, height, width = body.body_box(drawn.as_slice("").network_grey8())
     rows, columns = np.nonzero(drawn.lesion)

@@ -1,4 +1,4 @@
-"""Files are decoded in children with limits: a child that dies, hangs or lies costs a sentence, and nothing else."""
+"""Files are decoded in sandboxed children: a child that dies, hangs or lies costs an error message, nothing else."""
 
 import json
 import os
@@ -17,19 +17,19 @@ import psutil
 import pytest
 from PIL import Image
 
-from kidney_core import decoder, decoder_pool, dicom_place, slices
-from kidney_core.errors import OversizedSlice, SliceError, UnreadableSlice, UnsupportedSlice
+from kidney_core.common.errors import OversizedSlice, SliceError, UnreadableSlice, UnsupportedSlice
+from kidney_core.imaging import decoder, decoder_pool, dicom_geometry, slices
 from tests.conftest import ROOT
 from tests.hardness import bombs, files
-from tests.test_stack import ct_file
+from tests.imaging.test_stack import ct_file
 
 PNG = files.picture(Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)), "PNG")
-SENTENCE_OF_A_CRASH = "“a” is damaged so that it crashes its decoder"
+CRASH_MESSAGE = "“a” is damaged and crashes its decoder"
 
 
 @pytest.fixture
 def pool():
-    """The children of this process, none at first."""
+    """The pool of children of this process, empty at first."""
     decoder.stop()
     yield decoder._pool
     decoder.stop()
@@ -39,8 +39,8 @@ def workers(pool) -> list[psutil.Process]:
     return psutil.Process(pool._server.pid).children()
 
 
-def signalled(pool, monkeypatch, number):
-    """Every new worker gets a signal before its first file."""
+def signal_new_workers(pool, monkeypatch, number):
+    """Send a signal to every new worker before its first file."""
     start = pool.start_worker
 
     def start_and_signal():
@@ -51,31 +51,33 @@ def signalled(pool, monkeypatch, number):
     monkeypatch.setattr(pool, "start_worker", start_and_signal)
 
 
-def test_a_dead_child_becomes_a_sentence_and_the_next_file_is_read(pool, monkeypatch):
+def test_a_dead_child_becomes_an_error_and_the_next_file_is_read(pool, monkeypatch):
     with monkeypatch.context() as during:
-        signalled(pool, during, signal.SIGKILL)
-        with pytest.raises(UnreadableSlice, match=SENTENCE_OF_A_CRASH):
+        signal_new_workers(pool, during, signal.SIGKILL)
+        with pytest.raises(UnreadableSlice, match=CRASH_MESSAGE):
             slices.read_slice(PNG, name="a")
     assert slices.read_slice(PNG).width_px == 16
 
 
-def test_a_hanging_child_becomes_a_sentence_and_is_ended(pool, monkeypatch):
+@pytest.mark.slow
+def test_a_hanging_child_becomes_an_error_and_is_killed(pool, monkeypatch):
     with monkeypatch.context() as during:
         during.setattr(decoder, "TIMEOUT_S", 0.5)
-        signalled(pool, during, signal.SIGSTOP)
-        with pytest.raises(UnreadableSlice, match="“a” was given up: decoding it took longer than 0.5 s") as caught:
+        signal_new_workers(pool, during, signal.SIGSTOP)
+        with pytest.raises(UnreadableSlice, match="“a” could not be decoded: it took longer than 0.5 s") as caught:
             slices.read_slice(PNG, name="a")
     assert isinstance(caught.value.__cause__, TimeoutError)
     assert slices.read_slice(PNG).width_px == 16
     assert len(workers(pool)) == 1
 
 
-def test_a_file_that_costs_too_much_of_a_processor_becomes_a_sentence_at_once(pool, monkeypatch):
-    """The system ends the child; it is not asked again, since its death is no riddle."""
-    monkeypatch.setitem(decoder._PROCESSOR_S, "place", 1.0)
+@pytest.mark.slow
+def test_a_file_that_takes_too_much_processor_time_becomes_an_error_at_once(pool, monkeypatch):
+    """The system kills the child at its limit; the file is not tried again, since the cause is known."""
+    monkeypatch.setitem(decoder._PROCESSOR_S, "position", 1.0)
     slices.read_slice(PNG)
-    with pytest.raises(UnreadableSlice, match="“a” was given up: decoding it took longer than 1 s of a processor"):
-        dicom_place.read_places(bombs.elements_in_an_item(), name="a")
+    with pytest.raises(UnreadableSlice, match="“a” could not be decoded: it took longer than 1 s of processor time"):
+        dicom_geometry.read_positions(bombs.elements_in_an_item(), name="a")
     assert workers(pool) == []
 
 
@@ -85,7 +87,8 @@ def test_a_child_that_died_between_files_costs_nothing(pool):
     assert slices.read_slice(PNG).width_px == 16
 
 
-def test_a_new_child_that_is_killed_from_outside_is_no_damaged_file(pool, monkeypatch):
+@pytest.mark.slow
+def test_a_new_child_that_is_killed_from_outside_does_not_count_as_a_damaged_file(pool, monkeypatch):
     start, killed = pool.start_worker, []
 
     def start_and_kill_the_first():
@@ -118,6 +121,7 @@ def test_a_child_that_met_a_damaged_file_is_not_used_again(pool):
     assert first not in workers(pool)
 
 
+@pytest.mark.slow
 def test_a_child_is_replaced_after_many_files(pool, monkeypatch):
     monkeypatch.setattr(decoder, "_MAX_SERVED", 3)
     served_by = set()
@@ -127,6 +131,7 @@ def test_a_child_is_replaced_after_many_files(pool, monkeypatch):
     assert len(served_by) == 3  # the third file of each is its last
 
 
+@pytest.mark.slow
 def test_many_threads_read_at_once(pool):
     contents = [files.picture(Image.new("L", (32 + i, 32)), "PNG") for i in range(40)]
     with ThreadPoolExecutor(12) as threads:
@@ -149,26 +154,26 @@ def test_the_frames_of_a_file_are_sent_once(pool, monkeypatch):
     assert slices.read_slice(content, frame=1).pixels[0, 0] == 4
 
 
-def test_files_read_together_are_what_they_are_alone(tmp_path):
+def test_files_read_in_one_batch_give_the_same_as_alone(tmp_path):
     contents = [PNG, b"no image", PNG[:-20], ct_file(7), ct_file(Modality="MR"), files.sound()["tiff I;16"]]
     paths = [tmp_path / f"{i}" for i in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content)
-    together = slices.read_slices(paths)
-    assert [isinstance(found, SliceError) for found in together] == [False, True, True, False, True, False]
-    for path, found in zip(paths, together, strict=True):
-        if isinstance(found, SliceError):
-            with pytest.raises(type(found), match=re.escape(str(found))):
+    results = slices.read_slices(paths)
+    assert [isinstance(result, SliceError) for result in results] == [False, True, True, False, True, False]
+    for path, result in zip(paths, results, strict=True):
+        if isinstance(result, SliceError):
+            with pytest.raises(type(result), match=re.escape(str(result))):
                 slices.read_slice(path)
             continue
-        image, content = found
+        image, content = result
         alone = slices.read_slice(path)
         np.testing.assert_array_equal(image.pixels, alone.pixels)
         assert (image.name, image.window, image.facts) == (path.name, alone.window, alone.facts)
         assert content == path.read_bytes()
 
 
-def test_one_file_that_crashes_does_not_spoil_those_read_together(tmp_path, pool, monkeypatch):
+def test_one_file_that_crashes_its_decoder_does_not_affect_its_batch(tmp_path, pool, monkeypatch):
     paths = [tmp_path / f"{i}.png" for i in range(3)]
     for path in paths:
         path.write_bytes(PNG)
@@ -181,7 +186,7 @@ def test_one_file_that_crashes_does_not_spoil_those_read_together(tmp_path, pool
         return worker
 
     monkeypatch.setattr(pool, "take", take_dead)
-    assert [found[0].width_px for found in slices.read_slices(paths)] == [16, 16, 16]
+    assert [image.width_px for image, _ in slices.read_slices(paths)] == [16, 16, 16]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -189,7 +194,7 @@ def test_a_child_has_limits_and_no_secrets(pool, monkeypatch):
     monkeypatch.setenv("SECRET_TOKEN", "canary")
     slices.read_slice(PNG)
     (worker,) = workers(pool)
-    limits = Path(f"/proc/{worker.pid}/limits").read_text().splitlines()
+    limits = Path(f"/proc/{worker.pid}/limits").read_text(encoding="utf-8").splitlines()
     soft_and_hard = {line[:26].strip(): line[26:].split()[:2] for line in limits}
     assert soft_and_hard["Max address space"] == [str(1536 * 1024**2)] * 2
     assert soft_and_hard["Max file size"] == ["0", "0"]
@@ -201,21 +206,23 @@ def test_a_child_has_limits_and_no_secrets(pool, monkeypatch):
     assert {str(Path(f"/proc/{worker.pid}/fd/{n}").readlink()) for n in (0, 1, 2)} == {"/dev/null"}
 
 
-def test_memory_that_no_slice_needs_is_a_sentence():
-    with pytest.raises(OversizedSlice, match="“a” needs more memory than a CT slice ever does"):
+@pytest.mark.slow
+def test_a_file_that_needs_too_much_memory_becomes_an_error():
+    with pytest.raises(OversizedSlice, match="“a” needs more memory than any CT slice"):
         slices.read_slice(files.picture(Image.new("RGBA", (7_950, 7_950)), "PNG"), name="a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_no_child_outlives_its_process(is_stopped):
-    """Also not one that hangs: the process is killed without a chance to say anything."""
+    """Not even one that hangs: the process is killed and cannot end its children itself."""
     script = (
         "import os, signal, sys, time, psutil\n"
-        "from tests.test_decoder import PNG, decoder, slices\n"
+        "from tests.imaging.test_decoder import PNG, decoder, slices\n"
         "slices.read_slice(PNG)\n"
-        "found = psutil.Process().children(recursive=True)\n"
+        "children = psutil.Process().children(recursive=True)\n"
         f"[os.kill(decoder._pool._idle[0].process_id, signal.SIGSTOP)] if {is_stopped} else None\n"
-        "print(*[each.pid for each in found], flush=True)\n"
+        "print(*[each.pid for each in children], flush=True)\n"
         "time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -226,11 +233,12 @@ def test_no_child_outlives_its_process(is_stopped):
     assert not alive
 
 
+@pytest.mark.slow
 def test_a_forked_child_of_the_process_has_children_of_its_own(pool):
     slices.read_slice(PNG)
     script = (
         "import os\n"
-        "from tests.test_decoder import PNG, decoder, slices\n"
+        "from tests.imaging.test_decoder import PNG, decoder, slices\n"
         "slices.read_slice(PNG)\n"
         "server = decoder._pool._server.pid\n"
         "if os.fork() == 0:\n"
@@ -245,28 +253,28 @@ def test_a_forked_child_of_the_process_has_children_of_its_own(pool):
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
-def answered(told: bytes):
-    """What `ask` makes of a child that answers these bytes, whatever it is asked."""
+def exchange(response: bytes):
+    """The slice that is read from a child that sends these bytes to any request."""
     ours, theirs = socket.socketpair()
 
-    def answer():
+    def respond():
         with theirs:
-            n_asked = decoder.REQUEST.size + len(question.request) + len(question.content)
-            theirs.recv(n_asked, socket.MSG_WAITALL)  # all of it: a child that hears half a question is another test
-            theirs.sendall(told)
+            n_request_bytes = decoder.REQUEST.size + len(request.header) + len(request.content)
+            theirs.recv(n_request_bytes, socket.MSG_WAITALL)
+            theirs.sendall(response)
 
     worker = decoder_pool.Worker(ours, process_id=0)
-    question = decoder._Question(b"{}", b"content", processor_s=5.0, max_payload_bytes=1000)
-    thread = threading.Thread(target=answer)
+    request = decoder._Request(b"{}", b"content", processor_s=5.0, max_payload_bytes=1000)
+    thread = threading.Thread(target=respond)
     thread.start()
     try:
-        return decoder._exchange(worker, question, decoder._first(lambda each: slices._slice_of(each, "a", 0)))
+        return decoder._exchange(worker, request, decoder._read_single(lambda each: slices._from_wire(each, "a", 0)))
     finally:
         thread.join()
         ours.close()
 
 
-def an_answer(payload=bytes(12), **changes) -> bytes:
+def response(payload=bytes(12), **changes) -> bytes:
     fields = {
         "unit": "grey",
         "window": [127.5, 255],
@@ -280,60 +288,60 @@ def an_answer(payload=bytes(12), **changes) -> bytes:
         **changes,
     }
     head = json.dumps([[fields, len(payload)]]).encode()
-    return decoder.ANSWER.pack(len(head), len(payload)) + head + payload
+    return decoder.RESPONSE.pack(len(head), len(payload)) + head + payload
 
 
-def test_a_sound_answer_is_a_slice():
-    assert answered(an_answer()).pixels.shape == (3, 4)
+def test_a_valid_response_becomes_a_slice():
+    assert exchange(response()).pixels.shape == (3, 4)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "content",
     [
         b"",
         b"short",
-        decoder.ANSWER.pack(2**31, 0),
-        decoder.ANSWER.pack(10, 2**60),
-        decoder.ANSWER.pack(5, 0) + b"[[[[[",
-        decoder.ANSWER.pack(200_000, 0) + b"[" * 200_000,
-        decoder.ANSWER.pack(2, 0) + b"{}",
-        decoder.ANSWER.pack(4, 0) + b"null",
-        an_answer(pixels=["uint8", 300, 400]),
-        an_answer(pixels=["uint8", -3, -4]),
-        an_answer(pixels=["object", 3, 4]),
-        an_answer(pixels=["uint8", 3]),
-        an_answer(pixels="uint8"),
-        an_answer(pixels=["float32", 1, 3], payload=np.array([1, np.nan, 2], np.float32).tobytes()),
-        an_answer(window=[float("nan"), 1]),
-        an_answer(window=[1, 0]),
-        an_answer(window=None),
-        an_answer(spacing_mm=[0, 1]),
-        an_answer(unit="<script>"),
-        an_answer(n_frames="many"),
-        an_answer(n_frames=10**12),
-        an_answer(letters=[1]),
-        an_answer(facts="text"),
-        an_answer(notes=7),
-        an_answer(error=["SystemExit", "no error of ours"]),
-        an_answer(error=["CheckpointError", "not of slices"]),
-        an_answer(error="text"),
-        an_answer(error=[1, 2]),
+        decoder.RESPONSE.pack(2**31, 0),
+        decoder.RESPONSE.pack(10, 2**60),
+        decoder.RESPONSE.pack(5, 0) + b"[[[[[",
+        decoder.RESPONSE.pack(200_000, 0) + b"[" * 200_000,
+        decoder.RESPONSE.pack(2, 0) + b"{}",
+        decoder.RESPONSE.pack(4, 0) + b"null",
+        response(pixels=["uint8", 300, 400]),
+        response(pixels=["uint8", -3, -4]),
+        response(pixels=["object", 3, 4]),
+        response(pixels=["uint8", 3]),
+        response(pixels="uint8"),
+        response(pixels=["float32", 1, 3], payload=np.array([1, np.nan, 2], np.float32).tobytes()),
+        response(window=[float("nan"), 1]),
+        response(window=[1, 0]),
+        response(window=None),
+        response(spacing_mm=[0, 1]),
+        response(unit="<script>"),
+        response(n_frames="many"),
+        response(n_frames=10**12),
+        response(letters=[1]),
+        response(facts="text"),
+        response(notes=7),
+        response(error=["SystemExit", "no error of ours"]),
+        response(error=["CheckpointError", "not of slices"]),
+        response(error="text"),
+        response(error=[1, 2]),
     ],
 )
-def test_an_answer_that_is_none_ends_the_child(told):
+def test_an_invalid_response_ends_the_child(content):
     with pytest.raises(decoder._ChildDied):
-        answered(told)
+        exchange(content)
 
 
-def test_a_sentence_of_a_child_is_cut_to_a_length():
+def test_an_error_message_of_a_child_is_limited_in_length():
     with pytest.raises(UnreadableSlice) as caught:
-        answered(an_answer(error=["UnreadableSlice", "x" * 100_000]))
+        exchange(response(error=["UnreadableSlice", "x" * 100_000]))
     assert len(str(caught.value)) == 2000
 
 
 def test_a_pipe_in_a_folder_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     started = time.monotonic()
-    with pytest.raises(UnreadableSlice, match="is no file but a folder, a pipe or a device"):
+    with pytest.raises(UnreadableSlice, match="is not a file but a folder, a pipe or a device"):
         slices.read_slice(tmp_path / "pipe.png")
     assert time.monotonic() - started < 5

@@ -1,4 +1,4 @@
-"""DICOM: Hounsfield units, windows, frames, compressed transfer syntaxes; and never the patient."""
+"""DICOM: Hounsfield units, windows, frames, compressed transfer syntaxes, and no patient data."""
 
 import io
 from pathlib import Path
@@ -15,8 +15,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from kidney_core import slices
-from kidney_core.errors import SliceError, UnreadableSlice, UnsupportedSlice
+from kidney_core.common.errors import SliceError, UnreadableSlice, UnsupportedSlice
+from kidney_core.imaging import slices
 from tests import ct_files
 from tests.ct_files import saved
 
@@ -25,9 +25,9 @@ STORED = np.arange(64 * 48, dtype=np.int16).reshape(64, 48) - 1024
 
 def ct_dataset(stored: np.ndarray = STORED, **tags) -> pydicom.Dataset:
     """Steps of two Hounsfield units, from -24."""
-    own = {"BodyPartExamined": "CANARY", "RescaleIntercept": -24, "RescaleSlope": 2}
-    own |= {"PixelSpacing": [0.7, 0.8], "SliceThickness": 5}
-    return ct_files.ct_dataset(stored, **{**own, **tags})
+    defaults = {"BodyPartExamined": "CANARY", "RescaleIntercept": -24, "RescaleSlope": 2}
+    defaults |= {"PixelSpacing": [0.7, 0.8], "SliceThickness": 5}
+    return ct_files.ct_dataset(stored, **{**defaults, **tags})
 
 
 def test_read_dicom_gives_hounsfield_units_exactly():
@@ -38,7 +38,7 @@ def test_read_dicom_gives_hounsfield_units_exactly():
     assert read.facts["Plane"] == "axial"
 
 
-def test_read_dicom_uses_soft_tissue_where_the_file_names_no_window():
+def test_read_dicom_uses_soft_tissue_where_the_file_has_no_window():
     read = slices.read_slice(saved(ct_dataset()), name="ct")
     assert read.window == slices.SOFT_TISSUE
     assert "400/40" in read.facts["Window"]
@@ -115,7 +115,7 @@ def test_read_dicom_reads_pydicoms_ct_file():
     np.testing.assert_array_equal(read.pixels, expected)
 
 
-def test_slice_of_dicom_holds_nothing_of_the_patient():
+def test_a_dicom_slice_contains_no_patient_data():
     read = slices.read_slice(saved(ct_dataset()), name="ct")
     assert "canary" not in repr(read).lower()
     assert "Body part" not in read.facts
@@ -195,19 +195,19 @@ def damaged(**values) -> bytes:
         {"NumberOfFrames": None},
     ],
 )
-def test_read_dicom_does_without_optional_tags_that_are_damaged(values):
+def test_read_dicom_ignores_damaged_optional_tags(values):
     read = slices.read_slice(damaged(**values), name="ct")
     np.testing.assert_array_equal(read.pixels, STORED * 2.0 - 24)
     assert read.window == slices.SOFT_TISSUE
 
 
 @pytest.mark.parametrize("values", [{"RescaleSlope": None}, {"RescaleIntercept": None}, {"RescaleSlope": "0"}])
-def test_read_dicom_claims_no_hounsfield_units_where_the_rescale_is_damaged(values):
+def test_read_dicom_gives_no_hounsfield_units_where_the_rescale_is_damaged(values):
     read = slices.read_slice(damaged(**values, WindowCenter="40", WindowWidth="400"), name="ct")
     assert read.unit == "grey"
     np.testing.assert_array_equal(read.pixels, STORED)
     assert read.grey8().min() == 0
-    assert read.grey8().max() == 255  # not the file's window, which is on values that cannot be computed
+    assert read.grey8().max() == 255  # not the file's window, which applies to values that cannot be computed
     assert "no Hounsfield units" in read.notes[0]
 
 
@@ -217,8 +217,8 @@ def test_read_dicom__error_required_tag_that_is_empty(values):
         slices.read_slice(damaged(**values), name="ct")
 
 
-def test_read_dicom_gives_a_slice_or_a_sentence_for_any_flipped_header():
-    """pydicom converts tags when they are asked for, so damage shows late and as any exception."""
+def test_read_dicom_gives_a_slice_or_an_error_message_for_any_corrupted_header():
+    """pydicom converts tags at their first access, so damage shows late and as any exception."""
     content, rng = bytearray(saved(ct_dataset())), np.random.default_rng(0)
     sentences = []
     for _ in range(400):
@@ -238,10 +238,10 @@ def test_read_dicom_reads_rescale_and_window_of_enhanced_ct_from_its_functional_
     dataset = ct_dataset(np.stack([STORED, STORED]), RescaleSlope=None, RescaleIntercept=None, PixelSpacing=None)
 
     def item(**tags):
-        made = pydicom.Dataset()
+        dataset = pydicom.Dataset()
         for keyword, value in tags.items():
-            setattr(made, keyword, value)
-        return made
+            setattr(dataset, keyword, value)
+        return dataset
 
     shared = item(PixelMeasuresSequence=[item(PixelSpacing=[0.6, 0.6])])
     shared.FrameVOILUTSequence = [item(WindowCenter=50, WindowWidth=350)]

@@ -1,4 +1,4 @@
-"""One door for images: every kind of raster file keeps its greys, every bad file gets a sentence."""
+"""Reading images: every kind of raster file keeps its greys, every bad file raises a clear error."""
 
 import io
 import struct
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kidney_core import slices
-from kidney_core.errors import OversizedSlice, UnreadableSlice, UnsupportedSlice
+from kidney_core.common.errors import OversizedSlice, UnreadableSlice, UnsupportedSlice
+from kidney_core.imaging import slices
 
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (64, 1))  # (64, 256), every grey once a row
 
@@ -27,7 +27,7 @@ def test_read_slice_keeps_eight_bit_greys_exactly(kind):
     assert read.unit == "grey"
 
 
-def test_read_slice_reads_jpeg_within_its_loss():
+def test_read_slice_reads_jpeg_within_its_compression_loss():
     read = slices.read_slice(encoded(Image.fromarray(RAMP), "JPEG", quality=95), name="a")
     assert np.abs(read.grey8().astype(int) - RAMP).max() <= 4
 
@@ -40,7 +40,7 @@ def test_read_slice_reduces_colour_modes_to_the_same_grey(mode):
     assert np.abs(read.grey8().astype(int) - np.asarray(grey)).max() <= 1
 
 
-def test_read_slice_lays_transparent_pixels_on_black():
+def test_read_slice_shows_transparent_pixels_black():
     pixels = np.full((8, 8, 4), 255, np.uint8)
     pixels[:4, :, 3] = 0
     read = slices.read_slice(encoded(Image.fromarray(pixels), "PNG"), name="a")
@@ -172,8 +172,8 @@ def test_inverted_slice_shows_low_values_bright():
     assert shown.tolist() == [[255, 155]]
 
 
-def test_read_slice_shows_a_16_bit_white_is_zero_tiff_as_it_is_meant():
-    """Pillow inverts such a file at 8 bits and not at 16."""
+def test_read_slice_inverts_a_16_bit_white_is_zero_tiff():
+    """Pillow inverts such a file with 8 bits but not with 16."""
     values = np.array([[0, 1000], [30000, 65535]], "<u2")
     tags = [(256, 4, 2), (257, 4, 2), (258, 3, 16), (259, 3, 1), (262, 3, 0), (273, 4, 126), (277, 3, 1), (278, 4, 2)]
     tags.append((279, 4, values.nbytes))
@@ -184,14 +184,14 @@ def test_read_slice_shows_a_16_bit_white_is_zero_tiff_as_it_is_meant():
     assert slices.read_slice(content, name="a").grey8().tolist() == [[255, 251], [138, 0]]
 
 
-def test_read_slice__error_strip_that_is_no_slice():
+def test_read_slice__error_extreme_aspect_ratio():
     """Padding such a strip to a square would take gigabytes."""
     content = encoded(Image.new("L", (30_000, 1)), "PNG")
-    with pytest.raises(UnsupportedSlice, match="30000 × 1 pixels, a shape that no CT slice has"):
+    with pytest.raises(UnsupportedSlice, match="30000 × 1 pixels, which is not the shape of a CT slice"):
         slices.read_slice(content, name="a")
 
 
-def test_read_slice__error_png_of_16_bits_a_colour():
+def test_read_slice__error_png_with_16_bits_per_colour():
     rows = b"".join(b"\0" + struct.pack(">HHH", value, value, value) * 4 for value in (0, 1000, 3000, 4095))
 
     def chunk(kind, body):
@@ -199,11 +199,11 @@ def test_read_slice__error_png_of_16_bits_a_colour():
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
     content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    with pytest.raises(UnsupportedSlice, match="16 bits a colour.*Export it as 16-bit grey"):
+    with pytest.raises(UnsupportedSlice, match="16 bits per colour.*Export it as 16-bit grey"):
         slices.read_slice(content, name="a")
 
 
-def test_read_content__error_too_big_is_not_read(tmp_path, monkeypatch):
+def test_read_content__error_oversized_file_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(slices, "MAX_BYTES", 1000)
     path = tmp_path / "big.dcm"
     path.write_bytes(b"0" * 2000)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kidney_core import calibration
+from kidney_core.metrics import calibration
 
 
 def test_calibrate_with_temperature_one_changes_nothing_and_keeps_the_order():

@@ -5,16 +5,17 @@ import pandas as pd
 import pytest
 from scipy.stats import permutation_test
 
-from kidney_core import comparison, evaluation
-from kidney_core.errors import DatasetError
-from tests.test_intervals import LABELS, made_predictions
+from kidney_core.common.errors import DatasetError
+from kidney_core.metrics import comparison
+from kidney_core.metrics.predictions import Predictions
+from tests.metrics.test_intervals import LABELS, made_predictions
 
 
 def answers(labels, predicted, series):
     """A prediction table of certain answers."""
     rows = pd.DataFrame({"path": [str(i) for i in range(len(labels))], "label": labels, "series": series})
     one_hot = np.array([[float(label == answer) for label in LABELS] for answer in predicted])
-    return evaluation.prediction_table(rows, one_hot, LABELS)
+    return Predictions.from_probabilities(rows, one_hot, LABELS)
 
 
 def test_holm_by_hand():
@@ -45,7 +46,8 @@ def test_swap_test_by_hand():
 
 def test_a_model_against_itself_differs_by_nothing():
     predictions = made_predictions()
-    (found,) = comparison.compare({"one": predictions, "same": predictions.sample(frac=1, random_state=0)}, "macro.f1")
+    shuffled = Predictions.from_table(predictions.table.sample(frac=1, random_state=0))
+    (found,) = comparison.compare({"one": predictions, "same": shuffled}, "macro.f1")
     assert found.difference == comparison.Interval(0.0, 0.0, 0.0)
     assert found.p_series == found.p_corrected == found.p_slices == 1.0
 
@@ -64,7 +66,7 @@ def test_the_swap_test_is_right_about_as_often_as_it_says():
     below = 0
     for trial in range(60):
         asked = made_predictions(n_series=16, seed=trial)
-        labels, series = asked["label"].to_numpy(), asked["series"].to_numpy()
+        labels, series = asked.table["label"].to_numpy(), asked.series
         rng = np.random.default_rng(trial)
         one, two = (answers(labels, rng.choice(LABELS, len(labels)), series) for _ in range(2))
         (found,) = comparison.compare({"one": one, "two": two}, "accuracy")
@@ -75,9 +77,9 @@ def test_the_swap_test_is_right_about_as_often_as_it_says():
 @pytest.mark.parametrize(
     "change",
     [
-        lambda table: table.assign(series=0),
-        lambda table: table.assign(series=np.arange(len(table))),
-        lambda table: table.assign(label="Cyst"),
+        lambda predictions: predictions.with_columns(series=0),
+        lambda predictions: predictions.with_columns(series=np.arange(len(predictions))),
+        lambda predictions: predictions.with_columns(label="Cyst"),
     ],
 )
 def test_compare__error_other_labels_or_another_grouping(change):
@@ -89,19 +91,19 @@ def test_compare__error_other_labels_or_another_grouping(change):
 def test_compare__error_different_slices():
     predictions = made_predictions()
     with pytest.raises(DatasetError, match="“two” was not tested on the same slices"):
-        comparison.compare({"one": predictions, "two": predictions.iloc[1:]}, "accuracy")
+        comparison.compare({"one": predictions, "two": predictions.subset(np.arange(len(predictions)) > 0)}, "accuracy")
 
 
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy"])
 def test_the_swap_test_agrees_with_scipy(name):
     """SciPy's paired permutation test, given the whole scans as its samples."""
     asked = made_predictions(n_series=16, seed=4)
-    labels, series = asked["label"].to_numpy(object), asked["series"].to_numpy()
+    labels, series = asked.table["label"].to_numpy(object), asked.series
     rng = np.random.default_rng(1)
     one = answers(labels, np.where(rng.random(len(labels)) < 0.55, labels, "Cyst"), series)
     two = answers(labels, np.where(rng.random(len(labels)) < 0.35, labels, "Cyst"), series)
     (found,) = comparison.compare({"one": one, "two": two}, name)
-    right = [(table["predicted"] == table["label"]).to_numpy(float) for table in (one, two)]
+    right = [each.is_right.astype(float) for each in (one, two)]
     n_of = pd.Series(labels).map(pd.Series(labels).value_counts()).to_numpy() * 4  # four classes, weighted alike
     weight = np.full(len(labels), 1 / len(labels)) if name == "accuracy" else 1 / n_of
     per_scan = [np.bincount(series, share * weight) for share in right]

@@ -5,20 +5,23 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from kidney_core import evaluation
+from kidney_core.metrics import evaluation
+from kidney_core.metrics.predictions import Predictions
 
 LABELS = ("Cyst", "Normal", "Stone")
 
 
-def table(y_true, probabilities, labels=LABELS):
+def predictions_of(y_true, probabilities, labels=LABELS):
     rows = pd.DataFrame({"path": [str(i) for i in range(len(y_true))], "label": y_true})
-    return evaluation.prediction_table(rows, np.array(probabilities, float), labels)
+    return Predictions.from_probabilities(rows, np.array(probabilities, float), labels)
 
 
 def test_figures_by_hand():
     # true Cyst: 2 right, 1 called Normal; true Normal: 1 right; no Stone anywhere.
-    shown = table(["Cyst", "Cyst", "Cyst", "Normal"], [[0.9, 0.1, 0], [0.6, 0.4, 0], [0.2, 0.8, 0], [0.3, 0.7, 0]])
-    found = evaluation.figures(shown)
+    shown = predictions_of(
+        ["Cyst", "Cyst", "Cyst", "Normal"], [[0.9, 0.1, 0], [0.6, 0.4, 0], [0.2, 0.8, 0], [0.3, 0.7, 0]]
+    )
+    found = evaluation.metrics(shown)
     assert found["confusion"] == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
     assert found["accuracy"] == 0.75
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
@@ -42,7 +45,7 @@ def test_figures_agree_with_scikit_learn():
     rng = np.random.default_rng(0)
     y_true = rng.choice(LABELS, 300, p=[0.6, 0.3, 0.1])
     probabilities = rng.dirichlet([1, 1, 1], 300)
-    found = evaluation.figures(table(y_true, probabilities))
+    found = evaluation.metrics(predictions_of(y_true, probabilities))
     y_pred = np.array(LABELS)[probabilities.argmax(1)]
     reference = metrics.classification_report(y_true, y_pred, labels=LABELS, output_dict=True)
     for label in LABELS:
@@ -62,15 +65,15 @@ def test_figures_agree_with_scikit_learn():
 
 
 def test_report_table_has_labels_then_averages():
-    shown = evaluation.report_table(evaluation.figures(table(["Cyst", "Stone"], [[1, 0, 0], [0, 0, 1]])))
+    shown = evaluation.report_table(evaluation.metrics(predictions_of(["Cyst", "Stone"], [[1, 0, 0], [0, 0, 1]])))
     assert shown.index.tolist() == ["Cyst", "Normal", "Stone", "macro average", "weighted average"]
     assert shown.loc["macro average", "support"] == 2
 
 
 def test_a_series_of_two_labels_is_explained():
     rows = pd.DataFrame({"label": ["a", "a", "b"], "series": [1, 2, 2]})
-    table = evaluation.prediction_table(rows, np.full((3, 2), 0.5), ("a", "b"))
-    assert evaluation.split_series(evaluation.per_series(table)) == (
-        "One series has slices of two labels and counts once for each."
+    predictions = Predictions.from_probabilities(rows, np.full((3, 2), 0.5), ("a", "b"))
+    assert evaluation.mixed_series_note(predictions.per_series()) == (
+        "One scan has slices of two labels and counts once for each."
     )
-    assert evaluation.split_series(evaluation.per_series(table.iloc[:2])) == ""
+    assert evaluation.mixed_series_note(predictions.subset(np.array([True, True, False])).per_series()) == ""

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from kidney_core import evaluation, intervals
+from kidney_core.metrics import evaluation, intervals
+from kidney_core.metrics.predictions import Predictions
 
 LABELS = ("Cyst", "Normal", "Stone", "Tumor")
 
@@ -23,16 +24,16 @@ def made_predictions(n_series=24, seed=0, skill=1.2):
             rows.append((f"{LABELS[label]}/{len(rows)}.png", LABELS[label], number))
             probabilities.append(p / p.sum())
     frame = pd.DataFrame(rows, columns=["path", "label", "series"])
-    return evaluation.prediction_table(frame, np.array(probabilities), LABELS)
+    return Predictions.from_probabilities(frame, np.array(probabilities), LABELS)
 
 
 def test_every_figure_of_the_whole_equals_evaluation_figures():
     predictions = made_predictions()
-    reference = evaluation.figures(predictions)
+    reference = evaluation.metrics(predictions)
     found = intervals.intervals(predictions, n_resamples=50)
     assert len(found) == 2 + 2 * 5 + 4 * 5
     for name, interval in found.items():
-        assert interval.value == pytest.approx(intervals.figure(reference, name)), name
+        assert interval.value == pytest.approx(intervals.metric(reference, name)), name
         assert interval.low <= interval.high
         assert interval.low < interval.value < interval.high or interval.value in (interval.low, interval.high), name
 
@@ -41,16 +42,18 @@ def test_resampled_figures_equal_figures_of_really_repeated_slices():
     predictions = made_predictions(seed=3)
     counted = intervals.count_series(predictions)
     weights = intervals.draw_weights(counted.owner, 12, seed=5)
-    fast = intervals.resampled_figures(counted, weights)
+    fast = intervals.resampled_metrics(counted, weights)
     for position, row in enumerate(weights):
-        parts = [predictions[predictions["series"] == number] for number, times in enumerate(row) for _ in range(times)]
-        repeated = pd.concat(parts, ignore_index=True)
-        slow = evaluation.figures(repeated)
+        parts = [
+            predictions.subset(predictions.series == number) for number, times in enumerate(row) for _ in range(times)
+        ]
+        repeated = Predictions.concatenate(parts)
+        slow = evaluation.metrics(repeated)
         for name, values in fast.items():
-            assert values[position] == pytest.approx(intervals.figure(slow, name)), name
-        is_stone = repeated["label"] == "Stone"
+            assert values[position] == pytest.approx(intervals.metric(slow, name)), name
+        is_stone = repeated.table["label"] == "Stone"
         for name, measure in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score)):
-            area = measure(is_stone, repeated["p_Stone"])
+            area = measure(is_stone, repeated.table["p_Stone"])
             assert fast[f"per_label.Stone.{name}"][position] == pytest.approx(area)
 
 
@@ -64,13 +67,15 @@ def test_each_resample_keeps_the_number_of_series_of_each_class():
 
 def test_no_interval_where_a_class_has_too_few_series_or_all_agree():
     predictions = made_predictions(n_series=40)
-    few = predictions[~((predictions["label"] == "Tumor") & (predictions["series"] > 16))]  # 4 series of Tumor
+    few = predictions.subset(
+        ~((predictions.table["label"] == "Tumor") & (predictions.series > 16))
+    )  # 4 series of Tumor
     assert intervals.too_few_series(intervals.count_series(few)) == {"Tumor": 4}
     found = intervals.intervals(few, n_resamples=200)
     assert found["per_label.Tumor.recall"].low is None
     assert found["accuracy"].low is None
     assert found["per_label.Cyst.recall"].low is not None
-    never = predictions.assign(predicted=predictions["predicted"].replace("Stone", "Cyst"))
+    never = predictions.with_columns(predicted=predictions.table["predicted"].replace("Stone", "Cyst"))
     recall = intervals.intervals(never, n_resamples=200)["per_label.Stone.recall"]
     assert recall == intervals.Interval(0.0, None, None)  # resampling cannot doubt what all series agree on
 
@@ -89,7 +94,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         right = rng.random(400) < np.repeat(rng.beta(3.5, 1.5, 40), 10)
         own = (rows["label"] == "Cyst").to_numpy()
         says_cyst = np.where(own, right, ~right).astype(float)
-        table = evaluation.prediction_table(rows, np.stack([says_cyst, 1 - says_cyst], axis=1), ("Cyst", "Normal"))
+        table = Predictions.from_probabilities(rows, np.stack([says_cyst, 1 - says_cyst], axis=1), ("Cyst", "Normal"))
         recall = intervals.intervals(table, n_resamples=300)["per_label.Cyst.recall"]
         covered += recall.low <= 0.7 <= recall.high
     assert 68 <= covered <= 80  # binomial(80, 0.95): 76, and nearly always 68 or more
@@ -100,10 +105,10 @@ def test_interval_by_hand_of_two_series_a_class(monkeypatch):
     monkeypatch.setattr(intervals, "MIN_SERIES", 2)
     rows = pd.DataFrame({"path": list("abcd"), "label": ["Cyst", "Cyst", "Normal", "Normal"], "series": [0, 1, 2, 3]})
     right, wrong = [0.9, 0.1], [0.1, 0.9]
-    table = evaluation.prediction_table(rows, np.array([right, wrong, wrong, wrong]), ("Cyst", "Normal"))
+    table = Predictions.from_probabilities(rows, np.array([right, wrong, wrong, wrong]), ("Cyst", "Normal"))
     recall = intervals.intervals(table, n_resamples=4000)["per_label.Cyst.recall"]
     assert (recall.value, recall.low, recall.high) == (0.5, 0.0, 1.0)
-    drawn = intervals.resampled_figures(
+    drawn = intervals.resampled_metrics(
         intervals.count_series(table), intervals.draw_weights(np.array([0, 0, 1, 1]), 4000)
     )["per_label.Cyst.recall"]
     shares = [(drawn == value).mean() for value in (0.0, 0.5, 1.0)]
@@ -113,13 +118,13 @@ def test_interval_by_hand_of_two_series_a_class(monkeypatch):
 def test_intervals_over_series_are_wider_than_over_slices_when_slices_are_alike():
     predictions = made_predictions(n_series=40, seed=1)
     over_series = intervals.intervals(predictions)["accuracy"]
-    over_slices = intervals.intervals(predictions.assign(series=np.arange(len(predictions))))["accuracy"]
+    over_slices = intervals.intervals(predictions.with_columns(series=np.arange(len(predictions))))["accuracy"]
     assert over_series.high - over_series.low > 1.5 * (over_slices.high - over_slices.low)
 
 
 def test_a_class_without_slices_has_no_figure():
     predictions = made_predictions()
-    predictions = predictions[predictions["label"] != "Stone"]
+    predictions = predictions.subset(predictions.table["label"] != "Stone")
     found = intervals.intervals(predictions, n_resamples=20)
     assert found["per_label.Stone.recall"] == intervals.Interval(None, None, None)
     assert found["per_label.Stone.roc_auc"] == intervals.Interval(None, None, None)
@@ -135,10 +140,10 @@ def test_intervals_are_reproducible():
 
 def test_per_series_averages_the_probabilities_of_a_series():
     rows = pd.DataFrame({"path": list("abc"), "label": ["Cyst", "Cyst", "Normal"], "series": [7, 7, 9]})
-    table = evaluation.prediction_table(rows, np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]]), ("Cyst", "Normal"))
-    found = evaluation.per_series(table)
-    assert found["series"].tolist() == [7, 9]
-    assert found["n_slices"].tolist() == [2, 1]
-    assert found["p_Cyst"].tolist() == pytest.approx([0.55, 0.4])
-    assert found["predicted"].tolist() == ["Cyst", "Normal"]
-    assert evaluation.figures(found)["accuracy"] == 1.0
+    slices = Predictions.from_probabilities(rows, np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]]), ("Cyst", "Normal"))
+    scans = slices.per_series()
+    assert scans.series.tolist() == [7, 9]
+    assert scans.table["n_slices"].tolist() == [2, 1]
+    assert scans.table["p_Cyst"].tolist() == pytest.approx([0.55, 0.4])
+    assert scans.table["predicted"].tolist() == ["Cyst", "Normal"]
+    assert evaluation.metrics(scans)["accuracy"] == 1.0

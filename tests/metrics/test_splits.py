@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kidney_core import splits
-from kidney_core.errors import DatasetError
+from kidney_core.common.errors import DatasetError
+from kidney_core.metrics import splits
 
 
 def table_of(series_sizes: dict[str, list[int]]) -> pd.DataFrame:
@@ -75,12 +75,12 @@ def test_shared_series_fraction_by_hand():
 
 
 def test_split__error_one_series_cannot_be_on_both_sides():
-    with pytest.raises(DatasetError, match="The class Stone has 1 series; at least 2"):
+    with pytest.raises(DatasetError, match="The class Stone has 1 scan; at least 2"):
         splits.split(table_of({"Cyst": [5, 5], "Stone": [9]}), protocol="grouped", seed=0)
 
 
 def test_split__error_one_slice():
-    with pytest.raises(DatasetError, match="The class Stone has 1 slices"):
+    with pytest.raises(DatasetError, match="The class Stone has 1 slice"):
         splits.split(table_of({"Cyst": [5, 5], "Stone": [1]}), protocol="random", seed=0)
 
 
@@ -130,7 +130,7 @@ def test_a_fold_leaves_something_to_validate_and_to_train_on(n_series, n_folds):
 
 def test_folds__error_fewer_series_than_folds():
     table = table_of({"Cyst": [5] * 8, "Stone": [5] * 4})
-    with pytest.raises(DatasetError, match="class Stone has 4 series; at least 5"):
+    with pytest.raises(DatasetError, match="class Stone has 4 scans; at least 5"):
         splits.split(table, protocol="grouped", seed=0, n_folds=5)
 
 

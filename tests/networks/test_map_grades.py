@@ -1,11 +1,11 @@
-"""Grades of heat maps: hand-made networks whose right map is known."""
+"""Grades of heatmaps: hand-made networks whose right map is known."""
 
 import numpy as np
 import pytest
 import torch
 
-from kidney_core import map_grades
-from kidney_core.explanation import Heatmap
+from kidney_core.networks import map_grades
+from kidney_core.networks.explanation import Heatmap
 
 SIZE = 64
 
@@ -90,4 +90,4 @@ def test_agreement_is_the_mean_correlation_and_names_each_model():
     found = map_grades.agreement(here, {"one": here, "other": map_at(46, 46).evidence})
     assert found.value == pytest.approx((1 + np.corrcoef(here.ravel(), map_at(46, 46).evidence.ravel())[0, 1]) / 2)
     assert "one 1.00" in found.reason
-    assert map_grades.likeness(here, np.zeros_like(here)) == 0.0
+    assert map_grades.correlation(here, np.zeros_like(here)) == 0.0

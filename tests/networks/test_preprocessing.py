@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kidney_core import preprocessing
+from kidney_core.networks import preprocessing
 
 
 def test_to_input_normalises_like_torchvision():

@@ -8,16 +8,20 @@ import numpy as np
 import pydicom
 import pytest
 
-from kidney_core import diagnosis, report, report_dicom, report_picture
-from kidney_core.checkpoint import read_checkpoint
+from kidney_core import NOTICE
+from kidney_core.checkpoints.checkpoint import read_checkpoint
+from kidney_core.diagnosis import inference
+from kidney_core.kidneys import finder as finders
+from kidney_core.reports import report_dicom, report_picture
 from tests.conftest import ROOT
-from tests.test_report import CANARY, GRADES, PATIENT, made, noise
+from tests.reports.test_report import CANARY, GRADES, PATIENT, made, noise
 
 
 @pytest.fixture(scope="module")
-def reader():
-    """A shipped network."""
-    return diagnosis.open_reader(read_checkpoint(ROOT / "checkpoints" / "mobilenetv2"))
+def predictor():
+    """A shipped network with the shipped finder."""
+    checkpoint = read_checkpoint(ROOT / "checkpoints" / "mobilenetv2")
+    return inference.open_predictor(checkpoint, finder=finders.open_installed())
 
 
 MAKERS = {"capture": report_dicom.to_secondary_capture, "structured": report_dicom.to_structured_report}
@@ -45,11 +49,11 @@ def meaning(item):
 
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("case", [*CASES, "refused"])
-def test_dciodvfy_finds_no_error(reader, tmp_path, kind, case):
+def test_dciodvfy_finds_no_error(predictor, tmp_path, kind, case):
     checker = shutil.which("dciodvfy")
     if checker is None:
         pytest.skip("dciodvfy is not on this machine (Debian: apt-get install dicom3tools)")
-    composed = made(reader, noise()) if case == "refused" else made(reader, **CASES[case])
+    composed = made(predictor, noise()) if case == "refused" else made(predictor, **CASES[case])
     path = tmp_path / "report.dcm"
     path.write_bytes(MAKERS[kind](composed))
     ran = subprocess.run([checker, "-new", str(path)], capture_output=True, text=True, timeout=60)
@@ -61,8 +65,8 @@ def test_dciodvfy_finds_no_error(reader, tmp_path, kind, case):
     assert not [line for line in told if line.startswith("Warning") and not any(word in line for word in allowed)]
 
 
-def test_the_capture_holds_image_and_overlay_as_they_are_drawn(reader):
-    composed = made(reader)
+def test_the_capture_holds_image_and_overlay_as_they_are_drawn(predictor):
+    composed = made(predictor)
     dataset = opened(report_dicom.to_secondary_capture(composed))
     assert (dataset.Modality, dataset.PhotometricInterpretation) == ("OT", "RGB")
     pixels = dataset.pixel_array
@@ -75,21 +79,23 @@ def test_the_capture_holds_image_and_overlay_as_they_are_drawn(reader):
     assert left.std() > 20
 
 
-def test_a_refused_capture_holds_no_overlay(reader):
-    pixels = opened(report_dicom.to_secondary_capture(made(reader, noise()))).pixel_array
+def test_a_refused_capture_holds_no_overlay(predictor):
+    pixels = opened(report_dicom.to_secondary_capture(made(predictor, noise()))).pixel_array
     left = report_picture.PANEL_LEFTS[1]
     assert np.ptp(pixels[report_picture.PANEL_TOP :, left:].astype(int), axis=2).max() < 40  # grey letters, no map
 
 
-def test_the_structured_report_carries_the_probabilities_the_steps_and_the_algorithm(reader):
-    composed = made(reader, grades=GRADES)
+def test_the_structured_report_carries_the_probabilities_the_steps_and_the_algorithm(predictor):
+    composed = made(predictor, grades=GRADES)
     found = list(items(opened(report_dicom.to_structured_report(composed))))
     numbers = {
-        meaning(item): float(item.MeasuredValueSequence[0].NumericValue) for item in found if item.ValueType == "NUM"
+        meaning(item): float(item.MeasuredValueSequence[0].NumericValue)
+        for item in found
+        if item.ValueType == "NUM" and meaning(item) != "Area"
     }
     assert numbers == {
         f"Calibrated probability of {label}": pytest.approx(value, abs=1e-6)
-        for label, value in composed.answer.probabilities.items()
+        for label, value in composed.diagnosis.probabilities.items()
     }
     units = {
         (code.CodeValue, code.CodingSchemeDesignator)
@@ -97,39 +103,39 @@ def test_the_structured_report_carries_the_probabilities_the_steps_and_the_algor
         if item.ValueType == "NUM"
         for code in item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence
     }
-    assert units == {("1", "UCUM")}
+    assert units == {("1", "UCUM"), ("mm2", "UCUM")}
     texts = [(meaning(item), item.TextValue) for item in found if item.ValueType == "TEXT"]
-    for step in composed.judged.steps:
+    for step in composed.verdict.steps:
         assert (step.title, f"Outcome: {step.outcome}; Reason: {step.reason}") in texts
-    assert ("Intended use", report.NOTICE) in texts
+    assert ("Intended use", NOTICE) in texts
     assert any(name == "Algorithm Name" and "mobilenetv2" in text for name, text in texts)
     assert any(name == "Stability" and GRADES[0].reason in text for name, text in texts)
     verdicts = [item.ConceptCodeSequence[0].CodeValue for item in found if item.ValueType == "CODE"]
-    assert composed.judged.in_a_word.upper() in verdicts
+    assert composed.verdict.outcome.upper() in verdicts
 
 
-def test_a_refused_structured_report_carries_no_probability(reader):
-    found = list(items(opened(report_dicom.to_structured_report(made(reader, noise())))))
+def test_a_refused_structured_report_carries_no_probability(predictor):
+    found = list(items(opened(report_dicom.to_structured_report(made(predictor, noise())))))
     assert not [item for item in found if item.ValueType == "NUM"]
     conclusion = next(item.TextValue for item in found if item.ValueType == "TEXT" and meaning(item) == "Conclusion")
-    assert conclusion.startswith("The model does not answer")
+    assert conclusion.startswith("No prediction: no kidney visible")
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_nobody_is_named_unless_ticked(reader, kind):
-    content = MAKERS[kind](made(reader))
+def test_nobody_is_named_unless_ticked(predictor, kind):
+    content = MAKERS[kind](made(predictor))
     for secret in (CANARY, "Canary", "CANARY", PATIENT.study_uid + "."):
         assert secret.encode() not in content
     dataset = opened(content)
     assert dataset.PatientName.family_name == "Anonymous"
     assert dataset.PatientID.startswith("ANON-")
     assert (dataset.PatientBirthDate, dataset.PatientSex, dataset.AccessionNumber) == ("", "", "")
-    assert dataset.StudyInstanceUID != opened(MAKERS[kind](made(reader))).StudyInstanceUID
+    assert dataset.StudyInstanceUID != opened(MAKERS[kind](made(predictor))).StudyInstanceUID
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_the_patient_and_the_study_are_those_of_the_source_when_ticked(reader, kind):
-    dataset = opened(MAKERS[kind](made(reader, patient=PATIENT)))
+def test_the_patient_and_the_study_are_those_of_the_source_when_ticked(predictor, kind):
+    dataset = opened(MAKERS[kind](made(predictor, patient=PATIENT)))
     assert (dataset.PatientName, dataset.PatientID) == (PATIENT.name, PATIENT.patient_id)
     assert (dataset.PatientBirthDate, dataset.PatientSex) == (PATIENT.birth_date, PATIENT.sex)
     assert (dataset.StudyInstanceUID, dataset.StudyDate) == (PATIENT.study_uid, PATIENT.study_date)
@@ -137,8 +143,8 @@ def test_the_patient_and_the_study_are_those_of_the_source_when_ticked(reader, k
     assert "PatientIdentityRemoved" not in dataset
 
 
-def test_both_objects_are_of_one_study_and_the_report_refers_to_picture_and_source(reader):
-    composed = made(reader, patient=PATIENT)
+def test_both_objects_are_of_one_study_and_the_report_refers_to_picture_and_source(predictor):
+    composed = made(predictor, patient=PATIENT)
     capture = opened(report_dicom.to_secondary_capture(composed))
     document = opened(report_dicom.to_structured_report(composed))
     assert capture.StudyInstanceUID == document.StudyInstanceUID
@@ -148,13 +154,33 @@ def test_both_objects_are_of_one_study_and_the_report_refers_to_picture_and_sour
     assert referred == {capture.SOPInstanceUID, PATIENT.image_uid}
 
 
-def test_whether_the_picture_names_the_patient_is_told_as_far_as_it_is_known(reader):
-    assert opened(report_dicom.to_secondary_capture(made(reader))).BurnedInAnnotation == "NO"
-    assert opened(report_dicom.to_secondary_capture(made(reader, patient=PATIENT))).BurnedInAnnotation == "YES"
-    assert "BurnedInAnnotation" not in opened(report_dicom.to_secondary_capture(made(reader, noise())))
+def test_whether_the_picture_names_the_patient_is_told_as_far_as_it_is_known(predictor):
+    assert opened(report_dicom.to_secondary_capture(made(predictor))).BurnedInAnnotation == "NO"
+    assert opened(report_dicom.to_secondary_capture(made(predictor, patient=PATIENT))).BurnedInAnnotation == "YES"
+    assert "BurnedInAnnotation" not in opened(report_dicom.to_secondary_capture(made(predictor, noise())))
 
 
-def test_the_same_report_gives_the_same_bytes(reader):
-    composed = made(reader)
+def test_the_same_report_gives_the_same_bytes(predictor):
+    composed = made(predictor)
     for make in MAKERS.values():
         assert make(composed) == make(composed)
+
+
+def test_each_kidney_is_measured_with_its_side_and_the_finder_that_saw_it(predictor):
+    composed = made(predictor)
+    document = opened(report_dicom.to_structured_report(composed))
+    areas = [each for each in items(document) if each.ValueType == "NUM" and meaning(each) == "Area"]
+    sides = composed.diagnosis.kidneys.by_side(composed.image.letters)
+    assert list(sides) == ["right", "left"]
+    spacing = composed.image.spacing_mm[0] * composed.image.spacing_mm[1]
+    assert [float(each.MeasuredValueSequence[0].NumericValue) for each in areas] == pytest.approx(
+        [mask.sum() * spacing for mask in sides.values()], abs=0.1
+    )
+    lateralities = [
+        each.ConceptCodeSequence[0].CodeMeaning for each in items(document) if meaning(each) == "Laterality"
+    ]
+    assert lateralities == ["Right", "Left"]
+    parameters = [
+        each.TextValue for each in items(document) if each.ValueType == "TEXT" and "Parameter" in meaning(each)
+    ]
+    assert f"weights SHA-256 {predictor.finder.digest}" in parameters

@@ -9,13 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kidney_core import models, optimization, parallel, training
+from kidney_core.networks import models
+from kidney_core.runs import parallel
+from kidney_core.training import optimization, trainer
 from tests.conftest import ROOT, tiny_run
 
 _EVERY_STEP = """
 import sys, train
-from kidney_core import training, training_log
-training.STEPS_BETWEEN_MEASUREMENTS = 1
+from kidney_core.training import training_log
+training_log.STEPS_BETWEEN_MEASUREMENTS = 1
 training_log.round = lambda value, digits=None: value if digits else round(value)
 sys.exit(train.main(sys.argv[1:]))
 """
@@ -25,7 +27,7 @@ sys.exit(train.main(sys.argv[1:]))
 def every_step(tmp_path):
     """A script that is the command line, with a measurement at every step."""
     path = tmp_path / "every_step.py"
-    path.write_text(_EVERY_STEP)
+    path.write_text(_EVERY_STEP, encoding="utf-8")
     return path
 
 
@@ -64,6 +66,7 @@ def weights(folder):
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norms", ["layer norm", "frozen batch norm"])
 def test_two_processes_with_half_the_batch_each_equal_one(small_dataset, tmp_path, every_step, norms):
     """48 slices in batches of 10: the last batch, of 8, is shared as well; classes weigh differently."""
@@ -87,13 +90,14 @@ def test_two_processes_with_half_the_batch_each_equal_one(small_dataset, tmp_pat
     assert two.report()["figures"]["n"] == one.report()["figures"]["n"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(small_dataset, every_step):
     """One process, then three, of which the last batch leaves one without an image; then one again."""
     changes = {"architecture": "test_convnext", "batch_size": 23, "n_epochs": 6}  # 48 = 23 + 23 + 2
     whole, parts = (tiny_run(small_dataset, name, **changes) for name in ("whole", "parts"))
-    training.train(whole)
+    trainer.train(whole)
     asked = iter([False] * 6 + [True] * 100)
-    assert training.train(parts, should_stop=lambda: next(asked)) == "stopped"
+    assert trainer.train(parts, should_stop=lambda: next(asked)) == "stopped"
     assert 0 < parts.state()["step"] < 6
     torchrun(every_step, parts, 3)
     assert [row["epoch"] for row in parts.epochs()] == [1, 2, 3, 4, 5, 6]
@@ -101,11 +105,12 @@ def test_a_run_goes_on_with_another_number_of_processes(small_dataset, every_ste
         assert mine["train_loss"] == pytest.approx(theirs["train_loss"], abs=2e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_resume_to_the_bit(small_dataset, tmp_path):
     """Stopped by a cancel file between two steps, both at the same one; batch norms learn."""
     whole, parts = (tiny_run(small_dataset, name, n_epochs=8) for name in ("whole", "parts"))
     script = tmp_path / "stopping.py"
-    script.write_text(_STOPS_AT_STEP)
+    script.write_text(_STOPS_AT_STEP, encoding="utf-8")
     torchrun(ROOT / "train.py", whole, 2)
     torchrun(script, parts, 2)
     assert parts.state()["state"] == "stopped"
@@ -115,10 +120,11 @@ def test_two_processes_resume_to_the_bit(small_dataset, tmp_path):
     assert max(float((one[name].double() - other[name].double()).abs().max()) for name in one) == 0.0
 
 
+@pytest.mark.slow
 def test_what_fails_in_the_second_process_is_said_in_words(small_dataset, tmp_path):
     run = tiny_run(small_dataset)
     script = tmp_path / "failing.py"
-    script.write_text(_FAILS_IN_THE_SECOND)
+    script.write_text(_FAILS_IN_THE_SECOND, encoding="utf-8")
     with pytest.raises(AssertionError, match="The second process cannot go on"):
         torchrun(script, run, 2)
     assert run.state()["state"] == "failed"
@@ -127,31 +133,31 @@ def test_what_fails_in_the_second_process_is_said_in_words(small_dataset, tmp_pa
 
 _FAILS_IN_THE_SECOND = """
 import os, sys, train
-from kidney_core import training
-from kidney_core.errors import RunError
-step = training._Training.step
-def failing(self, *arguments):
-    if os.environ["RANK"] == "1" and self.position.step == 2:
+from kidney_core.common.errors import RunError
+from kidney_core.training import trainer
+train_step = trainer.train_step
+def failing(task, learner, batch, step, **options):
+    if os.environ["RANK"] == "1" and step == 2:
         raise RunError("The second process cannot go on.")
-    step(self, *arguments)
-training._Training.step = failing
+    return train_step(task, learner, batch, step, **options)
+trainer.train_step = failing
 sys.exit(train.main(sys.argv[1:]))
 """
 
 # Only the second process is asked to stop, at its 13th step; the first, which writes the folder, is not.
 _STOPS_AT_STEP = """
 import os, sys, train
-from kidney_core import training
-step = training._Training.step
-def stopping(self, *arguments):
-    if os.environ["RANK"] == "1" and self.position.step == 12:
-        self.asked_to_stop = lambda: True
-    step(self, *arguments)
-training._Training.step = stopping
+from kidney_core.training import trainer
+train_step = trainer.train_step
+def stopping(task, learner, batch, step, *, stop_asked):
+    stop_asked = stop_asked or (os.environ["RANK"] == "1" and step == 12)
+    return train_step(task, learner, batch, step, stop_asked=stop_asked)
+trainer.train_step = stopping
 sys.exit(train.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_frozen_layers_are_computed_together(small_dataset, tmp_path, every_step):
     changes = {"trainable": "last-block", "init": weights(tmp_path), "n_epochs": 1}
     one, two = (tiny_run(small_dataset, name, **changes) for name in ("one", "two"))

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from kidney_core import recipes, runs
-from kidney_core.errors import RunError
-from train import parse_arguments
+from kidney_core.common.errors import RunError
+from kidney_core.engines.train_command import parse_arguments
+from kidney_core.runs import recipes, run_folder
 
 
 def test_a_command_asks_for_the_very_configuration():
@@ -15,13 +15,18 @@ def test_a_command_asks_for_the_very_configuration():
     )
     command = recipes.command_line(config)
     assert command == (
-        "python train.py --recipe robust --data '/a folder/x' --n-epochs 20 --reported-epoch best "
+        "kidney-ct train --recipe robust --data '/a folder/x' --n-epochs 20 --reported-epoch best "
         "--best-by recall:Stone --patience 3 --seed 4"
     )
     import shlex
 
     given = vars(parse_arguments(shlex.split(command)[2:]))
     assert recipes.config_from_recipe(given.pop("recipe"), **given) == config
+
+
+def test_an_architecture_by_its_name_in_the_paper_is_stored_by_its_timm_name():
+    assert recipes.config_from_recipe("paper", data="x", architecture="ResNet18").architecture == "resnet18"
+    assert recipes.config_from_recipe("paper", data="x", architecture="vgg11").architecture == "vgg11"
 
 
 def test_a_file_gives_the_configuration_back():
@@ -35,17 +40,17 @@ def test_files_of_the_retired_recipe_are_read_as_what_they_ask_for(tmp_path):
     assert b"augmented" in older
     assert recipes.from_file(older) == asked
     (tmp_path / "config.json").write_bytes(older)
-    assert runs.Run(tmp_path).config() == asked
+    assert run_folder.Run(tmp_path).config() == asked
     assert recipes.command_line(asked) == (
-        "python train.py --recipe paper --data x --trainable all --image-size-px 160 --protocol grouped"
+        "kidney-ct train --recipe paper --data x --trainable all --image-size-px 160 --protocol grouped"
     )
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no json", "This is no configuration"),
-        (b"[]", "This is no configuration"),
+        (b"no json", "This is not a configuration"),
+        (b"[]", "This is not a configuration"),
         (json.dumps({"recipe": "paper", "data": "x", "shell": "rm"}).encode(), "option “shell”, which this version"),
         (json.dumps({"recipe": "paper", "data": "x", "n_epochs": "ten"}).encode(), "n_epochs must be of type int"),
         (json.dumps({"recipe": "paper", "data": "x", "n_epochs": 0}).encode(), "n_epochs must be between"),

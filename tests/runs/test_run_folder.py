@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from kidney_core import recipes, runs
-from kidney_core.errors import RunError
+from kidney_core.common.errors import RunError
+from kidney_core.runs import recipes, run_folder
 
 
 def config(**changes):
@@ -43,30 +43,30 @@ def test_config__error_no_data_and_unknown_recipe():
 
 
 def test_a_new_run_is_queued_and_gives_its_configuration_back():
-    run = runs.Run.create(config(seed=5), name="mine")
+    run = run_folder.Run.create(config(seed=5), name="mine")
     assert run.state()["state"] == "queued"
     assert run.config().seed == 5
-    assert [found.name for found in runs.list_runs()] == ["mine"]
+    assert [found.name for found in run_folder.list_runs()] == ["mine"]
 
 
 def test_runs_made_in_the_same_second_get_names_of_their_own():
-    assert runs.Run.create(config()).name != runs.Run.create(config()).name
+    assert run_folder.Run.create(config()).name != run_folder.Run.create(config()).name
 
 
 @pytest.mark.parametrize("name", ["../escape", "a/b", "", ".hidden", "x" * 101])
 def test_create__error_bad_name(name):
-    with pytest.raises(RunError, match="cannot name a run"):
-        runs.Run.create(config(), name=name)
+    with pytest.raises(RunError, match="cannot be the name of a run"):
+        run_folder.Run.create(config(), name=name)
 
 
 def test_create__error_taken():
-    runs.Run.create(config(), name="mine")
+    run_folder.Run.create(config(), name="mine")
     with pytest.raises(RunError, match="exists already"):
-        runs.Run.create(config(), name="mine")
+        run_folder.Run.create(config(), name="mine")
 
 
 def test_read_metrics_goes_on_from_an_offset_and_leaves_a_torn_line():
-    run = runs.Run.create(config())
+    run = run_folder.Run.create(config())
     run.append_metrics({"kind": "epoch", "epoch": 1})
     first, offset = run.read_metrics()
     with (run.folder / "metrics.jsonl").open("ab") as file:
@@ -79,13 +79,13 @@ def test_read_metrics_goes_on_from_an_offset_and_leaves_a_torn_line():
 
 
 def test_read_metrics_skips_a_line_torn_in_the_middle():
-    run = runs.Run.create(config())
-    (run.folder / "metrics.jsonl").write_text('{"kind": "ep\n{"kind": "epoch", "epoch": 2}\n')
+    run = run_folder.Run.create(config())
+    (run.folder / "metrics.jsonl").write_text('{"kind": "ep\n{"kind": "epoch", "epoch": 2}\n', encoding="utf-8")
     assert [row["epoch"] for row in run.read_metrics()[0]] == [2]
 
 
 def test_drop_metrics_after_keeps_what_the_checkpoint_has():
-    run = runs.Run.create(config())
+    run = run_folder.Run.create(config())
     for step in (10, 20, 30):
         run.append_metrics({"kind": "step", "step": step})
     run.drop_metrics_after(20)
@@ -93,31 +93,31 @@ def test_drop_metrics_after_keeps_what_the_checkpoint_has():
 
 
 def test_a_damaged_state_reads_as_queued():
-    run = runs.Run.create(config())
-    (run.folder / "state.json").write_text('{"state": "run')
+    run = run_folder.Run.create(config())
+    (run.folder / "state.json").write_text('{"state": "run', encoding="utf-8")
     assert run.state() == {"state": "queued"}
 
 
-def test_write_whole_leaves_the_old_file_when_writing_fails(tmp_path):
+def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path):
     path = tmp_path / "a.json"
-    runs.write_json(path, {"a": 1})
+    run_folder.write_json(path, {"a": 1})
 
     def fail(partial):
-        partial.write_text("half")
+        partial.write_text("half", encoding="utf-8")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        runs.write_whole(path, fail)
-    assert json.loads(path.read_text()) == {"a": 1}
+        run_folder.write_atomically(path, fail)
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_config__error_folder_is_no_run(tmp_path):
     with pytest.raises(RunError, match="is not a training run"):
-        runs.Run(tmp_path).config()
+        run_folder.Run(tmp_path).config()
 
 
 def test_log_tail_shows_the_last_state_of_a_progress_bar(tmp_path):
-    run = runs.Run.create(config())
-    (run.folder / "log.txt").write_text("start\n 10%\r 50%\r100%\nend\n")
+    run = run_folder.Run.create(config())
+    (run.folder / "log.txt").write_text("start\n 10%\r 50%\r100%\nend\n", encoding="utf-8")
     assert run.log_tail() == "start\n100%\nend"

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kidney_core import lesions, phantom, quiz
-from kidney_core.dataset import read_dataset
-from kidney_core.diagnosis import Diagnosis
-from kidney_core.errors import DatasetError
-from kidney_core.quiz import Case, Guess, Round, Score
-from kidney_core.slices import Slice, Window
+from kidney_core.common.errors import DatasetError
+from kidney_core.data import lesions
+from kidney_core.data.dataset import read_dataset
+from kidney_core.diagnosis.inference import Diagnosis
+from kidney_core.imaging.framing import View
+from kidney_core.imaging.slices import Slice, Window
+from kidney_core.simulation import phantom
+from kidney_core.teaching import quiz
+from kidney_core.teaching.quiz import Case, Guess, Round, Score
 from tests.conftest import write_series_dataset
 
 
@@ -68,24 +71,29 @@ def test_distance_is_that_to_the_nearest_pixel():
 def test_a_model_points_where_its_map_is_brightest_and_nowhere_for_normal():
     heat = np.zeros((80, 100), np.float32)
     heat[25, 45] = 1
-    said = {"Stone": 0.7, "Normal": 0.3}
-    assert quiz.model_guess(Diagnosis("m", said, "Stone", "Stone", heat)) == Guess("Stone", (45, 25))
-    assert quiz.model_guess(Diagnosis("m", said, "Normal", "Normal", heat)) == Guess("Normal", None)
-    assert quiz.model_guess(Diagnosis("m", said, "Stone", "Stone", None)) == Guess("Stone", None)
+    framed = View(32).frame(np.zeros(heat.shape, np.uint8))
+
+    def guess(label, heatmap):
+        said = {"Stone": 0.7, "Normal": 0.3}
+        return quiz.model_guess(Diagnosis("m", said, label, label, heatmap, framed, framed))
+
+    assert guess("Stone", heat) == Guess("Stone", (45, 25))
+    assert guess("Normal", heat) == Guess("Normal", None)
+    assert guess("Stone", None) == Guess("Stone", None)
 
 
 def test_a_simulated_quiz_has_each_label_twice_and_is_the_same_each_time():
-    cases = quiz.simulated(12)
+    cases = quiz.draw_cases(12)
     assert Counter(each.label for each in cases) == {"Cyst": 2, "Normal": 2, "Stone": 2, "Tumor": 2}
     assert [each.lesion.any() for each in cases] == [each.label != "Normal" for each in cases]
-    again, other = quiz.simulated(12), quiz.simulated(13)
+    again, other = quiz.draw_cases(12), quiz.draw_cases(13)
     assert all(np.array_equal(one.image.pixels, two.image.pixels) for one, two in zip(cases, again, strict=True))
     assert not np.array_equal(cases[0].image.pixels, other[0].image.pixels)
     assert not any(each.label.lower() in each.image.name.lower() for each in cases)
 
 
 def test_a_folder_with_masks_gives_cases_with_lesions(simulated_folder):
-    cases = quiz.from_folder(read_dataset(simulated_folder), 1)
+    cases = quiz.read_cases(read_dataset(simulated_folder), 1)
     assert Counter(each.label for each in cases) == {"Cyst": 2, "Normal": 2, "Stone": 2, "Tumor": 2}
     for each in cases:
         assert each.origin.startswith(each.label)
@@ -93,23 +101,23 @@ def test_a_folder_with_masks_gives_cases_with_lesions(simulated_folder):
         mask = np.asarray(Image.open(simulated_folder / "masks" / each.origin)) > 127
         assert np.array_equal(each.lesion, mask)
         assert each.digest == hashlib.sha256((simulated_folder / each.origin).read_bytes()).hexdigest()[:12]
-    assert [each.origin for each in quiz.from_folder(read_dataset(simulated_folder), 1)] == [
+    assert [each.origin for each in quiz.read_cases(read_dataset(simulated_folder), 1)] == [
         each.origin for each in cases
     ]
 
 
 def test_masks_of_zeros_and_ones_are_masks_too_and_a_changed_one_is_another_quiz(simulated_folder):
-    before = lesions.stamp(simulated_folder)
+    before = lesions.version(simulated_folder)
     for path in (simulated_folder / "masks").glob("*/*.png"):
         Image.fromarray((np.asarray(Image.open(path)) > 0).astype(np.uint8)).save(path)
-    assert lesions.stamp(simulated_folder) != before
-    cases = quiz.from_folder(read_dataset(simulated_folder), 3)
+    assert lesions.version(simulated_folder) != before
+    cases = quiz.read_cases(read_dataset(simulated_folder), 3)
     assert {case.label for case in cases} == {"Cyst", "Normal", "Stone", "Tumor"}
     assert all(case.lesion.any() == (case.label != "Normal") for case in cases)
 
 
 def test_a_folder_without_masks_judges_the_class_only(tmp_path):
-    cases = quiz.from_folder(read_dataset(write_series_dataset(tmp_path / "plain")), 3)
+    cases = quiz.read_cases(read_dataset(write_series_dataset(tmp_path / "plain")), 3)
     assert len(cases) == quiz.N_CASES
     assert all(each.lesion is None for each in cases)
 
@@ -117,8 +125,8 @@ def test_a_folder_without_masks_judges_the_class_only(tmp_path):
 def test_boxes_beside_the_classes_are_lesions(tmp_path):
     folder = write_series_dataset(tmp_path / "boxed", n_series=1, n_slices=1, size_px=100)
     (folder / "labels" / "Stone").mkdir(parents=True)
-    (folder / "labels" / "Stone" / "Stone- (1).txt").write_text("0 0.5 0.25 0.2 0.1\n")
-    cases = {each.label: each for each in quiz.from_folder(read_dataset(folder), 1)}
+    (folder / "labels" / "Stone" / "Stone- (1).txt").write_text("0 0.5 0.25 0.2 0.1\n", encoding="utf-8")
+    cases = {each.label: each for each in quiz.read_cases(read_dataset(folder), 1)}
     assert set(cases) == {"Stone", "Normal"}  # of cysts and tumors the lesion should be known and is not
     rows, columns = np.nonzero(cases["Stone"].lesion)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 29, 40, 59)
@@ -129,7 +137,7 @@ def test_a_mask_of_another_size_is_named(simulated_folder):
     for path in (simulated_folder / "masks").glob("*/*.png"):
         Image.new("L", (10, 10)).save(path)
     with pytest.raises(DatasetError, match="has 10 × 10 px and its slice 256 × 256"):
-        quiz.from_folder(read_dataset(simulated_folder), 1)
+        quiz.read_cases(read_dataset(simulated_folder), 1)
 
 
 def test_a_folder_whose_masks_fit_no_slice_is_named(tmp_path):
@@ -138,7 +146,7 @@ def test_a_folder_whose_masks_fit_no_slice_is_named(tmp_path):
     for path in (folder / "Normal").iterdir():
         path.unlink()
     with pytest.raises(DatasetError, match="show no lesion of any slice. Name them like the slices"):
-        quiz.from_folder(read_dataset(folder), 1)
+        quiz.read_cases(read_dataset(folder), 1)
 
 
 def test_score_table_and_totals():
@@ -150,10 +158,10 @@ def test_score_table_and_totals():
     ]
     table = quiz.score_table(rounds, "net")
     assert table["net"].tolist() == ["Cyst", "Normal", "Cyst"]
-    assert table["Your place"].tolist() == ["right", "wrong", "–"]
+    assert table["Your location"].tolist() == ["correct", "wrong", "–"]
     assert quiz.totals(table) == {
         "Your class": (2, 3),
-        "Your place": (1, 2),
-        "Its class": (2, 3),
-        "Its place": (2, 2),
+        "Your location": (1, 2),
+        "Model's class": (2, 3),
+        "Model's location": (2, 2),
     }

@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from kidney_core import frozen_features, models, optimization, preprocessing, recipes, training
-from kidney_core.errors import DatasetError, RunError
+from kidney_core.common.errors import DatasetError, RunError
+from kidney_core.networks import models, preprocessing
+from kidney_core.runs import recipes
+from kidney_core.training import frozen_features, optimization, trainer
 from tests.conftest import ROOT, tiny_run, write_series_dataset
 
 
@@ -30,7 +32,7 @@ def max_difference(one, other):
 
 def test_train_learns_and_leaves_a_readable_folder(small_dataset):
     run = tiny_run(small_dataset, n_epochs=24)  # at 1e-3 every seed tried ends with all slices right
-    assert training.train(run) == "finished"
+    assert trainer.train(run) == "finished"
     epochs = run.epochs()
     assert [row["epoch"] for row in epochs] == list(range(1, 25))
     assert epochs[-1]["train_loss"] < epochs[0]["train_loss"] / 2
@@ -48,15 +50,17 @@ def test_train_learns_and_leaves_a_readable_folder(small_dataset):
     assert run.data()["n_series"] == 12
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(small_dataset):
     made = [tiny_run(small_dataset, f"run-{seed}-{i}", seed=seed, n_epochs=1) for i, seed in enumerate((1, 1, 2))]
     for run in made:
-        training.train(run)
+        trainer.train(run)
     weights = [final_weights(run) for run in made]
     assert max_difference(weights[0], weights[1]) == 0.0
     assert max_difference(weights[0], weights[2]) > 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -67,13 +71,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(small_data
 )
 def test_a_stopped_run_resumes_to_the_bit(small_dataset, changes):
     whole = tiny_run(small_dataset, "whole", **changes)
-    training.train(whole)
+    trainer.train(whole)
     parts = tiny_run(small_dataset, "parts", **changes)
     for n_steps in (2, 5, 1):  # stops within the first epoch, within the second, and at once
         asked = iter([False] * (n_steps + 2) + [True] * 1000)
-        assert training.train(parts, should_stop=lambda asked=asked: next(asked)) == "stopped"
+        assert trainer.train(parts, should_stop=lambda asked=asked: next(asked)) == "stopped"
         assert parts.state()["state"] == "stopped"
-    assert training.train(parts) == "finished"
+    assert trainer.train(parts) == "finished"
     assert max_difference(final_weights(whole), final_weights(parts)) == 0.0
     ignored = ("time", "images_per_s", "duration_s")
     plain = [
@@ -82,9 +86,10 @@ def test_a_stopped_run_resumes_to_the_bit(small_dataset, changes):
     assert plain[0] == plain[1]
 
 
+@pytest.mark.slow
 def test_with_a_running_mean_it_is_the_mean_of_the_weights_that_is_reported(small_dataset):
     run = tiny_run(small_dataset, n_epochs=3, weight_averaging=0.99, learning_rate=1e-2)
-    training.train(run)
+    trainer.train(run)
     last, best = final_weights(run), load_file(run.folder / "best.safetensors")
     own, mean = (
         {name.split(".", 1)[1]: last[name] for name in last if name.startswith(kind)} for kind in ("model.", "mean.")
@@ -93,18 +98,20 @@ def test_with_a_running_mean_it_is_the_mean_of_the_weights_that_is_reported(smal
     assert max_difference(own, best) > 1e-3
 
 
+@pytest.mark.slow
 def test_balanced_sampling_draws_as_many_images_as_the_dataset_trains_on(small_dataset, tmp_path):
     extra = write_series_dataset(tmp_path / "extra", n_series=4, seed=9)
     run = tiny_run(small_dataset, n_epochs=1, extra_data=str(extra), sampling="balanced")
-    training.train(run)
+    trainer.train(run)
     assert run.data()["extra_training_slices"] == 80
     assert run.epochs()[0]["step"] == 48 // 8
 
 
+@pytest.mark.slow
 def test_several_folders_of_extra_data_are_trained_on(small_dataset, tmp_path):
     extra = [write_series_dataset(tmp_path / f"extra-{seed}", n_series=2, seed=seed) for seed in (8, 9)]
     run = tiny_run(small_dataset, n_epochs=1, extra_data=os.pathsep.join(map(str, extra)))
-    training.train(run)
+    trainer.train(run)
     assert run.data()["extra_training_slices"] == 80
     assert run.data()["extra_data"] == "extra-8, extra-9"
 
@@ -112,9 +119,10 @@ def test_several_folders_of_extra_data_are_trained_on(small_dataset, tmp_path):
 def test_a_cancel_file_stops_with_a_checkpoint(small_dataset):
     run = tiny_run(small_dataset)
     (run.folder / "cancel").touch()
-    assert training.train(run) == "stopped"
+    assert trainer.train(run) == "stopped"
 
 
+@pytest.mark.slow
 def test_patience_ends_a_training_at_its_best_epoch_also_when_it_is_resumed(small_dataset):
     """With a learning rate of nothing no epoch is better than the first."""
     options = {
@@ -128,18 +136,19 @@ def test_patience_ends_a_training_at_its_best_epoch_also_when_it_is_resumed(smal
         "patience": 2,
     }
     run = tiny_run(small_dataset, "patient", **options)
-    assert training.train(run) == "finished"
+    assert trainer.train(run) == "finished"
     epochs, best = run.epochs(), run.report()["best_epoch"]
     assert len(epochs) == best + 2 < 30
     assert run.state()["n_epochs"] == len(epochs)
     assert {"validation_recall_Cyst", "validation_balanced_accuracy"} <= set(epochs[0])
-    assert training.train(run) == "finished"  # killed before it was tested: it does not train on
+    assert trainer.train(run) == "finished"  # killed before it was tested: it does not train on
     assert len(run.epochs()) == len(epochs)
 
 
+@pytest.mark.slow
 def test_without_a_test_part_nothing_is_reported_but_a_temperature(small_dataset):
     run = tiny_run(small_dataset, n_epochs=2, protocol="grouped", test_fraction=0.0, validation_fraction=0.25)
-    assert training.train(run) == "finished"
+    assert trainer.train(run) == "finished"
     report = run.report()
     assert report["figures"] == {}
     assert report["temperature"] > 0
@@ -152,6 +161,7 @@ def test_without_a_test_part__error_no_validation_part(small_dataset):
         tiny_run(small_dataset, test_fraction=0.0)
 
 
+@pytest.mark.slow
 def test_grouped_training_with_validation_chooses_its_best_epoch_and_a_temperature(small_dataset):
     run = tiny_run(
         small_dataset,
@@ -161,30 +171,33 @@ def test_grouped_training_with_validation_chooses_its_best_epoch_and_a_temperatu
         learning_rate=3e-3,
         reported_epoch="best",
     )
-    training.train(run)
+    trainer.train(run)
     losses = {row["epoch"]: row["calibrated_validation_loss"] for row in run.epochs()}
     assert run.report()["best_epoch"] == min(losses, key=losses.get)
     assert run.report()["temperature"] != 1.0
     assert run.data()["shared_series_fraction"] == 0.0
 
 
+@pytest.mark.slow
 def test_without_validation_the_last_epoch_is_reported(small_dataset):
     run = tiny_run(small_dataset, n_epochs=3)
-    training.train(run)
+    trainer.train(run)
     assert run.report()["best_epoch"] == 3
     assert run.report()["temperature"] == 1.0
 
 
+@pytest.mark.slow
 def test_extra_data_are_trained_on_and_never_tested(small_dataset, tmp_path):
     extra = write_series_dataset(tmp_path / "extra", n_series=1, seed=9)
     run = tiny_run(small_dataset, n_epochs=1, extra_data=str(extra))
-    training.train(run)
+    trainer.train(run)
     assert run.data()["extra_training_slices"] == 20
     assert len(pd.read_csv(run.folder / "predictions.csv")) == 12
     steps = run.epochs()[0]["step"]
     assert steps == (48 + 20) // 8 + 1
 
 
+@pytest.mark.slow
 def test_extra_data_that_look_like_test_slices_are_left_out(small_dataset, tmp_path):
     """The dataset itself as extra data, saved anew: no hash is the same, and yet no test slice may be trained on."""
     extra = tmp_path / "again"
@@ -193,22 +206,23 @@ def test_extra_data_that_look_like_test_slices_are_left_out(small_dataset, tmp_p
         copy.parent.mkdir(parents=True, exist_ok=True)
         Image.open(path).save(copy.with_suffix(".bmp"))
     run = tiny_run(small_dataset, n_epochs=1, protocol="grouped", extra_data=str(extra))
-    training.train(run)
+    trainer.train(run)
     split = pd.read_csv(run.folder / "split.csv")
     held_out = (split["part"] != "train").sum()
     assert run.data()["extra_left_out"] == held_out > 0
     assert run.data()["extra_training_slices"] == 60 - held_out
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_extra_data(small_dataset, tmp_path):
     extra = write_series_dataset(tmp_path / "extra", n_series=1, seed=9)
     run = tiny_run(small_dataset, n_epochs=2, extra_data=str(extra))
-    assert training.train(run, should_stop=lambda: run.state().get("step", 0) > 0) == "stopped"
-    seen = (run.folder / "trained-on.txt").read_text()
+    assert trainer.train(run, should_stop=lambda: run.state().get("step", 0) > 0) == "stopped"
+    seen = (run.folder / "trained-on.txt").read_text(encoding="utf-8")
     next(extra.rglob("*.png")).unlink()
     with pytest.raises(RunError, match=f"The extra images in “{extra}” changed since the run “run” began"):
-        training.train(run)
-    assert (run.folder / "trained-on.txt").read_text() == seen
+        trainer.train(run)
+    assert (run.folder / "trained-on.txt").read_text(encoding="utf-8") == seen
 
 
 def number_of(path):
@@ -232,9 +246,9 @@ def test_of_extra_data_whole_scans_are_left_out_and_their_neighbours(tmp_path):
             equalised = np.sqrt(np.asarray(Image.open(path), float) / 255) * 255  # another contrast
             Image.fromarray(equalised.astype(np.uint8)).resize((64, 64)).save(copy)
     run = tiny_run(data, n_epochs=1, batch_size=4, protocol="grouped", test_fraction=0.3, extra_data=str(extra))
-    training.train(run)
+    trainer.train(run)
     split = pd.read_csv(run.folder / "split.csv")
-    seen = set((run.folder / "trained-on.txt").read_text().split())
+    seen = set((run.folder / "trained-on.txt").read_text(encoding="utf-8").split())
     trained = [
         path for path in sorted(extra.rglob("*.png")) if hashlib.sha256(path.read_bytes()).hexdigest()[:12] in seen
     ]
@@ -245,14 +259,15 @@ def test_of_extra_data_whole_scans_are_left_out_and_their_neighbours(tmp_path):
         assert scans == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainable", ["head", "last-block"])
 def test_training_on_frozen_features_equals_training_through_the_whole_network(small_dataset, monkeypatch, trainable):
     changes = {"trainable": trainable, "init": str(_weights(small_dataset.parent)), "n_epochs": 2}
     cached = tiny_run(small_dataset, "cached", **changes)
-    training.train(cached)
+    trainer.train(cached)
     monkeypatch.setattr(frozen_features, "frozen_prefix", lambda *_: None)
     plain = tiny_run(small_dataset, "plain", **changes)
-    training.train(plain)
+    trainer.train(plain)
     for one, other in zip(cached.epochs(), plain.epochs(), strict=True):
         assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
         assert one["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-4)
@@ -312,11 +327,12 @@ def test_balanced_class_weights_are_inverse_to_the_slices_of_a_class():
     assert found[y].mean() == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_a_run_with_balanced_weights_validates_with_them(small_dataset):
     for image in sorted((small_dataset / "Stone").glob("*.png"))[5:]:
         image.unlink()
     run = tiny_run(small_dataset, class_weights="balanced", n_epochs=1)
-    training.train(run)
+    trainer.train(run)
     split = pd.read_csv(run.folder / "split.csv")
     counts = split.loc[split["part"] == "train", "label"].value_counts()
     predictions = pd.read_csv(run.folder / "predictions.csv")
@@ -326,20 +342,22 @@ def test_a_run_with_balanced_weights_validates_with_them(small_dataset):
     assert run.epochs()[0]["validation_loss"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_from_random_weights_keeps_its_norms(small_dataset):
     """Fresh norms hold mean 0 and variance 1, as folded ones do; recalibrating them would shrink every gradient."""
     run = tiny_run(small_dataset, n_epochs=1, learning_rate=1e-7)
-    training.train(run)
+    trainer.train(run)
     scales = [value for name, value in final_weights(run).items() if name.startswith("model.") and "bn1.weight" in name]
     assert scales
     for scale in scales:
         torch.testing.assert_close(scale, torch.ones_like(scale), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_mixed_precision_learns_with_weights_in_single(small_dataset):
     made = [tiny_run(small_dataset, precision, precision=precision, n_epochs=4) for precision in ("fp32", "bf16")]
     for run in made:
-        training.train(run)
+        trainer.train(run)
         assert run.epochs()[-1]["train_loss"] < run.epochs()[0]["train_loss"]
     single, mixed = (run.epochs()[0]["train_loss"] for run in made)
     assert single != mixed
@@ -365,7 +383,7 @@ def test_learning_rate_of_one_cycle_agrees_with_torch():
 def test_train__error_leaves_the_reason_in_the_state(tmp_path):
     run = tiny_run(tmp_path / "nowhere")
     with pytest.raises(DatasetError, match="There is no folder"):
-        training.train(run)
+        trainer.train(run)
     assert run.state()["state"] == "failed"
     assert "There is no folder" in run.state()["message"]
 
@@ -373,26 +391,27 @@ def test_train__error_leaves_the_reason_in_the_state(tmp_path):
 def test_train__error_data_changed_since_the_run_began(small_dataset):
     run = tiny_run(small_dataset)
     (run.folder / "cancel").touch()
-    training.train(run)
+    trainer.train(run)
     (run.folder / "cancel").unlink()
     os.remove(small_dataset / "Cyst" / "Cyst- (1).png")  # noqa: PTH107
     with pytest.raises(RunError, match="changed since the run"):
-        training.train(run)
+        trainer.train(run)
 
 
 def test_train__error_loss_that_explodes(small_dataset):
     run = tiny_run(small_dataset, optimizer="sgd", learning_rate=10.0, n_epochs=30)
     with pytest.raises(RunError, match="loss became .* Lower the learning rate"):
-        training.train(run)
+        trainer.train(run)
 
 
 def test_train__error_damaged_checkpoint(small_dataset):
     run = tiny_run(small_dataset)
     (run.folder / "last.safetensors").write_bytes(b"half a file")
-    with pytest.raises(RunError, match="is damaged .* Start the run anew"):
-        training.train(run)
+    with pytest.raises(RunError, match="is damaged .* Start a new run"):
+        trainer.train(run)
 
 
+@pytest.mark.slow
 def test_command_line_trains_and_prints_its_figure(small_dataset):
     arguments = [
         "--data",
@@ -408,9 +427,10 @@ def test_command_line_trains_and_prints_its_figure(small_dataset):
     done = subprocess.run([sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "epoch 1: loss" in done.stdout
-    assert "test, grouped split (scans never seen): accuracy" in done.stdout
+    assert "test, scan-level split (unseen scans): accuracy" in done.stdout
 
 
+@pytest.mark.slow
 def test_command_line__error_is_one_sentence():
     done = subprocess.run([sys.executable, "train.py", "--data", "/nowhere"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
@@ -418,8 +438,9 @@ def test_command_line__error_is_one_sentence():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_training_imports_nothing_of_the_pages():
     """The GPU machines of the house have neither Streamlit nor grad-cam."""
-    code = "import sys, train; from kidney_core import training; print([m for m in sys.modules if m in {'streamlit', 'pytorch_grad_cam', 'pydicom'}])"
+    code = "import sys, train; from kidney_core.training import trainer; print([m for m in sys.modules if m in {'streamlit', 'pytorch_grad_cam', 'pydicom'}])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

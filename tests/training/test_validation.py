@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from kidney_core import validation
-from kidney_core.errors import RunError
+from kidney_core.common.errors import RunError
+from kidney_core.training import validation
 
 
 class Remembered:
@@ -70,5 +70,5 @@ def test_recall_of_each_label_and_what_the_best_epoch_is_chosen_by():
     assert found.cost("accuracy") == pytest.approx(0.5, abs=1e-4)
     assert found.cost("balanced_accuracy") == pytest.approx(1 / 3, abs=1e-4)
     assert found.cost("recall:B") == pytest.approx(2 / 3, abs=1e-4)
-    with pytest.raises(RunError, match="the recall of “C”, of which the validation part has no slice"):
+    with pytest.raises(RunError, match="the recall of “C”, but the validation part has no slice of it"):
         found.cost("recall:C")

@@ -15,7 +15,7 @@ class Stack {
       if (by) { event.preventDefault(); this.step(by); }
     };
     const onStep = event => {
-      if (this.chart.isConnected) this.step(event.detail.by);
+      if (this.chart.isConnected) this.step(event.detail.by, event.detail.wrap);
       else window.removeEventListener('kidney-ct-step', onStep);  // this stack left the page
     };
     window.addEventListener('kidney-ct-step', onStep);
@@ -24,7 +24,7 @@ class Stack {
   update(data, tell) {
     this.tell = tell;
     if (!this.data || this.data.id !== data.id) { this.data = data; this.draw(); this.index = data.index; }
-    else if (data.index !== this.data.index) this.index = data.index;
+    else if (data.index !== this.data.index) { this.index = data.index; tell('index', this.index); }  // the page jumped there
     this.data = data;
     this.mark();
   }
@@ -43,8 +43,11 @@ class Stack {
       });
       return `<path d="${path}" fill="none" stroke="${colors[at]}" stroke-width="2" vector-effect="non-scaling-stroke"/>`;
     });
-    this.svg.innerHTML = refused.join('') + lines.join('');
-    this.legend.replaceChildren(...[...labels.map((label, at) => [label, colors[at]]), ['refused or unreadable', 'gray']].map(([text, color]) => {
+    const kidneys = this.data.kidneys.map(({ side, first, last }, at) =>
+      `<rect class="kidney" x="${first}" y="${1 + 5 * at}" width="${last - first + 1}" height="3"><title>${side} kidney</title></rect>`);
+    this.svg.innerHTML = refused.join('') + lines.join('') + kidneys.join('');
+    this.legend.replaceChildren(...[...labels.map((label, at) => [label, colors[at]]), ['no prediction', 'gray'],
+      ...this.data.kidneys.map(({ side, first, last }) => [`${side}${side.includes('unknown') ? '' : ' kidney'}: ${first + 1} to ${last + 1}`, 'var(--st-text-color)'])].map(([text, color]) => {
       const item = document.createElement('span'), key = document.createElement('i');
       key.style.background = color; item.append(key, text);
       return item;
@@ -68,7 +71,10 @@ class Stack {
     this.show(Math.floor((event.clientX - box.left) / box.width * this.data.rows.length));
   }
 
-  step(by) { this.show(this.index + by); }
+  step(by, wrap = false) {
+    const n = this.data.rows.length, to = this.index + by;
+    this.show(wrap ? (to + n) % n : to);
+  }
 
   show(index) {
     const n = this.data.rows.length;

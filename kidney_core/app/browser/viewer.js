@@ -1,6 +1,6 @@
 // A scan with its heat map: window, zoom, opacity, colours and layout change here, without asking the server.
 const viewers = new WeakMap();
-const MAX_ZOOM = 16, RULER_SHARE = 0.3;
+const MAX_ZOOM = 16, RULER_SHARE = 0.3, CINE_MS = 120;
 
 async function unpack(text, kind) {
   const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
@@ -22,10 +22,10 @@ function colorTable(anchors) {
 class Viewer {
   constructor(root, tell) {
     this.root = root; this.tell = tell; this.held = new Map();
-    this.zoom = 1; this.x = 0; this.y = 0; this.swipe = 0.5; this.opacity = null; this.windowing = false; this.serial = 0;
+    this.zoom = 1; this.x = 0; this.y = 0; this.swipe = 0.5; this.opacity = null; this.tool = ''; this.serial = 0;
     const find = selector => root.querySelector(selector);
     for (const name of ['stage', 'scan', 'heat', 'scan-copy', 'heat-copy', 'twin', 'divider', 'view', 'scale', 'colors', 'preset',
-      'tool', 'heat-controls', 'scale-label', 'preset-label', 'help', 'facts', 'place', 'window', 'under', 'ruler'])
+      'heat-controls', 'play', 'measured', 'scale-label', 'preset-label', 'help', 'facts', 'place', 'window', 'under', 'ruler', 'to-report'])
       this[name.replace(/-(.)/g, (_, letter) => letter.toUpperCase())] = find('.' + name);
     this.slider = find('.opacity input'); this.shown = find('.opacity output');
     this.veil = find('.veil'); this.layers = [...root.querySelectorAll('.layer')];
@@ -33,7 +33,12 @@ class Viewer {
     this.view.onchange = () => { this.reset(); this.layout(); };
     this.scale.onchange = this.colors.onchange = () => this.drawHeat();
     this.preset.onchange = () => this.usePreset();
-    this.tool.onclick = () => this.setWindowing(!this.windowing);
+    this.measures = new Measures(find('.measures'), this.measured, n => { this.toReport.hidden = !n || !this.data?.reportable; });
+    this.toReport.onclick = () => this.tell('measures', { id: this.data.id, rows: this.measures.rows() });
+    this.tools = [...root.querySelectorAll('[data-tool]')];
+    for (const button of this.tools) button.onclick = () => this.choose(button.dataset.tool);
+    this.play.onclick = () => this.playing(!this.timer);
+    find('.full').onclick = () => this.fullScreen();
     find('.reset').onclick = () => { this.reset(); this.resetWindow(); };
     this.listen();
     new ResizeObserver(() => this.place_()).observe(this.stage);
@@ -46,14 +51,16 @@ class Viewer {
       if (event.target === this.divider) this.swiping = event.pointerId;
       this.held.set(event.pointerId, event); this.moved = 0; this.spread = 0;
       stage.setPointerCapture(event.pointerId);
+      if (this.isMeasuring(event)) this.measures.start(this.pixelAt(event));
     };
     stage.onpointermove = event => this.onMove(event);
     stage.onpointerup = event => {
       if (this.data?.marking && this.moved < 4 && this.held.size === 1) this.mark(event);
+      this.measures.end();
       this.held.delete(event.pointerId); this.swiping = null; this.spread = 0;
     };
     stage.onpointercancel = event => { this.held.delete(event.pointerId); this.swiping = null; };
-    stage.onpointerleave = () => { this.under.textContent = ''; };
+    stage.onpointerleave = () => { this.under.textContent = ''; this.last = null; };
     stage.oncontextmenu = event => event.preventDefault();
     stage.ondblclick = () => this.reset();
     stage.onkeydown = event => this.onKey(event);
@@ -92,7 +99,10 @@ class Viewer {
     if (fresh) this.reset();
     this.help.textContent = data.help;
     this.drawScan(); this.drawHeat(); this.drawOpacity(); this.drawLines(); this.layout();
+    this.play.hidden = !data.stacked;
+    if (this.stage.dataset.shown !== data.id) this.beginMeasures();
     this.stage.dataset.shown = data.id;
+    if (this.last) this.read(this.last);
   }
 
   fill(select, names) {
@@ -182,7 +192,7 @@ class Viewer {
   place_() {
     for (const layer of this.layers) layer.style.transform = `translate(${this.x}px,${this.y}px) scale(${this.zoom})`;
     if (!this.data) return;
-    const perMm = this.data.spacing && this.scan.getBoundingClientRect().width / (this.data.width * this.data.spacing);
+    const perMm = this.data.spacing && this.scan.getBoundingClientRect().width / (this.data.width * this.data.spacing[1]);
     this.ruler.hidden = !perMm;
     if (!perMm) return;
     const room = RULER_SHARE * this.stage.clientWidth / (this.twin.hidden ? 1 : 2);
@@ -193,10 +203,34 @@ class Viewer {
 
   reset() { this.zoom = 1; this.x = this.y = 0; this.place_(); }
 
-  setWindowing(on) {
-    this.windowing = on;
-    this.tool.setAttribute('aria-pressed', on);
-    this.stage.classList.toggle('windowing', on);
+  choose(tool) {
+    this.tool = this.tool === tool ? '' : tool;
+    this.measures.tool = this.tool;
+    for (const button of this.tools) button.setAttribute('aria-pressed', button.dataset.tool === this.tool);
+    this.stage.classList.toggle('windowing', this.tool === 'window');
+    this.stage.classList.toggle('measuring', ['distance', 'ellipse'].includes(this.tool));
+  }
+
+  isMeasuring(event) {
+    return ['distance', 'ellipse'].includes(this.tool) && event.button === 0 && !event.shiftKey && !this.previewing && this.pixelAt(event);
+  }
+
+  beginMeasures() {
+    const { width, height, spacing, unit } = this.data;
+    this.root.querySelector('.measures').setAttribute('viewBox', `0 0 ${width} ${height}`);
+    this.measures.begin({ width, height, valueOf: (x, y) => this.rawAt(x, y), spacing, unit: unit === 'HU' ? ' HU' : '' });
+  }
+
+  playing(on) {
+    clearInterval(this.timer);
+    this.timer = on ? setInterval(() => this.stage.isConnected ? this.step(1, true) : clearInterval(this.timer), CINE_MS) : null;
+    this.play.setAttribute('aria-pressed', on);
+    this.play.textContent = on ? 'Pause' : 'Play';
+  }
+
+  fullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.root.querySelector('.viewer').requestFullscreen();
   }
 
   zoomAt(clientX, clientY, factor) {
@@ -213,7 +247,7 @@ class Viewer {
     return !this.twin.hidden && clientX >= second.left ? second : first;
   }
 
-  step(by) { window.dispatchEvent(new CustomEvent('kidney-ct-step', { detail: { by } })); }
+  step(by, wrap = false) { window.dispatchEvent(new CustomEvent('kidney-ct-step', { detail: { by, wrap } })); }
 
   onWheel(event) {
     const scrolls = this.data.stacked && !event.ctrlKey;
@@ -226,6 +260,7 @@ class Viewer {
   }
 
   onMove(event) {
+    this.last = event;
     this.read(event);
     const before = this.held.get(event.pointerId);
     if (!before) return;
@@ -238,7 +273,8 @@ class Viewer {
       this.swipe = Math.min(0.98, Math.max(0.02, (event.clientX - box.left) / box.width));
       return this.layout();
     }
-    if (this.windowing || event.buttons === 2 || event.shiftKey) return this.dragWindow(dx, dy);
+    if (this.measures.open) { const at = this.pixelAt(event); if (at) this.measures.move(at); return; }
+    if (this.tool === 'window' || event.buttons === 2 || event.shiftKey) return this.dragWindow(dx, dy);
     if (this.zoom > 1) { this.x += dx; this.y += dy; this.place_(); }
   }
 
@@ -271,8 +307,10 @@ class Viewer {
       : '';
   }
 
+  rawAt(x, y) { return this.pixels[y * this.data.width + x] * this.data.gain + this.data.offset; }
+
   valueAt(x, y) {
-    const value = this.pixels[y * this.data.width + x] * this.data.gain + this.data.offset;
+    const value = this.rawAt(x, y);
     return this.data.gain < 0.1 ? value.toPrecision(3) : Math.round(value);
   }
 
@@ -290,6 +328,10 @@ class Viewer {
     if (zoom) this.zoomAt(box.left + box.width / (this.twin.hidden ? 2 : 4), box.top + box.height / 2, zoom);
     else if (key === '0') this.reset();
     else if (key === 'w' || key === 'l') this.resetWindow();
+    else if (key === 'd' || key === 'e') this.choose({ d: 'distance', e: 'ellipse' }[key]);
+    else if (key === 'f') this.fullScreen();
+    else if (key === ' ' && this.data.stacked) this.playing(!this.timer);
+    else if (key === 'escape') { this.measures.clear(); this.choose(this.tool); }
     else if (key in steps && this.data.stacked) this.step(steps[key]);
     else if (key in moves && this.zoom > 1) { this.x += moves[key][0]; this.y += moves[key][1]; this.place_(); }
     else return;
@@ -302,7 +344,7 @@ class Viewer {
     this.previewing = place !== this.data.place;
     if (!this.previewing) {  // back at the slice that is at hand
       this.place.textContent = place;
-      this.drawScan(); this.drawHeat();
+      this.drawScan(); this.drawHeat(); this.drawLines();
       return;
     }
     image.onload = () => {
@@ -310,6 +352,8 @@ class Viewer {
       for (const canvas of [this.scan, this.scanCopy])
         canvas.getContext('2d').drawImage(image, 0, 0, canvas.width, canvas.height);
       for (const canvas of [this.heat, this.heatCopy]) canvas.getContext('2d').clearRect(0, 0, canvas.width, canvas.height);
+      for (const svg of this.root.querySelectorAll('.drawings')) svg.replaceChildren();  // outlines of another slice
+      this.measures.clear();
       this.place.textContent = place;
     };
     image.src = url;

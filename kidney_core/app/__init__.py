@@ -1,0 +1,4 @@
+"""The Streamlit app: the only package that imports Streamlit.
+
+May import: every other package.
+"""

@@ -1,0 +1,47 @@
+"""The checkpoints beside the table of the paper."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common import paper
+from kidney_core.metrics import number_format
+from kidney_core.metrics.splits import MEASURED, PROTOCOL_NAMES
+
+
+def show(checkpoints: Sequence[Checkpoint]) -> None:
+    """One row per checkpoint and protocol, below the row that the paper prints for its architecture."""
+    st.markdown(f"Precision / recall / F1 on test slices. Paper: Table 1 of *{paper.TITLE}*.")
+    rows = [row for checkpoint in checkpoints for row in _rows(checkpoint)]
+    st.dataframe(pd.DataFrame(rows), hide_index=True)
+    st.caption(
+        "How to read this. In brackets: how a checkpoint was trained. Only a checkpoint with the recipe `paper`, from ImageNet "
+        "weights at 224 px, repeats the paper's experiment, in its row “random split”. The rows “unseen scans” answer another "
+        "question: how well does it work for a new patient?"
+    )
+
+
+def _rows(checkpoint: Checkpoint) -> list[dict[str, str]]:
+    architecture = checkpoint.card["architecture"]
+    model = number_format.model_name(architecture)
+    rows = []
+    if printed := paper.TABLE_1.get(architecture):
+        cells = {column: paper.format_cell(printed[column]) for column in paper.COLUMNS}
+        rows.append(
+            {"Model": model, "Source": "paper, random split", **cells, "accuracy": f"{printed['accuracy']:.2f}"}
+        )
+    for protocol in MEASURED:
+        if metrics := checkpoint.metrics(protocol):
+            source = f"{checkpoint.name} ({_training_in_short(checkpoint)}), {PROTOCOL_NAMES[protocol]}"
+            cells = paper.format_row(metrics)
+            rows.append({"Model": model, "Source": source, **cells, "accuracy": f"{metrics['accuracy']:.2f}"})
+    return rows
+
+
+def _training_in_short(checkpoint: Checkpoint) -> str:
+    """Recipe, image size and initial weights of a checkpoint, in a few words."""
+    training = checkpoint.card["training"]
+    start = "random weights" if training.get("init") == "scratch" else "pretrained"
+    return f"{training.get('recipe', 'recipe unknown')}, {checkpoint.size_px} px, {start}"

@@ -1,0 +1,56 @@
+"""The only door for paths that somebody types, so that none leads out of the allowed folders."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from kidney_core.app import access
+from kidney_core.common import allowed_paths
+from kidney_core.common.errors import KidneyError
+from kidney_core.common.files import split_paths
+
+_DEMO_FOLDER = "demo-data"
+
+
+def path_input(label: str, value: str = "", *, key: str, several: bool = False, **options: Any) -> str:
+    """The path that the user types, resolved; empty where it may not be used, with the reason below the field.
+
+    Args:
+        several: several paths may be typed, separated by ":" (`os.pathsep`).
+        options: of `st.text_input`.
+    """
+    typed = st.text_input(label, value, key=key, **options).strip()
+    paths = split_paths(typed) if several else [typed]
+    try:
+        return os.pathsep.join(allowed_path(path) for path in paths)
+    except KidneyError as error:
+        st.error(str(error))
+        return ""
+
+
+def allowed_path(typed: str) -> str:
+    """The resolved path, which must be in an allowed folder; empty for an empty one. Raises PathError, AccessError."""
+    if not typed:
+        return ""
+    access.require(access.DIAGNOSER)
+    return str(allowed_paths.resolve_allowed(typed, access.allowed_roots()))
+
+
+def folder_input(key: str) -> str:
+    """The folder of images that the user types; starts with the simulated dataset where there is one that may be used."""
+    return path_input(
+        "Folder of images",
+        _DEMO_FOLDER if _is_usable(_DEMO_FOLDER) else "",
+        key=key,
+        placeholder="/data/ct-kidney",
+        help="A folder on this machine that holds one folder per class, for example Cyst, Normal, Stone and Tumor.",
+    )
+
+
+def _is_usable(folder: str) -> bool:
+    try:
+        return Path(allowed_path(folder)).is_dir()
+    except KidneyError:
+        return False

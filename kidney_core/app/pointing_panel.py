@@ -1,0 +1,105 @@
+"""Do the heatmaps of a model point at lesions? What was measured for every method, beside what chance reaches."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from kidney_core.app import formatting, tables
+from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common.errors import CheckpointError
+from kidney_core.metrics import number_format
+
+HOW_TO_READ = (
+    "Hits: how often the maximum of the heatmap of the true label lies on the lesion or within 3 % of the image beside it, with "
+    "its 95 % interval, which treats slices as independent. Heat inside: the part of the heatmap that lies within the lesion. By "
+    "chance: a random point of the body. Correlation with shuffled weights: how similar the heatmaps stay when the trained "
+    "weights are shuffled. It should be near 0; near 1, the heatmap shows edges of the image, not what the network learned."
+)
+
+
+def show(checkpoint: Checkpoint) -> None:
+    """One chart and one table per dataset whose lesions are known."""
+    try:
+        explanations = checkpoint.explanations()
+    except CheckpointError as error:
+        st.error(str(error))
+        return
+    if explanations is None:
+        st.info(
+            f"It was not measured how often the heatmaps of {checkpoint.name} point at lesions. "
+            f"Run `kidney-ct pointing {checkpoint.folder}`."
+        )
+        return
+    from kidney_core.metrics import curve_plots
+
+    st.caption(f"How to read this. {HOW_TO_READ}")
+    by_set = {name: _table(explanations, measured) for name, measured in explanations["sets"].items()}
+    for name, table in by_set.items():
+        measured = explanations["sets"][name]
+        st.markdown(f"#### {name}: {formatting.quantity(measured['n'], 'slice')}")
+        st.markdown(_summary(table, measured))
+        st.plotly_chart(
+            curve_plots.pointing_figure(table, measured["chance_hit"]),
+            config={"displayModeBar": False},
+            key=f"pointing_{name}",
+        )
+        st.table(_in_words(table, measured))
+    everything = pd.concat(by_set, names=["set", "method"]).reset_index()
+    st.download_button(
+        "Heatmap hits (CSV)",
+        tables.csv_bytes(everything),
+        f"{checkpoint.name}-pointing.csv",
+        "text/csv",
+        on_click="ignore",
+    )
+
+
+def _table(explanations: dict[str, Any], measured: dict[str, Any]) -> pd.DataFrame:
+    """One row per method: rate, low, high, heat_inside, likeness (the correlation with shuffled weights)."""
+    from kidney_core.checkpoints import pointing
+
+    rows = {}
+    for method, row in measured["methods"].items():
+        rate, low, high = pointing.hit_rate(row["hits"], measured["n"])
+        shuffled = explanations["shuffled"][method]
+        likeness = shuffled["likeness"] if shuffled["n"] >= pointing.LEAST_SHUFFLED else np.nan
+        rows[method] = {"rate": rate, "low": low, "high": high, "heat_inside": row["heat_inside"], "likeness": likeness}
+    return pd.DataFrame(rows).T
+
+
+def _summary(table: pd.DataFrame, measured: dict[str, Any]) -> str:
+    """The best method, and how many methods are better than chance."""
+    chance = measured["chance_hit"]
+    best = table["rate"].idxmax()
+    n_better = int((table["low"] > chance).sum())
+    comparison = (
+        f"{n_better} of {len(table)} methods are better than chance."
+        if n_better
+        else "No method is better than chance: the heatmaps of this model do not show the lesion."
+    )
+    return f"**{best}** hits best, {number_format.percent(table['rate'].max(), 0)}; chance {number_format.percent(chance, 0)}. {comparison}"
+
+
+def _in_words(table: pd.DataFrame, measured: dict[str, Any]) -> pd.DataFrame:
+    ranges = zip(table["rate"], table["low"], table["high"], strict=True)
+    shown = pd.DataFrame(
+        {
+            "Hits": [
+                f"{number_format.percent(rate)} ({number_format.percent_range(low, high)})"
+                for rate, low, high in ranges
+            ],
+            "Heat inside": [number_format.percent(share) for share in table["heat_inside"]],
+            "Correlation with shuffled weights": [
+                "–" if pd.isna(value) else f"{value:.2f}" for value in table["likeness"]
+            ],
+        },
+        index=table.index,
+    )
+    shown.loc["by chance"] = [
+        number_format.percent(measured["chance_hit"]),
+        number_format.percent(measured["chance_inside"]),
+        "–",
+    ]
+    return shown

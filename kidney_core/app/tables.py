@@ -1,0 +1,51 @@
+"""Tables as people read them, on a page and as CSV."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from kidney_core.metrics.predictions import labels_of, probability_column
+
+COLUMN_TITLES = {
+    "path": "File",
+    "reason": "Reason",
+    "series": "Scan",
+    "label": "Label",
+    "predicted": "Predicted",
+    "confidence": "Confidence",
+    "n_slices": "Slices",
+    "right": "Correct",
+    "copy_of": "Copy of",
+    "same_label": "Same label",
+    "near_duplicate": "Near-duplicate",
+    "near_duplicate_label": "Label of the near-duplicate",
+    "correlation": "Correlation",
+}
+
+
+def show_table(table: pd.DataFrame, *, key: str, percents: tuple[str, ...] = (), **options: Any) -> Any:
+    """Draw a table with readable column titles, and fractions in per cent with one decimal.
+
+    Args:
+        percents: columns of fractions, 0 to 1; those of probabilities (`p_Cyst`, …) are added.
+        options: of `st.dataframe`.
+
+    Returns: what `st.dataframe` returns, such as the selected rows.
+    """
+    label_of = {probability_column(label): label for label in labels_of(table)}
+    fractions = [*percents, *label_of]
+    config = {name: st.column_config.Column(COLUMN_TITLES[name]) for name in table.columns if name in COLUMN_TITLES}
+    config |= {
+        name: st.column_config.NumberColumn(COLUMN_TITLES.get(name) or label_of.get(name, name), format="%.1f %%")
+        for name in fractions
+    }
+    if "correlation" in table:
+        config["correlation"] = st.column_config.NumberColumn(COLUMN_TITLES["correlation"], format="%.3f")
+    shown = table.assign(**{name: 100 * table[name] for name in fractions})
+    return st.dataframe(shown, hide_index=True, column_config=config, key=key, placeholder="–", **options)
+
+
+def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:
+    """A table for a download button."""
+    return table.to_csv(index=index, float_format="%.6g").encode()

@@ -1,0 +1,4 @@
+"""A published network: card, seal, out-of-distribution detection, prediction.
+
+May import: runs and below.
+"""

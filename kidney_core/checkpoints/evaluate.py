@@ -1,0 +1,105 @@
+"""Evaluate checkpoints on a labelled folder, such as the scans of your own hospital.
+
+kidney-ct evaluate FOLDER                              every checkpoint at hand
+kidney-ct evaluate FOLDER checkpoints/mobilenetv2 --out predictions/
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from kidney_core.checkpoints import prediction
+from kidney_core.checkpoints.checkpoint import Checkpoint, list_checkpoints, read_checkpoint
+from kidney_core.common.entry_point import command, progress_printer
+from kidney_core.common.errors import CheckpointError
+from kidney_core.common.files import write_atomically
+from kidney_core.data.dataset import Dataset, read_dataset, short_hash
+from kidney_core.metrics import evaluation, intervals
+from kidney_core.metrics.predictions import Predictions
+
+
+def n_trained_on(checkpoint: Checkpoint, dataset: Dataset) -> int:
+    """How many slices of a folder are files that the checkpoint was trained on."""
+    trained_on = checkpoint.trained_on()
+    return sum(short_hash(sha256) in trained_on for sha256 in dataset.table["sha256"])
+
+
+def summary(checkpoint: Checkpoint, dataset: Dataset, predictions: Predictions) -> str:
+    """The result as lines of text: where it was measured, metrics with intervals, the report, the confusion matrix."""
+    metrics = evaluation.metrics(predictions)
+    n_known = n_trained_on(checkpoint, dataset)
+    warning = f"; {n_known:,} of its slices are files of the training data: no test" if n_known else ""
+    n_left_out = len(dataset) - len(predictions.table)
+    left_out = f"; {n_left_out:,} of {len(dataset):,} slices show no kidney and are left out" if n_left_out else ""
+    report = evaluation.report_table(metrics).to_string(float_format=lambda value: f"{value:.3f}", na_rep="–")
+    width = max(map(len, metrics["labels"])) + 2
+    heading = " " * width + "".join(f"{label:>{width}}" for label in metrics["labels"])
+    rows = [
+        f"{label:{width}}" + "".join(f"{count:{width}}" for count in counts)
+        for label, counts in zip(metrics["labels"], metrics["confusion"], strict=True)
+    ]
+    return "\n".join(
+        [
+            f"{checkpoint.name} on {dataset.root}{warning}{left_out}",
+            *intervals.summary(predictions),
+            "",
+            report,
+            "",
+            "Confusion matrix (rows: true label, columns: predicted label)",
+            heading,
+            *rows,
+        ]
+    )
+
+
+def _checkpoints_at_hand() -> list[Checkpoint]:
+    """All usable checkpoints; a warning for each of the others."""
+    usable, problems = list_checkpoints()
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    return usable
+
+
+def _write(path: Path, predictions: Predictions) -> None:
+    write_atomically(path, lambda partial: partial.write_bytes(predictions.csv_bytes()))
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    """Evaluate from the command line."""
+    parser = argparse.ArgumentParser(
+        description="Evaluate checkpoints on a folder with one folder of images per class."
+    )
+    parser.add_argument("folder", type=Path, help="folder with one folder of images per class")
+    parser.add_argument(
+        "checkpoints", type=Path, nargs="*", help="folders of checkpoints (default: all published ones)"
+    )
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument(
+        "--only-kidneys", action="store_true", help="leave out slices on which the kidney finder sees no kidney"
+    )
+    parser.add_argument("--out", type=Path, help="folder for a CSV file with the predictions of each checkpoint")
+    options = parser.parse_args(arguments)
+    checkpoints = [read_checkpoint(path) for path in options.checkpoints] or _checkpoints_at_hand()
+    if not checkpoints:
+        raise CheckpointError("There is no checkpoint. Publish a run, or give the folder of a checkpoint.")
+    dataset = read_dataset(options.folder, progress=progress_printer("Reading images"))
+    for checkpoint in checkpoints:
+        predictions = prediction.predict_dataset(
+            checkpoint,
+            dataset,
+            device=options.device,
+            only_kidneys=options.only_kidneys,
+            progress_of=progress_printer,
+        )
+        print(summary(checkpoint, dataset, predictions), end="\n\n")
+        if options.out:
+            options.out.mkdir(parents=True, exist_ok=True)
+            path = options.out / f"{checkpoint.name}.csv"
+            _write(path, predictions)
+            print(f"predictions written to {path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,4 @@
+"""Errors, files, labels, caches and limits of the machine.
+
+May import: no other package.
+"""

@@ -1,0 +1,40 @@
+"""How this package starts Python processes that import it too, from a checkout or a wheel, in any working directory.
+
+A child inherits the working directory, so that relative paths mean the same to it. It never imports from there: a file of
+the user's named torch.py must not be run.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from kidney_core.common import settings
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of this package; start it with `environment()`."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def environment(
+    variables: Mapping[str, str] | None = None, *, inherited: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The environment of a Python child that finds this package.
+
+    Args:
+        variables: of the child's own; they win over inherited ones.
+        inherited: this process's environment by default.
+    """
+    inherited = os.environ if inherited is None else inherited
+    return {**inherited, **import_variables(inherited.get("PYTHONPATH", "")), **(variables or {})}
+
+
+def import_variables(python_path: str = "") -> dict[str, str]:
+    """The variables by which Python finds this package: a checkout is put before `python_path`, a wheel is installed."""
+    variables = {"PYTHONSAFEPATH": "1"}  # no import from the working directory, see `python -P`
+    folders = [folder for folder in python_path.split(os.pathsep) if folder]
+    if settings.CHECKOUT and str(settings.CHECKOUT) not in folders:
+        folders.insert(0, str(settings.CHECKOUT))
+    if folders:
+        variables["PYTHONPATH"] = os.pathsep.join(folders)
+    return variables

@@ -1,0 +1,77 @@
+"""The pixels of a dataset, decoded once: a memory-mapped array of uint8 squares in the cache folder."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from kidney_core.common import os_errors
+from kidney_core.common.cache import cache_folder, make_room
+from kidney_core.common.errors import DatasetError
+from kidney_core.common.files import write_atomically
+from kidney_core.data.cached_array import load_array
+from kidney_core.data.dataset import DECODING_VERSION, Dataset
+from kidney_core.data.dataset_kidneys import Progress, kidneys_of_dataset
+from kidney_core.data.image_batches import for_each_batch
+from kidney_core.imaging.framing import FRAMING_VERSION, ORIGINAL, WHOLE, KidneyBox, View
+from kidney_core.imaging.slices import Slice
+from kidney_core.kidneys import finder as finders
+
+_decoding = threading.Lock()
+
+
+def dataset_pixels(
+    dataset: Dataset, view: View, *, progress_of: Progress = lambda title: None, title: str = "Decoding images"
+) -> np.ndarray:
+    """The slices of a dataset as a network sees them, in the order of its table: (N, *view.shape) uint8, read-only.
+
+    The first call decodes them on all cores, later calls map the cached array; a damaged array is decoded again. Where the
+    view needs kidneys, the installed finder finds them first.
+
+    Args:
+        progress_of: title of a task -> its progress callback, or None.
+
+    Raises:
+        SliceError: a file has become unreadable since the dataset was read.
+        DatasetError: a file has been deleted since then, or the array cannot be written to the cache folder.
+        CheckpointError: the view needs kidneys and no finder is installed.
+    """
+    finder = finders.open_installed() if view.needs_kidneys else None
+    kidneys: list[tuple[KidneyBox, ...]] = [()] * len(dataset)
+    if finder:
+        kidneys = kidneys_of_dataset(dataset, finder, progress_of=progress_of)
+    names = [f"pixels-{DECODING_VERSION}", dataset.fingerprint[:24], str(view.size_px)]
+    names += [f"{view.framing}{FRAMING_VERSION}"] if view.framing != WHOLE else []
+    names += [view.greys] if view.greys != ORIGINAL else []
+    names += [finder.digest[:12]] if finder else []
+    path = cache_folder() / f"{'-'.join(names)}.npy"
+    shape = (len(dataset), *view.shape)
+    # Two sessions that need the same folder decode it once.
+    with _decoding, os_errors.reraise_as(DatasetError, path):
+        while (pixels := load_array(path, shape)) is None:
+            make_room(int(np.prod(shape)))
+            write_atomically(path, lambda partial: _decode(dataset, view, kidneys, partial, progress_of(title)))
+    return pixels
+
+
+def _decode(
+    dataset: Dataset,
+    view: View,
+    kidneys: list[tuple[KidneyBox, ...]],
+    path: Path,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    shape = (len(dataset), *view.shape)
+    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:  # writing to a mapped page on a full disk would kill this process
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+    def fit(start: int, images: list[Slice]) -> None:
+        for position, image in enumerate(images, start=start):
+            pixels[position] = view.as_array(view.frames(image.network_grey8(), kidneys[position]))
+
+    for_each_batch(dataset, fit, progress=progress)
+    pixels.flush()

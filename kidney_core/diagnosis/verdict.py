@@ -1,0 +1,240 @@
+"""Can the prediction for a slice be used? A chain of checks, each with its outcome and its reason."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from kidney_core.checkpoints import ood
+from kidney_core.checkpoints.card import calibration_source
+from kidney_core.checkpoints.ood import Reference, TrainingMatch
+from kidney_core.diagnosis.inference import Diagnosis, Predictor
+from kidney_core.diagnosis.outcomes import Outcome, outcome_of
+from kidney_core.imaging.slices import Slice
+from kidney_core.kidneys.found import UNKNOWN_SIDE, mask_area_cm2
+
+PASSED, WARNED, FAILED, UNCHECKED = "passed", "warning", "failed", "not checked"
+# The titles name the checks; none says how its check turned out.
+IMAGE, KIDNEYS, OOD_CHECK, SEEN = "Image", "Kidneys", "Out-of-distribution check", "Seen in training"
+CALIBRATION, CONFIDENCE, EACH_KIDNEY = "Calibration", "Confidence", "Each kidney"
+DEFAULT_THRESHOLD = 0.5  # where a card has no confidence threshold
+
+
+@dataclass(frozen=True)
+class Step:
+    """One check: its title, its outcome, and the reason in a sentence or two."""
+
+    title: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a prediction can be used, and why.
+
+    Attributes:
+        steps: the checks in order; after one of the first three has failed there are no others.
+        refused: the slice shows no kidney or is out of distribution, so its probabilities mean nothing.
+        abstains: the confidence is below the threshold of the model.
+        seen: the file or its scan was in the training data, so the prediction says nothing about new patients.
+        training_match: the nearest training slices; None where the checkpoint has no reference.
+    """
+
+    steps: tuple[Step, ...]
+    refused: bool
+    abstains: bool
+    seen: bool
+    training_match: TrainingMatch | None
+
+    @property
+    def shows_no_kidney(self) -> bool:
+        """Whether the finder saw no kidney, which ends the checks."""
+        return any(step.title == KIDNEYS and step.outcome == FAILED for step in self.steps)
+
+    @property
+    def outcome(self) -> Outcome:
+        return outcome_of(no_kidney=self.shows_no_kidney, refused=self.refused, seen=self.seen, abstains=self.abstains)
+
+
+def judge(
+    predictor: Predictor,
+    image: Slice,
+    answer: Diagnosis,
+    *,
+    trained_on_file: bool = False,
+    sides: tuple[str, ...] | None = None,
+) -> Verdict:
+    """Check the prediction for a slice.
+
+    Args:
+        answer: the prediction.
+        trained_on_file: this very file was in the training data.
+        sides: the kidneys that the slice shows by the whole stack it belongs to, which knows better; None for a slice alone.
+    """
+    card, reference = predictor.checkpoint.card, predictor.reference
+    steps = [Step(IMAGE, PASSED, f"{image.width_px} × {image.height_px} px, {_format(image)}.")]
+    steps.append(_check_kidneys(answer, image, sides))
+    match = _training_match(predictor, answer)
+    steps.append(_check_distribution(match, predictor, trained_on_file))
+    if any(step.outcome == FAILED for step in steps):
+        return Verdict(tuple(steps), refused=True, abstains=True, seen=False, training_match=match)
+    steps.append(_check_seen(match, reference, trained_on_file))
+    steps.append(_check_calibration(card))
+    confidence = _check_confidence(answer.probabilities[answer.predicted_label], card)
+    steps.append(confidence)
+    if answer.by_kidney:
+        steps.append(_explain_kidneys(answer))
+    return Verdict(
+        tuple(steps),
+        refused=False,
+        abstains=confidence.outcome != PASSED,
+        seen=any(step.title == SEEN and step.outcome == WARNED for step in steps),
+        training_match=match,
+    )
+
+
+def required_confidence(card: dict[str, Any]) -> float | None:
+    """The confidence threshold of a model, by its card; None where its error was too high at any threshold."""
+    abstention = card.get("abstention")
+    return abstention["threshold"] if abstention else DEFAULT_THRESHOLD
+
+
+@torch.inference_mode()
+def _training_match(predictor: Predictor, answer: Diagnosis) -> TrainingMatch | None:
+    if predictor.reference is None:
+        return None
+    return predictor.reference.match(ood.slice_features(predictor.network, answer.answering.square[None]))[0]
+
+
+def _format(image: Slice) -> str:
+    return (
+        f"{image.facts.get('Format', 'unknown format')}, {'Hounsfield units' if image.unit == 'HU' else 'grey values'}"
+    )
+
+
+def _check_kidneys(answer: Diagnosis, image: Slice, sides: tuple[str, ...] | None) -> Step:
+    if answer.kidneys is None:
+        return Step(KIDNEYS, UNCHECKED, "Not looked for: no kidney finder is installed.")
+    areas = {side: mask_area_cm2(mask, image) for side, mask in answer.kidneys.by_side(image.letters).items()}
+    seen = tuple(areas) if sides is None else sides
+    if not seen:
+        where = "this slice" if sides is None else "this slice of the scan"
+        return Step(KIDNEYS, FAILED, f"No kidney is visible in {where}, so it gets no label.")
+    named = [_kidney_in_words(side, areas.get(side)) for side in seen]
+    view = (
+        "" if image.letters or UNKNOWN_SIDE in seen else " Sides as in radiological view, since the image names none."
+    )
+    return Step(KIDNEYS, PASSED, f"Visible: {' and '.join(named)}.{view}")
+
+
+def _kidney_in_words(side: str, area_cm2: float | None) -> str:
+    name = "a kidney" if side == UNKNOWN_SIDE else f"{side} kidney"
+    return f"{name} ({area_cm2:.0f} cm²)" if area_cm2 else name
+
+
+def _check_distribution(match: TrainingMatch | None, predictor: Predictor, trained_on_file: bool) -> Step:
+    title, reference = OOD_CHECK, predictor.reference
+    if match is None or reference is None:
+        return Step(title, UNCHECKED, "Not possible: this checkpoint has no reference of its training slices.")
+    refused_share = predictor.checkpoint.card.get("familiarity", {}).get("test_foreign")
+    rate = (
+        "" if refused_share is None else f" This check rejects {100 * refused_share:.1f} % of slices of unseen scans."
+    )
+    if not match.is_out_of_distribution:
+        return Step(
+            title,
+            PASSED,
+            f"In distribution: distance {match.distance:.1f} to the nearest training slice, limit {reference.max_distance:.1f}.{rate}",
+        )
+    measured = (
+        f"distance {match.distance:.1f}, limit {reference.max_distance:.1f}"
+        if match.distance > reference.max_distance
+        else f"unexplained features {match.residual:.2f}, limit {reference.max_residual:.2f}"
+    )
+    if trained_on_file:
+        return Step(
+            title,
+            FAILED,
+            f"This very file was in the training data, but it is out of distribution there ({measured}), so its prediction is "
+            f"not used.{rate}",
+        )
+    return Step(
+        title,
+        FAILED,
+        f"Out of distribution: this image is unlike the CT slices of the kidney region in the training data ({measured}). "
+        f"The kind of image, the body region, the window or the orientation may differ. Any label would be a guess.{rate}",
+    )
+
+
+def _check_seen(match: TrainingMatch | None, reference: Reference | None, trained_on_file: bool) -> Step:
+    title = SEEN
+    if trained_on_file:
+        return Step(
+            title,
+            WARNED,
+            "This very file was used to train or validate the model. The prediction says nothing about new patients.",
+        )
+    if match is None or reference is None:
+        return Step(
+            title, UNCHECKED, "Only exact copies of training files are recognised, not other slices of the same scans."
+        )
+    if match.is_seen_scan:
+        nearest = match.nearest[0]
+        return Step(
+            title,
+            WARNED,
+            f"Yes: “{nearest.path}” ({nearest.label}) of the training data is at distance {nearest.distance:.1f}, and slices of "
+            f"one scan are within {reference.seen_distance:.1f}. The model has seen this scan, so the prediction says nothing about new "
+            "patients.",
+        )
+    return Step(
+        title,
+        PASSED,
+        f"No: no training slice is as near as the slices of one scan are (within {reference.seen_distance:.1f}).",
+    )
+
+
+def _check_calibration(card: dict[str, Any]) -> Step:
+    if calibration_source(card):
+        return Step(
+            CALIBRATION, PASSED, f"Temperature {card['temperature']:.2f}, fitted on {calibration_source(card)}."
+        )
+    return Step(
+        CALIBRATION,
+        UNCHECKED,
+        "Not calibrated, for lack of validation data: only the order of the probabilities counts.",
+    )
+
+
+def _check_confidence(confidence: float, card: dict[str, Any]) -> Step:
+    threshold, abstention = required_confidence(card), card.get("abstention")
+    if threshold is None:
+        accepted = f"{100 * abstention['accepted_error']:.0f} % or less" if abstention else "an acceptable level"
+        reason = f"No threshold kept the error on unseen scans at {accepted}, so the model always abstains."
+        return Step(CONFIDENCE, WARNED, f"{100 * confidence:.0f} %. {reason}")
+    compared = f"{100 * confidence:.0f} %, threshold {100 * threshold:.0f} %"
+    if not abstention:
+        reason = f"{compared}, which was not measured for this model"
+        return Step(CONFIDENCE, PASSED, f"{reason}.") if confidence >= threshold else _abstains(reason)
+    if confidence >= threshold:
+        return Step(
+            CONFIDENCE,
+            PASSED,
+            f"{compared}. On unseen scans, {100 * abstention['coverage']:.0f} % of the predictions were above it, and "
+            f"{100 * abstention['error']:.0f} % of these were wrong.",
+        )
+    return _abstains(
+        f"{compared}, above which the error on unseen scans was {100 * abstention['accepted_error']:.0f} % or less"
+    )
+
+
+def _explain_kidneys(answer: Diagnosis) -> Step:
+    """What each kidney is predicted to be, by a network that reads them one by one."""
+    each = [f"{side}: {label} ({100 * p:.0f} %)" for side, (label, p) in answer.label_by_kidney.items()]
+    which = " The label of the slice is that of the kidney that is least likely normal." if len(each) > 1 else ""
+    return Step(EACH_KIDNEY, UNCHECKED, f"{', '.join(each)}.{which}")
+
+
+def _abstains(reason: str) -> Step:
+    return Step(CONFIDENCE, WARNED, f"{reason}: the model abstains.")

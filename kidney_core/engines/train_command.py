@@ -1,0 +1,143 @@
+"""Train networks from the command line: `kidney-ct train`, or `python train.py` in a checkout."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+from kidney_core.common import allocator, os_errors, rlimits
+from kidney_core.common.entry_point import command
+from kidney_core.common.errors import RunError
+from kidney_core.engines.worker import log_output, require_unfinished, train_here, train_in_processes
+from kidney_core.metrics.splits import GROUPED, PROTOCOL_TITLES
+from kidney_core.runs import cross_validation, launch
+from kidney_core.runs.recipes import TrainingConfig, config_from_recipe
+from kidney_core.runs.run_folder import CANCEL_FILE, FINISHED, Run
+from kidney_core.runs.run_lock import hold
+
+_DESCRIPTION = """\
+Train a network on a folder of CT slices that has one folder of images per class.
+
+{program} --data FOLDER                   the paper's recipe: random split
+{program} --data FOLDER --recipe robust   the best recipe for unseen scans: scan-level split
+{program} --data FOLDER --folds 5         cross-validation: five runs, every scan is tested once
+{program} --resume RUN                    resume a run that was stopped or killed
+{program} --data FOLDER --n-processes 2   two processes share every batch, each with its own GPU
+torchrun --nproc-per-node 2 -m kidney_core.engines.train_command --resume RUN
+                                          the same, where you start the processes
+"""
+_PATIENCE_S = 30.0  # an engine restarts a run while the system still ends its processes
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """One option for each field of TrainingConfig; the recipe gives the values of options that are left out."""
+    program = "kidney-ct train" if sys.argv[0].startswith("kidney-ct") else "python train.py"
+    parser = argparse.ArgumentParser(
+        description=_DESCRIPTION.format(program=program),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--resume", metavar="RUN", type=Path, help="folder of the run to resume")
+    parser.add_argument("--name", help="name of the new run's folder (default: made from time and architecture)")
+    for option in fields(TrainingConfig):
+        default = option.default if option.default != "" else "none"
+        parser.add_argument(
+            *_flags(option.name),
+            dest=option.name,
+            type=type(option.default),
+            choices=option.metadata["choices"],
+            help=f"{option.metadata['help']} (paper: {default})".replace("%", "%%"),
+        )
+    return parser.parse_args(arguments)
+
+
+def _flags(name: str) -> list[str]:
+    """--n-epochs and --epochs, --image-size-px and --image-size, --protocol and --split."""
+    names = dict.fromkeys([name, name.removeprefix("n_"), name.removesuffix("_px")])
+    flags = ["--" + each.replace("_", "-") for each in names]
+    return [*flags, "--split"] if name == "protocol" else flags
+
+
+def open_runs(arguments: argparse.Namespace) -> Iterator[Run]:
+    """The run to resume, a new one of the given configuration, or one for each fold of a cross-validation.
+
+    The run of a fold is created when its turn comes. The same command with the same --name resumes an interrupted
+    cross-validation and skips finished folds.
+
+    Raises: RunError for a bad configuration or a folder that is no run.
+    """
+    given = vars(arguments)
+    if "resume" in given:
+        folder = given.pop("resume")
+        if given:
+            raise RunError(f"A resumed run keeps its configuration; leave out --{next(iter(given)).replace('_', '-')}.")
+        run = Run(folder)
+        run.config()
+        require_unfinished(run)
+        yield run
+        return
+    if launch.is_launched():
+        raise RunError("Under torchrun, give --resume RUN; --n-processes N makes a new run and starts torchrun itself.")
+    name, one_fold = given.pop("name", None), "fold" in given
+    if given.get("n_folds"):
+        given.setdefault("protocol", GROUPED)  # a cross-validation is there to test every scan once
+    config = config_from_recipe(given.pop("recipe", "paper"), **given)
+    if not config.n_folds or one_fold:
+        yield Run.create(config, name=name)
+        return
+    name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{config.architecture}"
+    print(f"cross-validation “{name}”: if it is interrupted, the same command with --name {name} resumes it")
+    for fold in cross_validation.fold_configs(config):
+        yield cross_validation.open_fold(fold, name=f"{name}-fold-{fold.fold + 1}")
+
+
+def train_all(runs: Iterator[Run]) -> int:
+    """Train one run after the other; the exit status of the first that fails, or 0."""
+    finished = []
+    for run in runs:
+        if run.state()["state"] != FINISHED:
+            status = train_as_worker(run) if launch.is_launched() else train_alone(run)
+            allocator.return_freed_memory()
+            if status or run.state()["state"] != FINISHED:
+                return status
+        finished.append(run)
+    if len(finished) > 1:
+        from kidney_core.metrics import intervals
+
+        print(f"pooled over {len(finished)} folds, {PROTOCOL_TITLES[finished[0].config().protocol]}")
+        print("\n".join(intervals.summary(cross_validation.pooled_predictions(finished[0]))))
+    return 0
+
+
+def train_alone(run: Run) -> int:
+    """Train a run in this process, or in as many as it asks for; the exit status."""
+    with os_errors.reraise_as(RunError, run.folder), hold(run), log_output(run):
+        (run.folder / CANCEL_FILE).unlink(missing_ok=True)
+        n_processes = run.config().n_processes
+        if n_processes > 1:
+            return train_in_processes(run, n_processes)
+        return train_here(run, show_progress=sys.stderr.isatty())
+
+
+def train_as_worker(run: Run) -> int:
+    """Train a run as one of the processes that torchrun or Ray started; the first of them locks it and logs."""
+    if launch.is_worker_of_torchrun():
+        rlimits.die_with_parent()
+        if launch.is_held_by_launcher(run) and not launch.is_below_torchrun():  # killed before the line above
+            raise RunError(f"The process that started this one of “{run.name}” is gone. Resume the run.")
+    if launch.rank() > 0:
+        return train_here(run)
+    with hold(run, patience_s=_PATIENCE_S), log_output(run):
+        return train_here(run, show_progress=sys.stderr.isatty())
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; an error that a user can mend is one sentence, and exit status 1."""
+    return train_all(open_runs(parse_arguments(sys.argv[1:] if arguments is None else arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

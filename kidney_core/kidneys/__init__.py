@@ -1,0 +1,4 @@
+"""Kidneys in CT slices and stacks: the network that finds them, and what it finds.
+
+May import: networks and below.
+"""

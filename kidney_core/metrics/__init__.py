@@ -1,0 +1,4 @@
+"""Predictions -> metrics, intervals, calibration, comparisons, splits and plots.
+
+May import: simulation and below.
+"""

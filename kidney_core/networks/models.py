@@ -1,0 +1,157 @@
+"""Networks by timm name: build them, start them from weights, and freeze what does not learn."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from huggingface_hub import constants
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from kidney_core.common.errors import ModelError
+from kidney_core.common.paper import TIMM_NAMES
+from kidney_core.networks import layer_groups
+
+HEAD, LAST_BLOCK, ALL = "head", "last-block", "all"
+TRAINABLE = (HEAD, LAST_BLOCK, ALL)
+IMAGENET, SCRATCH = "imagenet", "scratch"
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" prefers CUDA, then Apple's MPS, then the CPU.
+
+    Raises: ModelError when the named device is not on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(name.split(":")[0], False):
+        raise ModelError(f"The device “{name}” is not available on this machine. Use “auto” or “cpu”.")
+    return torch.device(name)
+
+
+def timm_name(architecture: str) -> str:
+    """The timm name of an architecture given by its name in the paper or in timm.
+
+    Raises: ModelError for a name timm does not know, with the nearest ones.
+    """
+    name = TIMM_NAMES.get(architecture, architecture)
+    if not timm.is_model(name.split(".")[0]):
+        near = difflib.get_close_matches(name, timm.list_models(), n=5)
+        hint = f" Did you mean {', '.join(near)}?" if near else " See timm.list_models()."
+        raise ModelError(f"timm has no architecture “{architecture}”.{hint}")
+    return name
+
+
+def build_model(
+    architecture: str, n_labels: int, *, init: str = SCRATCH, image_size_px: int | None = None
+) -> nn.Module:
+    """A timm network with a new head for `n_labels` classes.
+
+    Args:
+        image_size_px: side of the square it will see, for networks that are built for one size (vision transformers).
+        init: "imagenet" (timm downloads and caches its weights), "scratch" (random), or the path of
+            a safetensors file of timm's parameter names, whose head is ignored when its size differs.
+
+    Raises:
+        ModelError: an unknown architecture, weights that cannot be had, or that do not fit.
+    """
+    name = timm_name(architecture)
+    options: dict[str, Any] = {"num_classes": n_labels}
+    pretrained = timm.get_pretrained_cfg(name)
+    if image_size_px and pretrained is not None and pretrained.fixed_input_size:
+        options["img_size"] = image_size_px
+    try:
+        model = timm.create_model(name, pretrained=False, **options)
+        _start_head(model)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise ModelError(
+            f"timm cannot build {architecture} for {image_size_px} px images ({error}). Choose another image size."
+        ) from error
+    if init == IMAGENET:
+        model = _pretrained(name, architecture, options)
+        _start_head(model)
+        return model
+    if init != SCRATCH:
+        _load_initial_weights(model, Path(init), architecture)
+    return model
+
+
+def _pretrained(name: str, architecture: str, options: dict[str, Any]) -> nn.Module:
+    """A network with timm's weights, from Hugging Face's cache on this machine or downloaded into it."""
+    source = timm.get_pretrained_cfg(name)
+    otherwise = "give a safetensors file of timm's weights on this machine as init, or choose init “scratch” with trainable “all”."
+    if source is None or not source.has_weights:
+        raise ModelError(f"timm has no pretrained weights for {architecture}: {otherwise}")
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # of the network, the disk or Hugging Face's library, which has many
+        raise ModelError(
+            f"The ImageNet weights of {architecture} (“{source.hf_hub_id or source.url}”) are not in "
+            f"“{constants.HF_HUB_CACHE}” and could not be downloaded ({type(error).__name__}). Check the internet access "
+            f"and try again. Without it, {otherwise}"
+        ) from error
+
+
+def _start_head(model: nn.Module) -> None:
+    """Let a new head begin undecided: near-zero weights, so that every class is about as probable.
+
+    timm draws the head of MobileNet and EfficientNet for 1,000 classes; with 4 the same rule gives weights so large
+    that the first loss is about 10 instead of log 4 and its gradients disturb what was pretrained.
+    """
+    heads = layer_groups.head_prefixes(model)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d) and f"{name}.".startswith(heads):
+            nn.init.trunc_normal_(module.weight, std=0.01)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _load_initial_weights(model: nn.Module, path: Path, architecture: str) -> None:
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"The initial weights “{path}” cannot be read as safetensors ({error}). Check the path."
+        ) from error
+    head = layer_groups.head_prefixes(model)
+    own = model.state_dict()
+    body = {name: tensor for name, tensor in stored.items() if not name.startswith(head)}
+    misfit = [name for name, tensor in body.items() if name not in own or own[name].shape != tensor.shape]
+    missing = [name for name in own if name not in body and not name.startswith(head) and "num_batches" not in name]
+    if misfit or missing:
+        raise ModelError(
+            f"The initial weights “{path.name}” are not those of {architecture}: "
+            f"parameter {(misfit or missing)[0]} does not match. Choose the file of the same architecture."
+        )
+    model.load_state_dict(body, strict=False)
+
+
+def set_trainable(model: nn.Module, trainable: str) -> None:
+    """Freeze every parameter outside `trainable`: "head", "last-block" (the paper) or "all".
+
+    "last-block" is the head, the last block and what lies between them: see `layer_groups.last_block`.
+
+    Raises: ModelError when "last-block" is asked of a network without blocks.
+    """
+    if trainable not in TRAINABLE:
+        raise ValueError(f"trainable must be one of {TRAINABLE}, got {trainable!r}")
+    names = None
+    if trainable != ALL:
+        names = layer_groups.head(model) if trainable == HEAD else layer_groups.last_block(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(names is None or name in names)
+
+
+def train_mode(model: nn.Module) -> None:
+    """Training mode for what is trained; frozen batch norms keep their stored statistics."""
+    model.train()
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()

@@ -1,0 +1,4 @@
+"""The phantom: simulated patients, their slices and the masks of their lesions.
+
+May import: imaging and below.
+"""
