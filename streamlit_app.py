@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kidney_core.app import formatting, loading, page_frame
+from kidney_core.app import formatting, hospitals_panel, loading, page_frame
 from kidney_core.engines import jobs
 from kidney_core.metrics import plots
 from kidney_core.metrics.splits import MEASURED
@@ -42,6 +42,10 @@ if rows:
         "only **unseen scans** are tested."
     )
     st.plotly_chart(plots.protocol_bars(rows, title="accuracy on test slices"), config={"displayModeBar": False})
+other_hospitals = hospitals_panel.headline_table(checkpoints)
+if not other_hospitals.empty:
+    st.subheader("On other hospitals", anchor=False)
+    st.dataframe(other_hospitals, hide_index=True)
 n_busy = sum(jobs.status(run) in (run_folder.QUEUED, run_folder.RUNNING) for run in run_folder.list_runs())
 st.caption(
     f"{formatting.quantity(len(checkpoints), 'checkpoint')} · {formatting.quantity(n_busy, 'job')} queued or running · trains on {jobs.device_in_words()}"

@@ -6,6 +6,7 @@ from kidney_core.app import (
     checkpoint_choice,
     comparison_panel,
     folder_panel,
+    hospitals_panel,
     loading,
     model_panel,
     page_frame,
@@ -33,6 +34,7 @@ VIEWS = {
     "Comparison": comparison_panel.show,
     "One model": show_one_model,
     "Compared with the paper": paper_panel.show,
+    "Other hospitals": hospitals_panel.show,
     "Your folder": folder_panel.show,
 }
 

@@ -12,7 +12,7 @@ COMMANDS = {
     "train": ("kidney_core.engines.train_command", "Train a network on a folder of CT slices."),
     "train-finder": ("kidney_core.training.finder_command", "Train the network that finds the kidneys."),
     "publish": ("kidney_core.training.publish", "Publish a finished run as a checkpoint."),
-    "evaluate": ("kidney_core.checkpoints.evaluate", "Evaluate checkpoints on a labelled folder."),
+    "evaluate": ("kidney_core.diagnosis.evaluate", "Evaluate checkpoints on a labelled folder."),
     "audit": ("kidney_core.data.leak_audit", "Audit a folder for data leakage between training and test."),
     "phantom": ("kidney_core.simulation.phantom", "Write a dataset of simulated CT slices."),
     "pointing": ("kidney_core.checkpoints.pointing", "Measure whether heatmaps point at known lesions."),

@@ -73,7 +73,7 @@ def show(checkpoints: Sequence[Checkpoint]) -> None:
 
 def _evaluate(checkpoint: Checkpoint, folder: Path, label: str | None, *, only_kidneys: bool) -> FolderResult:
     """Predict all images of a folder; `label` is the class of all of them, None where subfolders name it."""
-    from kidney_core.checkpoints import evaluate, prediction
+    from kidney_core.checkpoints import prediction
     from kidney_core.data import dataset
 
     images = dataset.read_dataset(folder, label=label, progress=progress.progress_bar("Reading images"))
@@ -81,7 +81,7 @@ def _evaluate(checkpoint: Checkpoint, folder: Path, label: str | None, *, only_k
         checkpoint, images, only_kidneys=only_kidneys, progress_of=progress.progress_bar
     )
     audit_recorder.diagnosis(checkpoint, input_sha256=images.fingerprint, probabilities={}, verdict="folder")
-    share = evaluate.n_trained_on(checkpoint, images) / len(images) if checkpoint.trained_on() else None
+    share = prediction.n_trained_on(checkpoint, images) / len(images) if checkpoint.trained_on() else None
     return FolderResult(checkpoint, images.root, predictions, list(images.unreadable), share, len(images))
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core.checkpoints.checkpoint import EXPLANATIONS_FILE, Checkpoint, list_checkpoints
+from kidney_core.checkpoints.checkpoint import MEASURED_FILES, Checkpoint, list_checkpoints
 from kidney_core.common import settings
 from kidney_core.common.errors import KidneyError
 
@@ -65,7 +65,7 @@ def predictors() -> list["Predictor"]:
 
 def cache_key(checkpoint: Checkpoint) -> str:
     """A key that changes when a checkpoint is published again under the same name, or its heatmaps are measured."""
-    files = (checkpoint.folder / name for name in ("card.json", EXPLANATIONS_FILE))
+    files = (checkpoint.folder / name for name in ("card.json", *MEASURED_FILES))
     written = "-".join(str(path.stat().st_mtime_ns) for path in files if path.is_file())
     return f"{checkpoint.card['weights_sha256']}-{written}"
 

@@ -7,11 +7,12 @@
         predictions-random.csv.gz
         predictions-cross-validated.csv.gz
         explanations.json           whether its heatmaps point at known lesions; see `pointing`
+        other-hospitals.json        how it does on other hospitals; see `diagnosis.other_hospitals`
         reference.safetensors       the training slices as thumbnails and the network's features; see `ood`
         trained-on.txt              short SHA-256 of every file that the weights were trained or validated on
 
-The card holds the SHA-256 of every other file but explanations.json, and a seal over itself; explanations.json has a
-seal of its own, since it is measured later. They are checked when a file is read, never when a page only lists cards.
+The card holds the SHA-256 of every other file but explanations.json and other-hospitals.json, and a seal over itself; these two
+have seals of their own, since they are measured later. All are checked when a file is read, never when a page only lists cards.
 Nothing is ever unpickled. Reading cards imports no torch.
 """
 
@@ -39,6 +40,8 @@ STORED_DIGITS = 5  # of the probabilities of published predictions
 WEIGHTS_FILE = "model.safetensors"
 REFERENCE_FILE = "reference.safetensors"
 EXPLANATIONS_FILE = "explanations.json"
+OTHER_HOSPITALS_FILE = "other-hospitals.json"
+MEASURED_FILES = (EXPLANATIONS_FILE, OTHER_HOSPITALS_FILE)
 
 _MAX_TABLE_BYTES = 256 * 1024**2  # a million slices take about 90 MB; a small file can unpack to as much as it likes
 _SHORT_HASH = re.compile(rb"[0-9a-f]{12}")
@@ -125,7 +128,18 @@ class Checkpoint:
 
         Raises: CheckpointError when the file is damaged.
         """
-        path = self.folder / EXPLANATIONS_FILE
+        return self._measured(EXPLANATIONS_FILE, again=f"kidney-ct pointing {self.folder}")
+
+    def other_hospitals(self) -> dict[str, Any] | None:
+        """How it does on other hospitals, as `other_hospitals.measure` found; None where that was not measured.
+
+        Raises: CheckpointError when the file is damaged.
+        """
+        return self._measured(OTHER_HOSPITALS_FILE, again=f"kidney-ct evaluate --outside FOLDER {self.folder}")
+
+    def _measured(self, file: str, *, again: str) -> dict[str, Any] | None:
+        """The content of a sealed file of measures; None where there is none of these weights."""
+        path = self.folder / file
         if not path.is_file():
             return None
         try:
@@ -134,9 +148,7 @@ class Checkpoint:
                 raise ValueError("its seal does not fit")
             is_current = measured["weights_sha256"] == self.card["weights_sha256"]
         except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"“{path}” is damaged ({error}). Measure it again: kidney-ct pointing {self.folder}"
-            ) from error
+            raise CheckpointError(f"“{path}” is damaged ({error}). Measure it again: {again}") from error
         return measured if is_current else None
 
     def predictions(self, protocol: str) -> Predictions | None:

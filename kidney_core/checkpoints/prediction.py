@@ -9,7 +9,7 @@ from torch import nn
 from kidney_core.checkpoints import checkpoint as checkpoints
 from kidney_core.common.errors import DatasetError
 from kidney_core.data import dataset_kidneys
-from kidney_core.data.dataset import Dataset
+from kidney_core.data.dataset import Dataset, short_hash
 from kidney_core.data.pixel_cache import dataset_pixels
 from kidney_core.data.series import scan_table
 from kidney_core.kidneys import finder
@@ -39,6 +39,22 @@ def predict_probabilities(
     return np.concatenate(batches) if batches else np.empty((0, 0))
 
 
+def require_known_labels(checkpoint: checkpoints.Checkpoint, dataset: Dataset) -> None:
+    """Raise DatasetError where a folder has a class that a checkpoint cannot predict."""
+    unknown = sorted(set(dataset.labels) - set(checkpoint.labels))
+    if unknown:
+        raise DatasetError(
+            f"The folder has the class “{unknown[0]}”, which the checkpoint “{checkpoint.name}” does not know "
+            f"(it knows {', '.join(checkpoint.labels)}). Leave that class out, or choose another checkpoint."
+        )
+
+
+def n_trained_on(checkpoint: checkpoints.Checkpoint, dataset: Dataset) -> int:
+    """How many slices of a folder are files that the checkpoint was trained on."""
+    trained_on = checkpoint.trained_on()
+    return sum(short_hash(sha256) in trained_on for sha256 in dataset.table["sha256"])
+
+
 def predict_dataset(
     checkpoint: checkpoints.Checkpoint,
     dataset: Dataset,
@@ -59,12 +75,7 @@ def predict_dataset(
     Raises: DatasetError when the folder and the checkpoint have no label in common or one unknown to it, or no slice is
         left; CheckpointError where a finder is needed and none is installed.
     """
-    unknown = sorted(set(dataset.labels) - set(checkpoint.labels))
-    if unknown:
-        raise DatasetError(
-            f"The folder has the class “{unknown[0]}”, which the checkpoint “{checkpoint.name}” does not know "
-            f"(it knows {', '.join(checkpoint.labels)}). Leave that class out, or choose another checkpoint."
-        )
+    require_known_labels(checkpoint, dataset)
     if only_kidneys or checkpoint.view.needs_kidneys:
         dataset = dataset_kidneys.only_with_kidneys(dataset, finder.open_installed(), progress_of=progress_of)
     model = checkpoints.load_slice_model(checkpoint, device=str(models.pick_device(device)))

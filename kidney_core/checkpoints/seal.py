@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from kidney_core.checkpoints.checkpoint import (
-    EXPLANATIONS_FILE,
+    MEASURED_FILES,
     REFERENCE_FILE,
     WEIGHTS_FILE,
     Checkpoint,
@@ -34,9 +34,9 @@ def seal(folder: Path) -> Checkpoint:
         if "reference_sha256" in card:
             digests.read_verified(folder / REFERENCE_FILE, card["reference_sha256"])
         sealed = sealed_card(card, folder)
-        explanations = folder / EXPLANATIONS_FILE
-        if explanations.is_file():
-            write_json(explanations, digests.add_seal(digests.read_json(explanations)))
+        for measured in (folder / name for name in MEASURED_FILES):
+            if measured.is_file():
+                write_json(measured, digests.add_seal(digests.read_json(measured)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"“{folder}” is not a checkpoint that can be sealed ({error}).") from error
     write_json(folder / "card.json", sealed)

@@ -9,6 +9,7 @@ from kidney_core.data import dataset_kidneys
 from kidney_core.data.dataset import read_dataset
 from kidney_core.kidneys import finder as finders
 from kidney_core.simulation import phantom
+from tests.phantom_files import write_scan
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +22,8 @@ def mixed(tmp_path):
     """Two classes of four slices; one of each shows the body without kidneys."""
     for label, seed in (("Cyst", 3), ("Normal", 5)):
         folder = tmp_path / "mixed" / label
-        folder.mkdir(parents=True)
-        for number, drawn in enumerate(phantom.draw_series(label, seed, n_slices=3)):
-            Image.fromarray(drawn.as_slice("a").network_grey8()).save(folder / f"{number}.png")
+        write_scan(folder, label, seed, n_slices=3)
+        drawn = phantom.draw_series(label, seed, n_slices=3)[-1]
         grey = drawn.as_slice("a").network_grey8().copy()
         grey[drawn.right | drawn.left] = 20
         grey[grey > 40] = 110

@@ -20,6 +20,7 @@ from kidney_core.simulation import phantom
 from kidney_core.teaching import robustness
 from kidney_core.training import publish, trainer
 from tests.conftest import tiny_run
+from tests.phantom_files import write_scan
 
 pytestmark = pytest.mark.slow
 
@@ -34,13 +35,10 @@ def phantoms(tmp_path):
     """Four classes of five scans of three simulated slices, and an image without a kidney in one class."""
     folder = tmp_path / "phantoms"
     for label in ("Cyst", "Normal", "Stone", "Tumor"):
-        (folder / label).mkdir(parents=True)
         for seed in range(5):
-            for number, drawn in enumerate(phantom.draw_series(label, seed, n_slices=3)):
-                path = folder / label / f"{label}- ({3 * seed + number + 1}).png"
-                Image.fromarray(drawn.as_slice("a").network_grey8()).save(path)
+            write_scan(folder / label, label, seed, n_slices=3, first=3 * seed + 1)
     grey = np.random.default_rng(0).integers(0, 60, (96, 96)).astype(np.uint8)
-    Image.fromarray(grey).save(folder / "Tumor" / "Tumor- (99).png")
+    Image.fromarray(grey).save(folder / "Tumor" / "99.png")
     return folder
 
 
@@ -69,7 +67,7 @@ def test_evaluation_and_diagnosis_give_the_same_answer(phantoms, finder, framing
         inference.open_predictor(checkpoint)
     predictor = inference.open_predictor(checkpoint, finder=finder)
     evaluated = prediction.predict_dataset(checkpoint, read_dataset(phantoms), device="cpu").table
-    assert "Tumor/Tumor- (99).png" not in set(evaluated["path"])  # no kidney, no answer, no figure
+    assert "Tumor/99.png" not in set(evaluated["path"])  # no kidney, no answer, no figure
     for row in evaluated.iloc[::7].itertuples():
         image = read_slice(phantoms / row.path)
         answer = inference.diagnose(predictor, image)

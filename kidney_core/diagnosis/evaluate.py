@@ -1,33 +1,33 @@
-"""Evaluate checkpoints on a labelled folder, such as the scans of your own hospital.
+"""Evaluate checkpoints on a labelled folder, or on other hospitals, such as your own.
 
 kidney-ct evaluate FOLDER                              every checkpoint at hand
 kidney-ct evaluate FOLDER checkpoints/mobilenetv2 --out predictions/
+kidney-ct evaluate --outside FOLDER                    one folder a hospital, see `other_hospitals`; the pages show the result
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from kidney_core.checkpoints import prediction
-from kidney_core.checkpoints.checkpoint import Checkpoint, list_checkpoints, read_checkpoint
+from kidney_core.checkpoints import hospital_results, prediction
+from kidney_core.checkpoints.checkpoint import OTHER_HOSPITALS_FILE, Checkpoint, list_checkpoints, read_checkpoint
+from kidney_core.common import digests
 from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.errors import CheckpointError
-from kidney_core.common.files import write_atomically
-from kidney_core.data.dataset import Dataset, read_dataset, short_hash
+from kidney_core.common.files import write_atomically, write_json
+from kidney_core.data.dataset import Dataset, read_dataset
+from kidney_core.diagnosis import inference, other_hospitals
+from kidney_core.kidneys import finder
 from kidney_core.metrics import evaluation, intervals
 from kidney_core.metrics.predictions import Predictions
-
-
-def n_trained_on(checkpoint: Checkpoint, dataset: Dataset) -> int:
-    """How many slices of a folder are files that the checkpoint was trained on."""
-    trained_on = checkpoint.trained_on()
-    return sum(short_hash(sha256) in trained_on for sha256 in dataset.table["sha256"])
+from kidney_core.networks import models
 
 
 def summary(checkpoint: Checkpoint, dataset: Dataset, predictions: Predictions) -> str:
     """The result as lines of text: where it was measured, metrics with intervals, the report, the confusion matrix."""
     metrics = evaluation.metrics(predictions)
-    n_known = n_trained_on(checkpoint, dataset)
+    n_known = prediction.n_trained_on(checkpoint, dataset)
     warning = f"; {n_known:,} of its slices are files of the training data: no test" if n_known else ""
     n_left_out = len(dataset) - len(predictions.table)
     left_out = f"; {n_left_out:,} of {len(dataset):,} slices show no kidney and are left out" if n_left_out else ""
@@ -60,6 +60,17 @@ def _checkpoints_at_hand() -> list[Checkpoint]:
     return usable
 
 
+def evaluate_outside(folder: Path, checkpoints: Sequence[Checkpoint], *, device: str) -> None:
+    """Measure checkpoints on other hospitals, print it, and keep it beside each card; sources measured before are kept."""
+    for checkpoint in checkpoints:
+        predictor = inference.open_predictor(checkpoint, device=device, finder=finder.open_installed())
+        measured = other_hospitals.measure(predictor, folder, progress_of=progress_printer)
+        print(hospital_results.summary(checkpoint.name, measured), end="\n\n")
+        earlier = checkpoint.other_hospitals() or {"sources": {}}
+        measured["sources"] = {**earlier["sources"], **measured["sources"]}
+        write_json(checkpoint.folder / OTHER_HOSPITALS_FILE, digests.add_seal(measured))
+
+
 def _write(path: Path, predictions: Predictions) -> None:
     write_atomically(path, lambda partial: partial.write_bytes(predictions.csv_bytes()))
 
@@ -78,11 +89,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--only-kidneys", action="store_true", help="leave out slices on which the kidney finder sees no kidney"
     )
+    parser.add_argument(
+        "--outside",
+        action="store_true",
+        help="FOLDER holds one folder for each hospital: slices by class, or whole scans with findings.csv; the result is kept "
+        "beside each card",
+    )
     parser.add_argument("--out", type=Path, help="folder for a CSV file with the predictions of each checkpoint")
     options = parser.parse_args(arguments)
     checkpoints = [read_checkpoint(path) for path in options.checkpoints] or _checkpoints_at_hand()
     if not checkpoints:
         raise CheckpointError("There is no checkpoint. Publish a run, or give the folder of a checkpoint.")
+    if options.outside:
+        evaluate_outside(options.folder, checkpoints, device=str(models.pick_device(options.device)))
+        return 0
     dataset = read_dataset(options.folder, progress=progress_printer("Reading images"))
     for checkpoint in checkpoints:
         predictions = prediction.predict_dataset(

@@ -2,7 +2,7 @@
 
 import re
 
-from kidney_core.checkpoints import evaluate
+from kidney_core.diagnosis import evaluate
 from kidney_core.metrics import evaluation
 from kidney_core.metrics.predictions import Predictions
 from tests.conftest import write_series_dataset

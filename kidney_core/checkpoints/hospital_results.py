@@ -1,0 +1,98 @@
+"""What was measured of a checkpoint on other hospitals, in words; see `diagnosis.other_hospitals` for the measuring."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from kidney_core.metrics.number_format import percent
+
+SLICES, SCANS = "slices", "reported scans"  # the two kinds of sources
+ALL, ENHANCED, UNENHANCED = "all", "with contrast agent", "without contrast agent"
+PHASES = (ALL, ENHANCED, UNENHANCED)
+KIDNEY, SCAN = "kidney", "scan"  # what an AUROC is of
+ANY_LESION = "any of the three"
+
+
+class Headline(NamedTuple):
+    """One result of a source: "AUROC of any of the three", "0.53 (0.28 to 0.76)", "25 scans"."""
+
+    source: str
+    what: str
+    value: str
+    tested_on: str
+
+
+def headlines(measured: dict[str, Any]) -> list[Headline]:
+    """What to say first of each source: of reported scans how well any lesion is told, of slices what is correct by label."""
+    lines = []
+    for source, each in measured["sources"].items():
+        if each["kind"] == SCANS:
+            row = best_row(each, ANY_LESION, ALL)
+            if row:
+                n = (
+                    f"{each['n_scans']} scans"
+                    if row["unit"] == SCAN
+                    else f"{each['n_kidneys']} kidneys of {each['n_scans']} scans"
+                )
+                lines.append(Headline(source, "AUROC of a lesion", in_words(row["value"], row["interval"]), n))
+            continue
+        lines += [
+            Headline(
+                source,
+                f"{label}, correct",
+                percent_in_words(row["correct"], row["interval"]),
+                f"{row['n']} slices of {row['n_scans']} {'scan' if row['n_scans'] == 1 else 'scans'}",
+            )
+            for label, row in each["labels"].items()
+        ]
+    return lines
+
+
+def best_row(source: dict[str, Any], finding: str, phase: str) -> dict[str, Any] | None:
+    """The AUROC of a finding: per kidney where it was measured, else per scan; None where neither was."""
+    rows = {row["unit"]: row for row in source["auroc"] if (row["finding"], row["phase"]) == (finding, phase)}
+    return rows.get(KIDNEY) or rows.get(SCAN)
+
+
+def summary(name: str, measured: dict[str, Any]) -> str:
+    """The measures of a checkpoint as lines of text."""
+    lines = [f"{name} on other hospitals"]
+    for source, each in measured["sources"].items():
+        if each["kind"] == SCANS:
+            lines.append(f"{source}: {each['n_scans']} scans, {each['n_kidneys']} kidneys found")
+            lines += [
+                f"  AUROC of {row['finding']}, {row['phase']}, per {row['unit']}: {in_words(row['value'], row['interval'])} "
+                f"({row['n_with']} with it, {row['n_without']} without)"
+                for row in each["auroc"]
+            ]
+            lines += [
+                f"  healthy {side} kidneys predicted: "
+                + ", ".join(f"{label} {percent(share, 0)}" for label, share in shares.items())
+                for side, shares in each["predicted_on_healthy"].items()
+            ]
+            continue
+        known = f", {each['n_trained_on']} of them in the training data: no test" if each["n_trained_on"] else ""
+        lines.append(
+            f"{source}: {each['n_slices']} slices{known}, {each['n_without_kidney']} without a kidney left out; "
+            f"{percent(each['refused'], 0)} of the others refused"
+        )
+        for label, row in each["labels"].items():
+            wrong = "" if row["wrong"] is None else f", of which {percent(row['wrong'], 0)} are wrong"
+            lines.append(
+                f"  {label}: {percent_in_words(row['correct'], row['interval'])} of {row['n']} slices of {row['n_scans']} scans correct; "
+                f"{percent(row['answered'], 0)} answered{wrong}"
+            )
+    return "\n".join(lines)
+
+
+def in_words(value: float, interval: Sequence[float | None]) -> str:
+    """A value with its 95 % interval, where it has one: "0.81 (0.70 to 0.90)"."""
+    low, high = interval
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def percent_in_words(value: float, interval: Sequence[float | None]) -> str:
+    """The same of a share, 0 to 1: "55 % (40 to 70)"."""
+    low, high = interval
+    if low is None or high is None:
+        return percent(value, 0)
+    return f"{percent(value, 0)} ({100 * low:.0f} to {100 * high:.0f})"
