@@ -83,7 +83,14 @@ def small_dataset(tmp_path):
     return write_series_dataset(tmp_path / "dataset")
 
 
-TINY = {"architecture": "test_resnet", "init": "scratch", "trainable": "all", "image_size_px": 32, "batch_size": 8}
+TINY = {
+    "architecture": "test_resnet",
+    "init": "scratch",
+    "trainable": "all",
+    "image_size_px": 32,
+    "batch_size": 8,
+    "precision": "fp32",  # the same on every processor
+}
 
 
 def tiny_run(data, name="run", **changes):

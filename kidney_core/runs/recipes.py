@@ -131,7 +131,7 @@ class TrainingConfig:
     n_processes: int = _option(1, "processes that share every batch, each with its own GPU", limits=(1, 1024))
     precision: str = _option(
         "auto",
-        "auto (bf16 on CUDA, otherwise fp32), fp32, or bf16, which is fast on a CPU with AVX-512 BF16 or AMX",
+        "auto (the faster of both, timed at the start where the processor computes in bfloat16), fp32 or bf16",
         ("auto", "fp32", "bf16"),
     )
 

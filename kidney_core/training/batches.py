@@ -15,7 +15,7 @@ from kidney_core.networks.timm_network import as_timm
 from kidney_core.runs import parallel
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import Run
-from kidney_core.training import frozen_features
+from kidney_core.training import frozen_features, precision
 from kidney_core.training.training_data import FEATURES_DTYPE, TrainingData
 
 _FEATURE_DTYPES = ("float32", "float16", "none")
@@ -136,11 +136,20 @@ def open_batches(
     dtype = _features_dtype(run, trunk, data, n_mirrored=len(mirrored), device=device, group=group)
     if dtype == "none":
         return PixelBatches(model, data, config, device)
+    mixed = precision.settle(
+        run,
+        precision.FROZEN,
+        lambda: frozen_features.one_pass(trunk, data.pixels, device),
+        asked=config.precision,
+        device=device,
+        group=group,
+    )
     features = frozen_features.compute(
         trunk,
         data.pixels,
         mirrored=mirrored,
         dtype=getattr(torch, dtype),
+        mixed_precision=mixed,
         device=device,
         progress=progress,
         should_stop=should_stop,

@@ -87,6 +87,13 @@ def fitting_dtype(
 
 
 @torch.inference_mode()
+def one_pass(trunk: nn.Module, pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The trunk's output for a batch, to time it; without the folding of norms that `compute` does first."""
+    trunk.eval()
+    return trunk(preprocessing.to_input(torch.from_numpy(np.array(pixels[:_BATCH])).to(device)))
+
+
+@torch.inference_mode()
 def compute(
     trunk: nn.Module,
     pixels: np.ndarray,
@@ -96,6 +103,7 @@ def compute(
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     dtype: torch.dtype = torch.float32,
+    mixed_precision: bool = False,
     group: parallel.Group | None = None,
 ) -> torch.Tensor | None:
     """The trunk's output for every image, and for the mirror images of some.
@@ -104,6 +112,7 @@ def compute(
         pixels: (N, S, S) uint8.
         mirrored: (M,) positions of the images that are mirrored too.
         should_stop: asked before every batch; all processes stop when one is asked to.
+        mixed_precision: compute in bfloat16 where that suits a layer.
         group: the processes that each compute a part of the batches and share it.
 
     Returns: (N + M, C, h, w) or (N + M, D) of `dtype`, the mirror images last; None when stopped.
@@ -123,7 +132,8 @@ def compute(
         batch = images[start : start + _BATCH]
         grey = np.stack([pixels[position, :, ::-1] if flip else pixels[position] for position, flip in batch])
         inputs = preprocessing.to_input(torch.from_numpy(grey).to(device))  # (B, 3, S, S)
-        features[start : start + _BATCH] = trunk(inputs).to("cpu", dtype)
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
+            features[start : start + _BATCH] = trunk(inputs).to("cpu", dtype)
         if progress:
             progress(min(start + _BATCH, len(images)), len(images))
     if group.size > 1:  # a batch is zero in every process but the one that computed it

@@ -1,5 +1,7 @@
 """From a run's configuration to what its training loop needs: data, processes, schedule, network, optimizer."""
 
+import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ from kidney_core.runs import parallel, training_state
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import LAST_FILE, Run
 from kidney_core.runs.training_state import Position
-from kidney_core.training import ema, optimization
+from kidney_core.training import ema, optimization, precision
 from kidney_core.training.batches import Batches, open_batches
 from kidney_core.training.schedule import Schedule
 from kidney_core.training.training_data import TrainingData, read_training_data
@@ -41,12 +43,6 @@ class Task:
     class_weights: torch.Tensor | None
     schedule: Schedule
 
-    @property
-    def mixed_precision(self) -> bool:
-        """True where the forward pass is in bfloat16."""
-        precision = self.config.precision
-        return precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
-
 
 @dataclass(frozen=True)
 class Learner:
@@ -57,6 +53,7 @@ class Learner:
         ema: the moving average of its weights, where the configuration asks for one.
         batches: makes the input of `network`.
         network: the part of `model` that runs at every step, with shared gradients: input -> (B, n_labels) logits.
+        mixed_precision: True where its forward pass is in bfloat16, see `precision`.
     """
 
     model: nn.Module
@@ -64,6 +61,7 @@ class Learner:
     ema: ModelEmaV3 | None
     batches: Batches
     network: nn.Module
+    mixed_precision: bool
 
     @property
     def ema_model(self) -> nn.Module | None:
@@ -122,7 +120,30 @@ def prepare_learner(
     batches = open_batches(
         run, model, task.data, task.device, progress=progress, should_stop=should_stop, group=task.group
     )
-    return Learner(model, optimizer, average, batches, task.group.step_together(batches.network)), position
+    mixed = precision.settle(
+        run,
+        precision.LEARNING,
+        _one_pass(task, batches),
+        asked=task.config.precision,
+        device=task.device,
+        group=task.group,
+    )
+    return Learner(model, optimizer, average, batches, task.group.step_together(batches.network), mixed), position
+
+
+def _one_pass(task: Task, batches: Batches) -> Callable[[], None]:
+    """Forward and backward of one batch, on a copy of the network that is made when it is first called."""
+    some = task.data.train[: max(2, task.config.batch_size // task.group.size)]
+
+    @functools.cache
+    def copied() -> tuple[nn.Module, torch.Tensor]:
+        return copy.deepcopy(batches.network).train(), batches.batch(some)
+
+    def run_once() -> None:
+        network, images = copied()
+        torch.nn.functional.cross_entropy(network(images), task.y[some].to(task.device)).backward()
+
+    return run_once
 
 
 def _build_model(task: Task) -> nn.Module:

@@ -64,7 +64,7 @@ def _forward(task: Task, learner: Learner, batch: Visits) -> tuple[torch.Tensor,
     y = task.y[torch.from_numpy(batch.positions)].to(task.device)  # (B,)
     y_own = y[torch.from_numpy(own[:n_own]).to(task.device)]  # (B',)
     images = batch.positions[own], batch.numbers[own]
-    with torch.autocast(task.device.type, torch.bfloat16, enabled=task.mixed_precision):
+    with torch.autocast(task.device.type, torch.bfloat16, enabled=learner.mixed_precision):
         logits = learner.network(learner.batches.batch(*images))  # (B', n_labels), or two rows where B' < 2
         logits = logits[:n_own] if n_own < len(own) else logits
         loss = optimization.part_of_mean_loss(

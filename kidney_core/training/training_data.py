@@ -19,8 +19,10 @@ from kidney_core.metrics import splits
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import TRAINED_ON_FILE, Run
 from kidney_core.training.extra_data import ExtraData, read_extra_data
+from kidney_core.training.precision import PRECISION
 
 FEATURES_DTYPE = "frozen_features_kept_as"  # key of data.json; `batches` writes it
+_CHOICES = (FEATURES_DTYPE, PRECISION)  # of the first start, which a resumed run keeps to
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _write_findings(
     run: Run, config: TrainingConfig, dataset: Dataset, table: pd.DataFrame, extras: list[ExtraData]
 ) -> None:
     """Write data.json, and the hashes of all files that are trained or validated on."""
-    earlier = {FEATURES_DTYPE: run.data()[FEATURES_DTYPE]} if FEATURES_DTYPE in run.data() else {}
+    earlier = {key: value for key, value in run.data().items() if key in _CHOICES}
     write_json(run.folder / "data.json", {**_describe(dataset, table, config, extras), **earlier})
     trained_on = table.loc[table["part"] != splits.TEST, "sha256"].tolist()
     trained_on += [sha256 for extra in extras for sha256 in extra.sha256]
