@@ -16,6 +16,7 @@ COMMANDS = {
     "audit": ("kidney_core.data.leak_audit", "Audit a folder for data leakage between training and test."),
     "phantom": ("kidney_core.simulation.phantom", "Write a dataset of simulated CT slices."),
     "pointing": ("kidney_core.checkpoints.pointing", "Measure whether heatmaps point at known lesions."),
+    "paint-over": ("kidney_core.diagnosis.paint_over", "Measure whether answers fall with the lesion."),
     "export-onnx": ("kidney_core.checkpoints.onnx_export", "Export a checkpoint to ONNX."),
     "seal": ("kidney_core.checkpoints.seal", "Seal a checkpoint folder after a change of your own."),
     "report-check": ("kidney_core.reports.report_check", "Recompute the numbers of an exported zip."),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import checkpoint_choice, loading, matrix_panel, pointing_panel, tables
+from kidney_core.app import checkpoint_choice, loading, matrix_panel, paint_over_panel, pointing_panel, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.metrics import echarts, number_format
 from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
@@ -38,6 +38,7 @@ def show(checkpoint: Checkpoint) -> None:
         "Planes": _planes,
         "Scans": _scans,
         "Explanations": pointing_panel.show,
+        "Painted over": paint_over_panel.show,
         "Training": _training,
         "Model card": _card,
     }

@@ -19,7 +19,9 @@ Nothing is ever unpickled. Reading cards imports no torch.
 import gzip
 import io
 import re
+import sys
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,6 +230,21 @@ def list_checkpoints(folder: Path | None = None) -> tuple[list[Checkpoint], list
         except CheckpointError as error:
             problems.append(str(error))
     return sorted(usable, key=_unseen_balanced_accuracy, reverse=True), problems
+
+
+def chosen_checkpoints(folders: Sequence[Path]) -> list[Checkpoint]:
+    """The checkpoints that a command names, or all usable ones, with a warning on standard error for each of the others.
+
+    Raises: CheckpointError where one that is named cannot be used, or there is none.
+    """
+    if folders:
+        return [read_checkpoint(folder) for folder in folders]
+    usable, problems = list_checkpoints()
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    if not usable:
+        raise CheckpointError("There is no checkpoint. Publish a run, or give the folder of a checkpoint.")
+    return usable
 
 
 def _checkpoint_paths(parents: tuple[Path, ...]) -> list[Path]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from kidney_core.common.errors import DatasetError
 from kidney_core.common.labels import LABELS, NORMAL
+from kidney_core.data.dataset import Dataset
 from kidney_core.imaging.slices import Slice, read_slice
 from kidney_core.simulation import phantom
 
@@ -100,6 +101,18 @@ def lesion_mask(root: Path, path: str, shape: tuple[int, int]) -> np.ndarray | N
             )
         return mask
     return box_mask(boxes_file, shape) if boxes_file.is_file() else None
+
+
+def read_annotated(dataset: Dataset) -> list[AnnotatedSlice]:
+    """The slices of a dataset that have a mask or boxes. Raises as `lesion_mask`, and SliceError."""
+    annotated = []
+    for path, label in zip(dataset.table["path"], dataset.table["label"], strict=True):
+        if has_lesion_file(dataset.root, path):
+            image = read_slice(dataset.root / path)
+            mask = lesion_mask(dataset.root, path, image.pixels.shape)
+            if mask is not None and mask.any():
+                annotated.append(AnnotatedSlice(image, label, mask))
+    return annotated
 
 
 def _mask_file(root: Path, path: str) -> Path:

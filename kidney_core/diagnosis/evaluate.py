@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kidney_core.checkpoints import hospital_results, prediction
-from kidney_core.checkpoints.checkpoint import OTHER_HOSPITALS_FILE, Checkpoint, list_checkpoints, read_checkpoint
+from kidney_core.checkpoints.checkpoint import OTHER_HOSPITALS_FILE, Checkpoint, chosen_checkpoints
 from kidney_core.common import digests
 from kidney_core.common.entry_point import command, progress_printer
-from kidney_core.common.errors import CheckpointError
 from kidney_core.common.files import write_atomically, write_json
 from kidney_core.data.dataset import Dataset, read_dataset
 from kidney_core.diagnosis import inference, other_hospitals
@@ -50,14 +49,6 @@ def summary(checkpoint: Checkpoint, dataset: Dataset, predictions: Predictions) 
             *rows,
         ]
     )
-
-
-def _checkpoints_at_hand() -> list[Checkpoint]:
-    """All usable checkpoints; a warning for each of the others."""
-    usable, problems = list_checkpoints()
-    for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
-    return usable
 
 
 def evaluate_outside(folder: Path, checkpoints: Sequence[Checkpoint], *, device: str) -> None:
@@ -97,9 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="folder for a CSV file with the predictions of each checkpoint")
     options = parser.parse_args(arguments)
-    checkpoints = [read_checkpoint(path) for path in options.checkpoints] or _checkpoints_at_hand()
-    if not checkpoints:
-        raise CheckpointError("There is no checkpoint. Publish a run, or give the folder of a checkpoint.")
+    checkpoints = chosen_checkpoints(options.checkpoints)
     if options.outside:
         evaluate_outside(options.folder, checkpoints, device=str(models.pick_device(options.device)))
         return 0
