@@ -59,7 +59,7 @@ def show(chosen: list[Checkpoint]) -> None:
         _export(chosen)
     st.caption(
         "How to read this. Grey: random split, as in the paper (data leakage). Colour: unseen scans, as for a new patient. "
-        "Whiskers: 95 % intervals from resampling whole scans; none where a class has fewer than five scans or all of them agree. "
+        "Whiskers: 95 % intervals from resampling whole scans; none where a class has too few scans (fewer than five, or one holds most slices) or all agree. "
         "The table below tests whether two models differ."
     )
     if len(chosen) > 1:

@@ -22,7 +22,9 @@ HOW_TO_READ_MATRIX = (
     "Rows are true labels, columns predicted ones; each cell shows the count and its percentage of the row. Select a cell to "
     "see its slices."
 )
-_NO_INTERVAL = "because a class has fewer than five scans or all of them agree"
+_NO_INTERVAL = (
+    "because a class has too few scans (fewer than five, or one holds most of its slices) or all of them agree"
+)
 HOW_TO_READ_REPORT = f"In brackets: 95 % confidence interval from resampling whole scans; none {_NO_INTERVAL}."
 
 

@@ -160,23 +160,22 @@ def _fitted_on(protocol: str, temperatures: pd.Series) -> str:
 
 
 def _abstention(checkpoint: Checkpoint) -> None:
-    from kidney_core.diagnosis.verdict import required_confidence
     from kidney_core.metrics import calibration, curve_plots
 
+    _show_answers(checkpoint)
     chosen = _choose_predictions(checkpoint)
     if chosen is None:
         return
     predictions = chosen[1]
     curve = calibration.risk_coverage(predictions.probabilities, predictions.y_true)
-    required = required_confidence(checkpoint.card)
     threshold = st.slider(
-        "Confidence threshold",
+        "One confidence threshold for all labels",
         0.0,
         1.0,
-        round(required, 2) if required is not None else 1.0,
+        0.5,
         0.01,
         key=f"evaluation_threshold_{checkpoint.name}",
-        help="It starts at the threshold that the Diagnosis page uses for this model; at 100 %, it always abstains.",
+        help="To try out what a threshold gives. Diagnosis uses the thresholds of the table.",
     )
     coverage, risk = curve.at(threshold)
     predicted, wrong, all_wrong = st.columns(3)
@@ -185,6 +184,33 @@ def _abstention(checkpoint: Checkpoint) -> None:
     all_wrong.metric("Error rate without abstention", number_format.percent(float(curve.risk[-1])))
     st.plotly_chart(curve_plots.risk_coverage_figure(curve, threshold), key="evaluation_risk")
     st.caption("How to read this. " + HOW_TO_READ["abstention"])
+
+
+def _show_answers(checkpoint: Checkpoint) -> None:
+    """The threshold of each label in Diagnosis, and what its answers are worth; missed lesions first."""
+    entry = checkpoint.card.get("abstention") or {}
+    if "by_label" not in entry:
+        return
+    missed = ", ".join(f"{number_format.percent(share)} of {label}" for label, share in entry["missed"].items())
+    st.markdown(f"**Missed lesions.** Slices answered Normal: {missed}.")
+    rows = [
+        {
+            "Answer": label,
+            "Given from": "never"
+            if entry["thresholds"][label] is None
+            else f"{100 * entry['thresholds'][label]:.0f} %",
+            "Wrong": "–" if row["error"] is None else number_format.percent(row["error"]),
+            "95 % interval": number_format.percent_range(*row["interval"]),
+            "Slices": row["n"],
+            "Scans": row["n_scans"],
+        }
+        for label, row in entry["by_label"].items()
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key=f"evaluation_answers_{checkpoint.name}")
+    st.caption(
+        f"In Diagnosis a label is answered from its threshold on. Measured nested, on scans that chose neither network nor threshold. An "
+        f"answer that is wrong more often than {number_format.percent(entry['accepted_error'], 0)} there is never given."
+    )
 
 
 def _worst_errors(checkpoint: Checkpoint) -> None:

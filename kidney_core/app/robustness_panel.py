@@ -109,7 +109,7 @@ def _disturb(checkpoint: Checkpoint, image: Slice, simulated_as: str, before: "D
     picture, chart = st.columns(2, gap="large")
     with chart:
         curve = robustness.predict_curve(predictor, image, disturb, amounts)
-        threshold = verdict.required_confidence(checkpoint.card)
+        threshold = verdict.required_confidence(checkpoint.card, before.predicted_label)
         figure = teaching_plots.robustness_figure(curve, amount, axis=kind.axis, none=kind.none, threshold=threshold)
         st.plotly_chart(figure, config={"displayModeBar": False}, key="teaching_curve")
         st.caption(_how_to_read(curve, kind, threshold))
@@ -154,7 +154,7 @@ def _how_to_read(curve: "Curve", kind: "Disturbance", threshold: float | None) -
         "Dashed: undisturbed; solid: the slider.",
     ]
     if threshold is not None:
-        parts.append("Dotted: the confidence threshold, below which the model abstains.")
+        parts.append("Dotted: the confidence threshold of the undisturbed label, below which the model abstains.")
     return " ".join(parts)
 
 

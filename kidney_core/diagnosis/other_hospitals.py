@@ -98,8 +98,9 @@ def measure_slices(predictor: Predictor, folder: Path, *, progress_of: Progress 
     probabilities, refused, _ = stack_reading.predict_squares(predictor, pixels)
     rows = scan_table(dataset)[["path", "label", "series", "plane"]]
     predictions = Predictions.from_probabilities(rows, probabilities, predictor.checkpoint.labels)
-    threshold = required_confidence(predictor.checkpoint.card)
-    answered = ~refused & (probabilities.max(axis=1) >= (np.inf if threshold is None else threshold))
+    needed = [required_confidence(predictor.checkpoint.card, label) for label in predictor.checkpoint.labels]
+    thresholds = np.array([np.inf if each is None else each for each in needed])
+    answered = ~refused & (probabilities.max(axis=1) >= thresholds[predictions.y_pred])
     is_right, found = predictions.y_pred == predictions.y_true, intervals.intervals(predictions)
     by_label = {}
     for label in dataset.labels:

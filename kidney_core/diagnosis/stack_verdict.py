@@ -20,6 +20,7 @@ from kidney_core.diagnosis.verdict import (
     UNCHECKED,
     WARNED,
     Step,
+    never_answered,
     required_confidence,
 )
 from kidney_core.kidneys.found import LEFT, RIGHT, UNKNOWN_SIDE
@@ -185,7 +186,7 @@ def judge_stack(
     label = _label_of_whole_scan(means, peaks) if is_whole else max(means, key=means.__getitem__)
     steps += [
         _check_seen(accepted, has_reference),
-        _check_whole_scan(means[label]) if is_whole else _check_confidence(means[label], card),
+        _check_whole_scan(means[label]) if is_whole else _check_confidence(label, means[label], card),
         _explain_runs(label, peaks) if is_whole else _explain_mean(label, peaks),
     ]
     by_kidney = _judge_kidneys(accepted, labels)
@@ -254,9 +255,10 @@ def _waits_for_prediction(table: pd.DataFrame) -> "pd.Series[bool]":
 
 def slice_outcomes(table: pd.DataFrame, card: dict[str, Any]) -> list[Outcome]:
     """The outcome of each slice by itself."""
-    threshold = required_confidence(card)
     confidence = probabilities_of(table).max(axis=1) if len(table) else np.empty(0)
-    abstains = np.full(len(table), True) if threshold is None else confidence < threshold
+    thresholds = {label: required_confidence(card, label) for label in table["predicted"].dropna().unique()}
+    required = table["predicted"].map(thresholds).astype(float).fillna(np.inf)
+    abstains = ~(confidence >= required)
     outcomes = [
         outcome_of(
             no_kidney=bool(row.sides == ""), refused=bool(row.refused), seen=bool(row.seen), abstains=bool(unsure)
@@ -345,14 +347,10 @@ def _check_seen(accepted: pd.DataFrame, has_reference: bool) -> Step:
     return Step(title, PASSED, f"No: {reason}.")
 
 
-def _check_confidence(confidence: float, card: dict[str, Any]) -> Step:
-    title, threshold = CONFIDENCE, required_confidence(card)
+def _check_confidence(label: str, confidence: float, card: dict[str, Any]) -> Step:
+    title, threshold = CONFIDENCE, required_confidence(card, label)
     if threshold is None:
-        return Step(
-            title,
-            WARNED,
-            f"{100 * confidence:.0f} %. No threshold kept the error on unseen scans low enough, so the model always abstains.",
-        )
+        return Step(title, WARNED, f"{100 * confidence:.0f} % on average. {never_answered(card, label)}")
     reason = (
         f"{100 * confidence:.0f} % on average, threshold {100 * threshold:.0f} %, which was measured on single slices"
     )

@@ -12,6 +12,7 @@ from kidney_core.diagnosis.inference import Diagnosis, Predictor
 from kidney_core.diagnosis.outcomes import Outcome, outcome_of
 from kidney_core.imaging.slices import Slice
 from kidney_core.kidneys.found import UNKNOWN_SIDE, mask_area_cm2
+from kidney_core.metrics import abstention
 
 PASSED, WARNED, FAILED, UNCHECKED = "passed", "warning", "failed", "not checked"
 # The titles name the checks; none says how its check turned out.
@@ -81,7 +82,7 @@ def judge(
         return Verdict(tuple(steps), refused=True, abstains=True, seen=False, training_match=match)
     steps.append(_check_seen(match, reference, trained_on_file))
     steps.append(_check_calibration(card))
-    confidence = _check_confidence(answer.probabilities[answer.predicted_label], card)
+    confidence = _check_confidence(answer.predicted_label, answer.probabilities[answer.predicted_label], card)
     steps.append(confidence)
     if answer.by_kidney:
         steps.append(_explain_kidneys(answer))
@@ -94,10 +95,23 @@ def judge(
     )
 
 
-def required_confidence(card: dict[str, Any]) -> float | None:
-    """The confidence threshold of a model, by its card; None where its error was too high at any threshold."""
-    abstention = card.get("abstention")
-    return abstention["threshold"] if abstention else DEFAULT_THRESHOLD
+def required_confidence(card: dict[str, Any], label: str) -> float | None:
+    """The confidence from which a model answers a label, by its card; None where it never does."""
+    entry = card.get("abstention")
+    return abstention.threshold_of(entry, label) if entry else DEFAULT_THRESHOLD
+
+
+def never_answered(card: dict[str, Any], label: str) -> str:
+    """Why a model never answers a label, in a sentence."""
+    entry = card["abstention"]
+    accepted = f"{100 * entry['accepted_error']:.0f} %"
+    error = entry.get("by_label", {}).get(label, {}).get("error")
+    if error is None:
+        return f"No threshold kept the error of {label} on unseen scans at {accepted} or less, so the model never answers it."
+    return (
+        f"On unseen scans {100 * error:.0f} % of the answers {label} were wrong, more than the {accepted} that are accepted, so the "
+        "model never gives it."
+    )
 
 
 @torch.inference_mode()
@@ -207,26 +221,32 @@ def _check_calibration(card: dict[str, Any]) -> Step:
     )
 
 
-def _check_confidence(confidence: float, card: dict[str, Any]) -> Step:
-    threshold, abstention = required_confidence(card), card.get("abstention")
+def _check_confidence(label: str, confidence: float, card: dict[str, Any]) -> Step:
+    threshold, entry = required_confidence(card, label), card.get("abstention")
     if threshold is None:
-        accepted = f"{100 * abstention['accepted_error']:.0f} % or less" if abstention else "an acceptable level"
-        reason = f"No threshold kept the error on unseen scans at {accepted}, so the model always abstains."
-        return Step(CONFIDENCE, WARNED, f"{100 * confidence:.0f} %. {reason}")
+        return Step(CONFIDENCE, WARNED, f"{100 * confidence:.0f} %. {never_answered(card, label)}")
     compared = f"{100 * confidence:.0f} %, threshold {100 * threshold:.0f} %"
-    if not abstention:
+    if not entry:
         reason = f"{compared}, which was not measured for this model"
         return Step(CONFIDENCE, PASSED, f"{reason}.") if confidence >= threshold else _abstains(reason)
     if confidence >= threshold:
-        return Step(
-            CONFIDENCE,
-            PASSED,
-            f"{compared}. On unseen scans, {100 * abstention['coverage']:.0f} % of the predictions were above it, and "
-            f"{100 * abstention['error']:.0f} % of these were wrong.",
-        )
+        return Step(CONFIDENCE, PASSED, f"{compared}. {_error_in_words(label, entry)}")
     return _abstains(
-        f"{compared}, above which the error on unseen scans was {100 * abstention['accepted_error']:.0f} % or less"
+        f"{compared}, above which the error on unseen scans was {100 * entry['accepted_error']:.0f} % or less"
     )
+
+
+def _error_in_words(label: str, entry: dict[str, Any]) -> str:
+    """How often such answers were wrong; cards of 0.5 know it of all labels together."""
+    row = entry.get("by_label", {}).get(label)
+    if row is None:
+        return (
+            f"On unseen scans, {100 * entry['coverage']:.0f} % of the predictions were above it, and {100 * entry['error']:.0f} % of "
+            "these were wrong."
+        )
+    low, high = row["interval"]
+    interval = "" if low is None else f" (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
+    return f"On unseen scans, {100 * row['error']:.0f} % of the answers {label} were wrong{interval}, of {row['n_scans']} scans."
 
 
 def _explain_kidneys(answer: Diagnosis) -> Step:

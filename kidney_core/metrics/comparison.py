@@ -52,7 +52,7 @@ def compare(
     """
     paired = _aligned(predictions)
     counted = {model: intervals.count_series(table) for model, table in paired.items()}
-    few = intervals.too_few_series(next(iter(counted.values())))
+    is_sound = intervals.is_sound(next(iter(counted.values())), name)
     pairs = []
     for first, second in combinations(paired, 2):
         one, two = counted[first], counted[second]
@@ -60,7 +60,7 @@ def compare(
         drawn = _metric_of(one, weights, name) - _metric_of(two, weights, name)
         whole = np.ones((1, len(one.owner)))
         value = (_metric_of(one, whole, name) - _metric_of(two, whole, name))[0]
-        low, high = (None, None) if few else map(float, np.percentile(drawn, intervals.ENDS))
+        low, high = map(float, np.percentile(drawn, intervals.ENDS)) if is_sound else (None, None)
         p_slices = mcnemar(paired[first], paired[second])
         difference = Interval(float(value), low, high)
         pairs.append((first, second, difference, _swap_test(one, two, name, seed), p_slices))

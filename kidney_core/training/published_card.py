@@ -10,16 +10,13 @@ from typing import Any
 from kidney_core import __version__
 from kidney_core.checkpoints.card import FOLDS, VALIDATION
 from kidney_core.checkpoints.checkpoint import INTENDED_USE
-from kidney_core.metrics import calibration, evaluation, intervals
+from kidney_core.metrics import abstention, evaluation, intervals
 from kidney_core.metrics.predictions import Predictions
 from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, TEST, unseen_protocol
 from kidney_core.runs import recipes
 from kidney_core.runs.cross_validation import find_folds
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import Run
-
-ACCEPTED_ERROR = 0.1  # of predictions on unseen scans; the confidence threshold for abstaining is chosen to keep it
-MIN_COVERAGE = 0.05  # of the slices; an error rate of fewer predictions is not reliable, so the model always abstains
 
 # The keys of a run's data.json that a card repeats; the others are about that run only.
 _DATA_KEYS = (
@@ -113,23 +110,9 @@ def _intervals(predictions: Predictions) -> dict[str, list[float | None]]:
 
 
 def _abstention(predictions: dict[str, Predictions]) -> dict[str, Any]:
-    """The confidence threshold below which the model abstains, from its predictions on unseen scans; empty without any."""
+    """When the model abstains, by its predictions on unseen scans; empty without any."""
     protocol = unseen_protocol(predictions)
-    if protocol is None:
-        return {}
-    tested = predictions[protocol]
-    curve = calibration.risk_coverage(tested.probabilities, tested.y_true)
-    threshold = curve.threshold_for(ACCEPTED_ERROR)
-    coverage, risk = curve.at(threshold) if threshold is not None else (0.0, 0.0)
-    if coverage < MIN_COVERAGE:
-        threshold, coverage, risk = None, 0.0, 0.0
-    return {
-        "protocol": protocol,
-        "accepted_error": ACCEPTED_ERROR,
-        "threshold": threshold,
-        "coverage": round(coverage, 4),
-        "error": round(risk, 4),
-    }
+    return {} if protocol is None else abstention.describe(predictions[protocol], protocol)
 
 
 def _mean_ood_fractions(fold: Run | None) -> dict[str, float]:

@@ -58,7 +58,9 @@ def test_training_writes_what_the_chain_needs_and_publishing_keeps_it(trained):
     reference = inference.open_predictor(checkpoint).reference
     assert set(reference.paths) < set(part_of("train"))  # every second slice of each scan
     assert len(reference.paths) == len(part_of("train")) / 2
-    assert set(checkpoint.card["abstention"]) == {"protocol", "accepted_error", "threshold", "coverage", "error"}
+    entry = checkpoint.card["abstention"]
+    assert entry["protocol"] == "grouped"
+    assert set(entry["thresholds"]) == set(entry["by_label"]) == set(checkpoint.labels)
 
 
 def test_a_seen_scan_is_named_and_a_new_one_is_not(trained):
@@ -102,9 +104,16 @@ def test_the_very_file_counts_as_seen(trained):
 @pytest.mark.parametrize(
     ("threshold", "confidence", "word"), [(0.7, 0.71, "answered"), (0.7, 0.69, "undecided"), (None, 0.99, "undecided")]
 )
-def test_abstaining_follows_the_threshold_of_the_card(trained, threshold, confidence, word):
+@pytest.mark.parametrize("by_label", [True, False])  # False: a card of 0.5
+def test_abstaining_follows_the_threshold_of_the_card(trained, threshold, confidence, word, by_label):
     checkpoint, folder = trained
     abstention = {"protocol": "grouped", "accepted_error": 0.1, "threshold": threshold, "coverage": 0.4, "error": 0.08}
+    if by_label:
+        of_label = {"n": 90, "n_scans": 9, "error": 0.06, "interval": [0.01, 0.12]}
+        abstention |= {
+            "thresholds": dict.fromkeys(checkpoint.labels, threshold),
+            "by_label": dict.fromkeys(checkpoint.labels, of_label),
+        }
     checkpoint = dataclasses.replace(checkpoint, card={**checkpoint.card, "abstention": abstention})
     predictor = dataclasses.replace(inference.open_predictor(checkpoint), reference=None)
     judged = verdict.judge(predictor, read_slice(folder / part_of("test")[0]), answered(predictor, confidence))
