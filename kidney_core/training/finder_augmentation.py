@@ -2,7 +2,8 @@
 
 The annotated volumes are of one hospital and one contrast phase, and their kidneys are healthy. So kidneys are made darker or
 brighter than the tissue around them, cysts and masses are drawn into them that belong to the kidney, and greys, resolution and
-field of view change as between hospitals.
+field of view change as between hospitals. Some kidneys are taken out, as after an operation, and some are replaced by a lesion, as
+at the end of a large one, where the slice shows no kidney tissue.
 """
 
 import math
@@ -10,52 +11,121 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 
-from kidney_core.data.annotated_volumes import is_kidney
-from kidney_core.kidneys.found import PICTURE_LEFT, PICTURE_RIGHT
+from kidney_core.data.annotated_volumes import AXIAL, SAGITTAL, is_kidney
+from kidney_core.kidneys.found import NONE, PICTURE_LEFT, PICTURE_RIGHT
 
 _BONE_GREY = 235  # brighter pixels are bone or oral contrast agent: no lesion is drawn over them
 _MUSCLE_GREY = 112.0
 _ENHANCED, _WITH_LESION, _WITH_SECOND_LESION = 0.45, 0.4, 0.1  # of the slices
+_REPLACED = 0.2  # of the slices a kidney is taken out, and of these:
+_LESION_IN_ITS_PLACE, _WITHOUT_BOTH = 0.75, 0.5
+_RADIUS_PX = (3, 55)  # of lesions; at 224 pixels for a body about 5 to 85 mm
+_MIN_KIDNEY_PX = 40  # smaller ends of kidneys are left as they are
+_FAT_GREY = 45.0
 
 
-def change_patient(square: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def change_patient(
+    square: np.ndarray, codes: np.ndarray, plane: str, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Another contrast phase, lesions and scanner: (S, S) uint8 greys and codes -> (S, S) float32 and uint8."""
     changed = square.astype(np.float32)
     if rng.random() < _ENHANCED:
         changed = enhance_kidneys(changed, codes, rng)
-    for share in (_WITH_LESION, _WITH_SECOND_LESION):
-        if rng.random() < share:
-            changed, codes = draw_lesion(changed, codes, rng)
+    if rng.random() < _REPLACED:
+        changed, codes = replace_kidney(changed, codes, plane, rng)
+    else:
+        for share in (_WITH_LESION, _WITH_SECOND_LESION):
+            if rng.random() < share:
+                changed, codes = draw_lesion(changed, codes, plane, rng)
     return change_greys(changed, rng), codes
 
 
-def draw_lesion(square: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_lesion(
+    square: np.ndarray, codes: np.ndarray, plane: str, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw a cyst or a mass at a kidney of the slice: (S, S) float32 greys and (S, S) uint8 codes -> the same.
 
-    The radius is 3 to 55 pixels, which at 224 pixels for a body is about 5 to 85 mm; what it covers becomes part of the kidney.
+    What it covers becomes part of the kidney.
     """
     inside = np.argwhere(is_kidney(codes))
-    if len(inside) < 40:
+    if len(inside) < _MIN_KIDNEY_PX:
         return square, codes
     row, column = inside[rng.integers(len(inside))]
-    side, middle = codes[row, column], inside[codes[tuple(inside.T)] == codes[row, column]].mean(axis=0)
-    radius = math.exp(rng.uniform(math.log(3), math.log(55)))
-    # A large lesion grows out of the kidney, away from the spine more often than toward it.
-    away = np.array([row, column]) - middle
-    row, column = np.array([row, column]) + away / (np.linalg.norm(away) + 1e-6) * radius * rng.uniform(0, 0.6)
-    alpha = _blob(square.shape, row, column, radius, rng, lobed=rng.random() < 0.5)
+    side = codes[row, column]
+    place = np.argwhere(codes == side)
+    radius = math.exp(rng.uniform(*np.log(_RADIUS_PX)))
+    away = np.array([row, column]) - place.mean(axis=0)  # a large lesion grows out of the kidney
+    outward = np.array([row, column]) + away / (np.linalg.norm(away) + 1e-6) * radius * rng.uniform(0, 0.6)
+    centre = _beside_spine(outward, radius, place, plane, len(square))
+    drawn, alpha = _with_lesion(square, centre, radius, float(np.median(square[codes == side])), rng)
+    return drawn, np.where(alpha > 0.5, side, codes).astype(np.uint8)
+
+
+def replace_kidney(
+    square: np.ndarray, codes: np.ndarray, plane: str, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take a kidney out, or both, and most often put a lesion in the place of one: greys and codes as `draw_lesion`."""
+    shown = [code for code in (PICTURE_LEFT, PICTURE_RIGHT) if (codes == code).sum() >= _MIN_KIDNEY_PX]
+    if not shown:
+        return square, codes
+    rng.shuffle(shown)
+    place = np.argwhere(codes == shown[0])
+    kidney = float(np.median(square[codes == shown[0]]))
+    for code in shown if rng.random() < _WITHOUT_BOTH else shown[:1]:
+        square, codes = _take_out(square, codes, code, rng)
+    if rng.random() < _LESION_IN_ITS_PLACE:
+        radius = math.exp(rng.uniform(math.log(8), math.log(_RADIUS_PX[1])))
+        centre = _beside_spine(place[rng.integers(len(place))], radius, place, plane, len(square))
+        square, alpha = _with_lesion(square, centre, radius, kidney, rng)
+        codes = np.where(alpha > 0.5, shown[0], codes).astype(np.uint8)
+    return square, codes
+
+
+def _beside_spine(centre: np.ndarray, radius: float, kidney: np.ndarray, plane: str, size_px: int) -> np.ndarray:
+    """A lesion's centre, (row, column), moved so that a large one covers neither the spine nor the back.
+
+    Args:
+        kidney: (N, 2), rows and columns of the kidney's pixels.
+    """
+    row, column = centre
+    if plane != SAGITTAL:
+        from_middle = column - size_px / 2
+        column = size_px / 2 + math.copysign(max(abs(from_middle), 0.8 * radius), from_middle)
+    if plane == AXIAL:
+        row = min(row, kidney[:, 0].max() + 4 - 0.8 * radius)
+    return np.array([row, column])
+
+
+def _take_out(
+    square: np.ndarray, codes: np.ndarray, code: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fill a kidney, and the edge around it, with the fat that surrounds it."""
+    kidney = codes == code
+    alpha = gaussian_filter(binary_dilation(kidney, iterations=2).astype(np.float32), 1)
+    around = square[binary_dilation(kidney, iterations=7) & ~binary_dilation(kidney, iterations=3)]
+    fat = around[(around > 8) & (around < _MUSCLE_GREY - 20)]
+    grey = float(np.median(fat)) if len(fat) > 20 else _FAT_GREY
+    grain = gaussian_filter(rng.normal(0, 1, square.shape), 1)
+    filled = square * (1 - alpha) + alpha * (grey + grain / grain.std() * rng.uniform(2, 12))
+    return filled.clip(0, 255).astype(np.float32), np.where(kidney, NONE, codes).astype(np.uint8)
+
+
+def _with_lesion(
+    square: np.ndarray, centre: np.ndarray, radius: float, kidney: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A cyst or a mass over a slice whose kidney has the grey `kidney`: greys, and how much it covers, (S, S) in 0..1."""
+    alpha = _blob(square.shape, float(centre[0]), float(centre[1]), radius, rng, lobed=rng.random() < 0.5)
     body = gaussian_filter((square > 8).astype(np.float32), 3) > 0.5
     alpha = alpha * body * (square < _BONE_GREY)
-    kidney = float(np.median(square[codes == side]))
     value = kidney + rng.choice([-1, -1, 1]) * rng.uniform(8, 70) if rng.random() < 0.5 else rng.uniform(70, 110)
     texture = rng.normal(0, rng.uniform(2, 10), square.shape)
     if rng.random() < 0.5:  # necrosis and vessels of a mass
         coarse = gaussian_filter(rng.normal(0, 1, square.shape), rng.uniform(2, 6))
         texture = texture + coarse / coarse.std() * rng.uniform(5, 45)
     drawn = square * (1 - alpha) + alpha * (value + texture)
-    return drawn.clip(0, 255).astype(np.float32), np.where(alpha > 0.5, side, codes).astype(np.uint8)
+    return drawn.clip(0, 255).astype(np.float32), alpha
 
 
 def _blob(

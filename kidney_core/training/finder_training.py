@@ -147,11 +147,12 @@ class _Sampler:
         rng = np.random.default_rng([recipe.seed, step])
         groups = rng.choice(len(self.members), recipe.batch_size, p=self.shares)
         chosen = np.array([rng.choice(self.members[group]) for group in groups])
+        planes = self.slices.planes[chosen]
         pairs = [
-            finder_augmentation.change_patient(self.slices.squares[i], self.slices.kidneys[i], rng) for i in chosen
+            finder_augmentation.change_patient(self.slices.squares[i], self.slices.kidneys[i], plane, rng)
+            for i, plane in zip(chosen, planes, strict=True)
         ]
         greys, codes = (torch.from_numpy(np.stack(each)) for each in zip(*pairs, strict=True))
-        planes = self.slices.planes[chosen]
         squares, codes = finder_augmentation.change_view(
             greys, codes, recipe.size_at(step), rng, is_reformatted=planes != AXIAL
         )

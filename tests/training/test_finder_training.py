@@ -9,12 +9,14 @@ from safetensors.torch import save_file
 from kidney_core.data import annotated_volumes
 from kidney_core.data.dataset import read_dataset
 from kidney_core.imaging.framing import BODY, View
+from kidney_core.imaging.planes import AXIAL
 from kidney_core.kidneys import finder as finders
 from kidney_core.kidneys.finder_network import FinderNetwork
 from kidney_core.kidneys.found import PICTURE_LEFT, PICTURE_RIGHT
 from kidney_core.simulation import phantom
 from kidney_core.training import finder_augmentation, finder_command, finder_pseudo_labels, finder_training
 from kidney_core.training.finder_training import FinderRecipe
+from tests.phantom_files import write_scan
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +46,34 @@ def write_volume(folder, name, seed):
 def test_a_lesion_belongs_to_its_kidney(phantoms):
     rng, grown = np.random.default_rng(3), 0
     for square, codes in zip(phantoms.squares, phantoms.kidneys, strict=True):
-        drawn, new = finder_augmentation.draw_lesion(square.astype(np.float32), codes, rng)
+        drawn, new = finder_augmentation.draw_lesion(square.astype(np.float32), codes, AXIAL, rng)
         assert (new[codes > 0] > 0).all()
         assert drawn.min() >= 0
         assert drawn.max() <= 255
         grown += int((new > 0).sum() > (codes > 0).sum())
     assert grown > len(phantoms.squares) / 2
     empty = np.zeros((96, 96), np.uint8)
-    np.testing.assert_array_equal(finder_augmentation.draw_lesion(empty.astype(np.float32), empty, rng)[1], empty)
+    np.testing.assert_array_equal(
+        finder_augmentation.draw_lesion(empty.astype(np.float32), empty, AXIAL, rng)[1], empty
+    )
+
+
+def test_a_kidney_is_taken_out_or_replaced_by_a_lesion(phantoms):
+    rng, n_gone, n_replaced = np.random.default_rng(5), 0, 0
+    for square, codes in zip(phantoms.squares, phantoms.kidneys, strict=True):
+        greys, new = finder_augmentation.replace_kidney(square.astype(np.float32), codes, AXIAL, rng)
+        assert greys.min() >= 0
+        assert greys.max() <= 255
+        lost = (codes > 0) & (new == 0)
+        if not lost.any():
+            continue
+        n_gone += int(not (new > 0).any())
+        n_replaced += int((new > 0)[codes == 0].any())
+        far = annotated_far(np.maximum(codes, new), px=12)
+        assert abs(greys[far] - square[far]).max() < 1  # nothing else changes
+        assert abs(greys[lost].mean() - square[lost].mean()) > 3
+    assert n_gone > 0
+    assert n_replaced > 3
 
 
 def test_contrast_agent_changes_the_kidneys_alone(phantoms):
@@ -62,11 +84,11 @@ def test_contrast_agent_changes_the_kidneys_alone(phantoms):
     assert abs(changed[codes > 0].mean() - square[codes > 0].mean()) > 3
 
 
-def annotated_far(codes):
-    """Pixels 6 or more from every kidney."""
+def annotated_far(codes, *, px=6):
+    """Pixels so far or more from every kidney."""
     from scipy.ndimage import distance_transform_edt
 
-    return distance_transform_edt(codes == 0) > 6
+    return distance_transform_edt(codes == 0) > px
 
 
 def test_mirroring_swaps_the_sides_and_turning_keeps_them(phantoms):
@@ -121,10 +143,7 @@ def test_one_fold_is_refused(encoder_weights, tmp_path, capsys):
 
 def test_a_finder_outlines_kidneys_for_a_second_training(tmp_path):
     for label, seed in (("Cyst", 3), ("Normal", 5)):
-        folder = tmp_path / "data" / label
-        folder.mkdir(parents=True)
-        for number, drawn in enumerate(phantom.draw_series(label, seed, n_slices=4)):
-            Image.fromarray(drawn.as_slice("a").network_grey8()).save(folder / f"{number}.png")
+        write_scan(tmp_path / "data" / label, label, seed, n_slices=4)
     Image.fromarray(np.full((96, 96), 90, np.uint8)).save(tmp_path / "data" / "Cyst" / "9.png")
     dataset = read_dataset(tmp_path / "data")
     outlined = finder_pseudo_labels.pseudo_label(dataset, finders.open_installed(), View(96, BODY))
