@@ -107,10 +107,10 @@ def never_answered(card: dict[str, Any], label: str) -> str:
     accepted = f"{100 * entry['accepted_error']:.0f} %"
     error = entry.get("by_label", {}).get(label, {}).get("error")
     if error is None:
-        return f"No threshold kept the error of {label} on unseen scans at {accepted} or less, so the model never answers it."
+        return f"No threshold kept the error of {label} on unseen scans at {accepted} or less, so the model abstains."
     return (
         f"On unseen scans {100 * error:.0f} % of the answers {label} were wrong, more than the {accepted} that are accepted, so the "
-        "model never gives it."
+        "model abstains."
     )
 
 

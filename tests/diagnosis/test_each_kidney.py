@@ -88,7 +88,7 @@ def test_evaluation_and_diagnosis_give_the_same_answer(phantoms, finder, framing
 def test_the_map_explains_the_kidney_that_is_asked_for(phantoms, finder):
     checkpoint = published(phantoms, "each-kidney")
     predictor = inference.open_predictor(checkpoint, finder=finder)
-    image = read_slice(phantoms / "Cyst" / "Cyst- (1).png")
+    image = read_slice(phantoms / "Cyst" / "1.png")
     default = inference.diagnose(predictor, image)
     for label in checkpoint.labels:
         answer = inference.diagnose(predictor, image, explain=label)
