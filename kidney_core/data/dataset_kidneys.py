@@ -11,7 +11,7 @@ from kidney_core.common.errors import DatasetError
 from kidney_core.data.cached_array import load_array, save_array
 from kidney_core.data.dataset import DECODING_VERSION, Dataset
 from kidney_core.data.image_batches import for_each_batch
-from kidney_core.imaging.framing import Frame, KidneyBox
+from kidney_core.imaging.framing import MASK_PX, Frame, KidneyBox
 from kidney_core.imaging.slices import Slice
 from kidney_core.kidneys.finder import KidneyFinder
 
@@ -37,19 +37,25 @@ def kidneys_of_dataset(
         whole, rows = dataset.part_of
         kidneys = kidneys_of_dataset(whole, finder, progress_of=progress_of)
         return [kidneys[row] for row in rows]
-    shape = (len(dataset), 2, _N_NUMBERS)
-    path = cache_folder() / f"kidneys-{DECODING_VERSION}-{dataset.fingerprint[:24]}-{finder.digest[:12]}.npy"
+    key = f"{DECODING_VERSION}-{dataset.fingerprint[:24]}-{finder.digest[:12]}.npy"
+    path, path_of_masks = (cache_folder() / f"{name}-{key}" for name in ("kidneys", "kidney-masks"))
+    shape, shape_of_masks = (len(dataset), 2, _N_NUMBERS), (len(dataset), 2, MASK_PX * MASK_PX // 8)
     with os_errors.reraise_as(DatasetError, path):
-        numbers = load_array(path, shape, np.float32)
-        if numbers is None:
-            numbers = np.zeros(shape, np.float32)
-            _find(dataset, finder, numbers, progress_of("Finding kidneys"))
+        numbers, masks = load_array(path, shape, np.float32), load_array(path_of_masks, shape_of_masks)
+        if numbers is None or masks is None:
+            numbers, masks = np.zeros(shape, np.float32), np.zeros(shape_of_masks, np.uint8)
+            _find(dataset, finder, numbers, masks, progress_of("Finding kidneys"))
+            save_array(path_of_masks, masks)
             save_array(path, numbers)
-    return [_boxes(row) for row in numbers]
+    return [_boxes(*row) for row in zip(numbers, masks, strict=True)]
 
 
 def _find(
-    dataset: Dataset, finder: KidneyFinder, numbers: np.ndarray, progress: Callable[[int, int], None] | None
+    dataset: Dataset,
+    finder: KidneyFinder,
+    numbers: np.ndarray,
+    masks: np.ndarray,
+    progress: Callable[[int, int], None] | None,
 ) -> None:
     def find(start: int, images: list[Slice]) -> None:
         greys = [image.network_grey8() for image in images]
@@ -57,15 +63,22 @@ def _find(
             for box in found.find().boxes(grey):
                 frame = box.frame
                 numbers[position, box.place] = (frame.top, frame.left, frame.height, frame.width, box.median)
+                masks[position, box.place] = np.packbits(box.mask) if box.mask is not None else 0
 
     for_each_batch(dataset, find, progress=progress)
 
 
-def _boxes(numbers: np.ndarray) -> tuple[KidneyBox, ...]:
-    """(2, 5) numbers -> the kidneys of a slice."""
+def _boxes(numbers: np.ndarray, masks: np.ndarray) -> tuple[KidneyBox, ...]:
+    """(2, 5) numbers and (2, 512) packed masks -> the kidneys of a slice."""
     return tuple(
-        KidneyBox(place, Frame(*map(int, row[:4])), float(row[4])) for place, row in enumerate(numbers) if row[2]
+        KidneyBox(place, Frame(*map(int, row[:4])), float(row[4]), _unpacked(masks[place]))
+        for place, row in enumerate(numbers)
+        if row[2]
     )
+
+
+def _unpacked(mask: np.ndarray) -> np.ndarray:
+    return np.unpackbits(mask).reshape(MASK_PX, MASK_PX).astype(bool)
 
 
 def visible_kidneys(

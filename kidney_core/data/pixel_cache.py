@@ -38,11 +38,44 @@ def dataset_pixels(
         DatasetError: a file has been deleted since then, or the array cannot be written to the cache folder.
         CheckpointError: the view needs kidneys and no finder is installed.
     """
+    return _cached(
+        dataset,
+        view,
+        "pixels",
+        lambda grey, kidneys: view.as_array(view.frames(grey, kidneys)),
+        progress_of=progress_of,
+        title=title,
+    )
+
+
+def dataset_masks(dataset: Dataset, view: View, *, progress_of: Progress = lambda title: None) -> np.ndarray:
+    """Where the kidney is in each image of `dataset_pixels`, for a view of each kidney: (N, 2, S, S) uint8, 0 or 1, read-only.
+
+    Cached and raises as `dataset_pixels`.
+    """
+
+    def masks(grey: np.ndarray, kidneys: tuple[KidneyBox, ...]) -> np.ndarray:
+        frames = view.frames(grey, kidneys) if kidneys else ()
+        return view.masks_as_array(frames, kidneys).astype(np.uint8)
+
+    return _cached(dataset, view, "masks", masks, progress_of=progress_of, title="Outlining kidneys")
+
+
+def _cached(
+    dataset: Dataset,
+    view: View,
+    name: str,
+    show: Callable[[np.ndarray, tuple[KidneyBox, ...]], np.ndarray],
+    *,
+    progress_of: Progress,
+    title: str,
+) -> np.ndarray:
+    """What `show` gives for each slice, from its grey values and its kidneys: (N, *view.shape) uint8."""
     finder = finders.open_installed() if view.needs_kidneys else None
     kidneys: list[tuple[KidneyBox, ...]] = [()] * len(dataset)
     if finder:
         kidneys = kidneys_of_dataset(dataset, finder, progress_of=progress_of)
-    names = [f"pixels-{DECODING_VERSION}", dataset.fingerprint[:24], str(view.size_px)]
+    names = [f"{name}-{DECODING_VERSION}", dataset.fingerprint[:24], str(view.size_px)]
     names += [f"{view.framing}{FRAMING_VERSION}"] if view.framing != WHOLE else []
     names += [view.greys] if view.greys != ORIGINAL else []
     names += [finder.digest[:12]] if finder else []
@@ -50,20 +83,20 @@ def dataset_pixels(
     shape = (len(dataset), *view.shape)
     # Two sessions that need the same folder decode it once.
     with _decoding, os_errors.reraise_as(DatasetError, path):
-        while (pixels := load_array(path, shape)) is None:
+        while (array := load_array(path, shape)) is None:
             make_room(int(np.prod(shape)))
-            write_atomically(path, lambda partial: _decode(dataset, view, kidneys, partial, progress_of(title)))
-    return pixels
+            write_atomically(path, lambda partial: _decode(dataset, shape, show, kidneys, partial, progress_of(title)))
+    return array
 
 
 def _decode(
     dataset: Dataset,
-    view: View,
+    shape: tuple[int, ...],
+    show: Callable[[np.ndarray, tuple[KidneyBox, ...]], np.ndarray],
     kidneys: list[tuple[KidneyBox, ...]],
     path: Path,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    shape = (len(dataset), *view.shape)
     pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:  # writing to a mapped page on a full disk would kill this process
@@ -71,7 +104,7 @@ def _decode(
 
     def fit(start: int, images: list[Slice]) -> None:
         for position, image in enumerate(images, start=start):
-            pixels[position] = view.as_array(view.frames(image.network_grey8(), kidneys[position]))
+            pixels[position] = show(image.network_grey8(), kidneys[position])
 
     for_each_batch(dataset, fit, progress=progress)
     pixels.flush()

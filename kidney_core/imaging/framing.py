@@ -15,11 +15,12 @@ WHOLE, BODY, KIDNEYS, EACH_KIDNEY = "whole", "body", "kidneys", "each-kidney"
 FRAMINGS = (WHOLE, BODY, KIDNEYS, EACH_KIDNEY)
 ORIGINAL, EQUALIZED, RELATIVE = "original", "equalized", "relative"
 GREYS = (ORIGINAL, EQUALIZED, RELATIVE)
+MASK_PX = 64  # side of the mask of a kidney in its box
 FRAMING_VERSION = 1  # raised whenever frames change, so that cached pixels of the old ones are not used
 _MARGIN_OF_BOTH = 0.15  # of the longer side of the box around both kidneys
 _SIDE_OF_EACH, _MIN_SIDE_OF_EACH = 1.4, 0.3  # of the longer side of a kidney's box; of the longer side of the body
 _CLIP_LIMIT, _TILES = 4.0, (8, 8)  # of the contrast equalisation, as in the equalised copies of the public dataset
-_MIDDLE_GREY, _RELATIVE_GAIN = 128.0, 2.0
+_MIDDLE_GREY, RELATIVE_GAIN = 128.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ class KidneyBox:
         place: 0 for the one on the left of the picture, 1 for the one on the right.
         frame: its bounding box.
         median: the median of its grey values, 0 to 255.
+        mask: (64, 64) bool, the kidney within its box; None where only the box is known.
     """
 
     place: int
     frame: Frame
     median: float
+    mask: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,22 @@ class View:
             shown[framed.place or 0] = framed.square
         return shown
 
+    def masks_as_array(self, frames: Sequence[FramedImage], kidneys: Sequence[KidneyBox]) -> np.ndarray:
+        """Where the kidney is in each image that `frames` gave for a slice: (2, S, S) bool, for a view of each kidney.
+
+        Args:
+            kidneys: those that `frames` was given, with masks.
+        """
+        shown = np.zeros(self.shape, bool)
+        for framed, kidney in zip(frames, kidneys, strict=True):
+            if kidney.mask is None:
+                raise ValueError("kidneys must have masks")
+            whole = np.zeros(framed.shape, np.float32)
+            box = kidney.frame
+            box.crop(whole)[:] = _resized(kidney.mask, box.height, box.width)
+            shown[kidney.place] = framed.fit_mask(whole) > 0.5
+        return shown
+
     def square(self, grey: np.ndarray) -> np.ndarray:
         """The square of `frame` alone: (H, W) uint8 -> (size_px, size_px) uint8."""
         return self.frame(grey).square
@@ -168,9 +187,19 @@ class View:
         seen = frame.crop(grey)
         if self.greys == RELATIVE and medians:
             median = sum(medians) / len(medians)
-            seen = np.rint(_MIDDLE_GREY + _RELATIVE_GAIN * (seen - np.float32(median))).clip(0, 255).astype(np.uint8)
+            seen = np.rint(_MIDDLE_GREY + RELATIVE_GAIN * (seen - np.float32(median))).clip(0, 255).astype(np.uint8)
         framed = FramedImage(square(seen, self.size_px), frame, (height, width), place)
         return replace(framed, square=framed._mirror(framed.square))
+
+
+def _resized(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A mask in another size: (h, w) bool -> (height, width) bool."""
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def shrink_mask(mask: np.ndarray, frame: Frame) -> np.ndarray:
+    """The part of a mask inside a frame, as a `KidneyBox` keeps it: (H, W) bool -> (64, 64) bool."""
+    return _resized(np.ascontiguousarray(frame.crop(mask)), MASK_PX, MASK_PX)
 
 
 def _equalize(grey: np.ndarray) -> np.ndarray:

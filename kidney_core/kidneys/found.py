@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from kidney_core.imaging.framing import Frame, FramedImage, KidneyBox
+from kidney_core.imaging.framing import Frame, FramedImage, KidneyBox, shrink_mask
 from kidney_core.imaging.slices import Slice
 
 RIGHT, LEFT, UNKNOWN_SIDE = "right", "left", "side unknown"
@@ -72,11 +72,12 @@ class FoundKidneys:
 
     def boxes(self, grey: np.ndarray) -> tuple[KidneyBox, ...]:
         """Where each kidney is and how bright, for networks that look at kidneys alone; `grey` is (H, W) uint8."""
-        return tuple(
-            KidneyBox(place, _bounding_box(mask), float(np.median(grey[mask])))
-            for place, mask in enumerate((self.picture_left, self.picture_right))
-            if mask.any()
-        )
+        boxes = []
+        for place, mask in enumerate((self.picture_left, self.picture_right)):
+            if mask.any():
+                frame = _bounding_box(mask)
+                boxes.append(KidneyBox(place, frame, float(np.median(grey[mask])), shrink_mask(mask, frame)))
+        return tuple(boxes)
 
     def by_side(self, letters: dict[str, str]) -> dict[str, np.ndarray]:
         """The mask of each kidney that is seen, by the patient's side; see `side_names`."""

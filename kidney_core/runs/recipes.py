@@ -90,6 +90,12 @@ class TrainingConfig:
         "random changes of the training images: none, flip (left-right), or strong",
         ("none", "flip", "strong"),
     )
+    drawn_lesions: float = _option(
+        0.0,
+        "share of the training slices labelled Normal that get a cyst, stone or mass drawn into a kidney, and its label; needs framing "
+        "each-kidney",
+        limits=(0.0, 1.0),
+    )
     protocol: str = _option(
         "random",
         "split: random (slice-level, as in the paper) or grouped (scan-level: tested on unseen scans)",
@@ -177,6 +183,10 @@ class TrainingConfig:
             )
         if self.best_by not in BEST_BY and not self.best_by.startswith(RECALL_OF):
             raise RunError(f"best_by must be one of {', '.join(BEST_BY)}, or {RECALL_OF}LABEL; it is “{self.best_by}”.")
+        if self.drawn_lesions and self.framing != "each-kidney":
+            raise RunError(
+                f"drawn_lesions needs framing “each-kidney”, but framing is “{self.framing}”. Change it, or set drawn_lesions to 0."
+            )
         if self.patience and self.reported_epoch != "best":
             raise RunError(
                 "patience stops at the best epoch, but reported_epoch is “last”. Set reported_epoch to “best”, or patience "

@@ -16,6 +16,7 @@ from kidney_core.runs import parallel
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import Run
 from kidney_core.training import frozen_features, precision
+from kidney_core.training.lesion_drawing import LesionDrawing
 from kidney_core.training.training_data import FEATURES_DTYPE, TrainingData
 
 _FEATURE_DTYPES = ("float32", "float16", "none")
@@ -50,9 +51,12 @@ def epoch_visits(data: TrainingData, *, seed: int, epoch: int) -> Visits:
 
 
 class Batches(Protocol):
-    """Makes the input of `network`, the part of the model that runs at every step."""
+    """Makes the input of `network`, the part of the model that runs at every step, and the labels that belong to it."""
 
     network: nn.Module
+
+    def labels(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> np.ndarray:
+        """(B,) the labels of what `batch` gives, as positions in the dataset's labels."""
 
     def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
         """The network's input for the images at `positions`, augmented by `numbers` where given."""
@@ -64,8 +68,14 @@ class PixelBatches:
     def __init__(self, model: nn.Module, data: TrainingData, config: TrainingConfig, device: torch.device) -> None:
         self.network, self.config, self.device = reading_slices(model, data), config, device
         self.pixels = data.pixels  # memory-mapped where there are no extra data: processes share it
+        self.y, self.drawing = data.y, LesionDrawing.of(data, config)
         # On a GPU the whole dataset lives in its memory: 10,000 slices take 0.5 GB.
         self.on_gpu = torch.from_numpy(np.array(self.pixels)).to(device) if device.type == "cuda" else None
+
+    def labels(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> np.ndarray:
+        if numbers is None or self.drawing is None:
+            return self.y[positions]
+        return self.drawing.labels(positions, numbers)
 
     def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
         if self.on_gpu is None:
@@ -74,6 +84,8 @@ class PixelBatches:
         else:
             grey = self.on_gpu[torch.from_numpy(positions).to(self.device)]
         if numbers is not None:
+            if self.drawing is not None:
+                grey = self.drawing.draw_into(grey, positions, numbers)
             grey = preprocessing.augment(grey, torch.from_numpy(numbers).to(self.device), self.config.augmentation)
         return preprocessing.to_input(grey)  # (B, 3, S, S) or (B, 2, 3, S, S)
 
@@ -87,11 +99,15 @@ class FeatureBatches:
     """Batches of the frozen trunk's outputs; `network` is the rest of the model."""
 
     def __init__(
-        self, network: nn.Module, features: torch.Tensor, mirrored: np.ndarray, n_images: int, device: torch.device
+        self, network: nn.Module, features: torch.Tensor, mirrored: np.ndarray, y: np.ndarray, device: torch.device
     ) -> None:
-        self.network, self.features, self.device = network, features, device
+        self.network, self.features, self.device, self.y = network, features, device, y
+        n_images = len(y)
         self.row_of_mirror = np.arange(n_images)  # where a training image is never mirrored, its own
         self.row_of_mirror[mirrored] = n_images + np.arange(len(mirrored))
+
+    def labels(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> np.ndarray:
+        return self.y[positions]
 
     def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
         rows = positions
@@ -157,7 +173,7 @@ def open_batches(
     )
     if features is None:  # stopped
         return PixelBatches(model, data, config, device)
-    return FeatureBatches(network, features, mirrored, len(data.pixels), device)
+    return FeatureBatches(network, features, mirrored, data.y, device)
 
 
 def _split_model(

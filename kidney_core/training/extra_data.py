@@ -10,7 +10,7 @@ import pandas as pd
 from kidney_core.common.errors import RunError
 from kidney_core.data import dataset_kidneys
 from kidney_core.data.dataset import Dataset, read_dataset
-from kidney_core.data.pixel_cache import dataset_pixels
+from kidney_core.data.pixel_cache import dataset_masks, dataset_pixels
 from kidney_core.data.series import LINK_CORRELATION, scan_table, unit_thumbnails
 from kidney_core.kidneys import finder
 from kidney_core.metrics import splits
@@ -31,6 +31,7 @@ class ExtraData:
     """
 
     pixels: np.ndarray = field(repr=False)
+    masks: np.ndarray | None = field(repr=False)
     y: np.ndarray = field(repr=False)
     series: np.ndarray = field(repr=False)
     sha256: list[str] = field(repr=False)
@@ -63,6 +64,7 @@ def read_extra_data(
     usable = _usable(extra, table, dataset, parts, config.protocol)
     return ExtraData(
         pixels=dataset_pixels(extra, config.view, progress_of=progress_of, title="Decoding extra images")[usable],
+        masks=dataset_masks(extra, config.view, progress_of=progress_of)[usable] if config.drawn_lesions else None,
         y=table["label"].map(dataset.labels.index).to_numpy(np.int64)[usable],
         series=table.loc[usable, "series"].to_numpy(),
         sha256=table.loc[usable, "sha256"].tolist(),

@@ -61,7 +61,7 @@ def train_step(task: Task, learner: Learner, batch: Visits, step: int, *, stop_a
 def _forward(task: Task, learner: Learner, batch: Visits) -> tuple[torch.Tensor, int]:
     """What this process's images add to the mean loss of the batch, and how many of them are predicted correctly."""
     own, n_own = task.group.part(np.arange(len(batch)))
-    y = task.y[torch.from_numpy(batch.positions)].to(task.device)  # (B,)
+    y = torch.from_numpy(learner.batches.labels(batch.positions, batch.numbers)).to(task.device)  # (B,)
     y_own = y[torch.from_numpy(own[:n_own]).to(task.device)]  # (B',)
     images = batch.positions[own], batch.numbers[own]
     with torch.autocast(task.device.type, torch.bfloat16, enabled=learner.mixed_precision):

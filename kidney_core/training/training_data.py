@@ -12,7 +12,7 @@ from kidney_core.common.errors import RunError
 from kidney_core.common.files import read_table, write_atomically, write_json
 from kidney_core.data import dataset_kidneys, sampling
 from kidney_core.data.dataset import Dataset, read_dataset, require_classes, short_hash
-from kidney_core.data.pixel_cache import dataset_pixels
+from kidney_core.data.pixel_cache import dataset_masks, dataset_pixels
 from kidney_core.data.series import scan_table
 from kidney_core.kidneys import finder
 from kidney_core.metrics import splits
@@ -37,6 +37,7 @@ class TrainingData:
         test: positions of the test part.
         n_draws: images that an epoch visits.
         weights: (len(train),) probability of each to be drawn; None where an epoch visits each once.
+        masks: where the kidney is in each image, as `pixels`, 0 or 1; None where no lesions are drawn.
     """
 
     dataset: Dataset
@@ -48,6 +49,7 @@ class TrainingData:
     n_draws: int
     weights: np.ndarray | None = None
     n_extra: int = 0
+    masks: np.ndarray | None = field(default=None, repr=False)
 
 
 def read_training_data(
@@ -69,6 +71,7 @@ def read_training_data(
     table = scan_table(dataset)
     table["part"] = _parts(run, config, table, writes=writes)
     pixels = dataset_pixels(dataset, config.view, progress_of=progress_of)
+    masks = dataset_masks(dataset, config.view, progress_of=progress_of) if config.drawn_lesions else None
     parts = table["part"].to_numpy(object)
     extras = [read_extra_data(folder, dataset, parts, config, progress_of) for folder in config.extra_folders]
     _require_same_extras(run, config, extras)
@@ -76,19 +79,26 @@ def read_training_data(
     if n_left_out:
         title = f"{n_left_out} extra images left out: of scans, or next to scans, that are tested or validated on"
         progress_of(title)(1, 1)
-    data = _assemble(config, dataset, table, pixels, extras)
+    data = _assemble(config, dataset, table, pixels, masks, extras)
     if writes:
         _write_findings(run, config, dataset, table, extras)
     return data
 
 
 def _assemble(
-    config: TrainingConfig, dataset: Dataset, table: pd.DataFrame, pixels: np.ndarray, extras: list[ExtraData]
+    config: TrainingConfig,
+    dataset: Dataset,
+    table: pd.DataFrame,
+    pixels: np.ndarray,
+    masks: np.ndarray | None,
+    extras: list[ExtraData],
 ) -> TrainingData:
     """The training data of a table with parts; extra data follow the dataset and are in the training part."""
     y = np.array(table["label"].map(dataset.labels.index), np.int64)
     if extras:
         pixels = np.concatenate([pixels, *(extra.pixels for extra in extras)])
+        if masks is not None:
+            masks = np.concatenate([masks, *(extra.masks for extra in extras if extra.masks is not None)])
         y = np.concatenate([y, *(extra.y for extra in extras)])
     n_extra = len(y) - len(dataset)
     train, validation, test = (
@@ -108,6 +118,7 @@ def _assemble(
         n_draws=len(train) if weights is None else n_train,
         weights=weights,
         n_extra=n_extra,
+        masks=masks,
     )
 
 
