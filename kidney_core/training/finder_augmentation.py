@@ -3,7 +3,7 @@
 The annotated volumes are of one hospital and one contrast phase, and their kidneys are healthy. So kidneys are made darker or
 brighter than the tissue around them, cysts and masses are drawn into them that belong to the kidney, and greys, resolution and
 field of view change as between hospitals. Some kidneys are taken out, as after an operation, and some are replaced by a lesion, as
-at the end of a large one, where the slice shows no kidney tissue.
+at the end of a large one, where the slice shows no kidney tissue. Some slices are replaced by pictures that are no CT.
 """
 
 import math
@@ -15,12 +15,14 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 from kidney_core.data.annotated_volumes import AXIAL, SAGITTAL, is_kidney
 from kidney_core.kidneys.found import NONE, PICTURE_LEFT, PICTURE_RIGHT
+from kidney_core.simulation.drawn_lesions import soft_ellipse
 
 _BONE_GREY = 235  # brighter pixels are bone or oral contrast agent: no lesion is drawn over them
 _MUSCLE_GREY = 112.0
 _ENHANCED, _WITH_LESION, _WITH_SECOND_LESION = 0.45, 0.4, 0.1  # of the slices
 _REPLACED = 0.2  # of the slices a kidney is taken out, and of these:
 _LESION_IN_ITS_PLACE, _WITHOUT_BOTH = 0.75, 0.5
+_NO_CT = 0.06  # of the slices, replaced by a picture that is no CT
 _RADIUS_PX = (3, 55)  # of lesions; at 224 pixels for a body about 5 to 85 mm
 _MIN_KIDNEY_PX = 40  # smaller ends of kidneys are left as they are
 _FAT_GREY = 45.0
@@ -30,6 +32,8 @@ def change_patient(
     square: np.ndarray, codes: np.ndarray, plane: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Another contrast phase, lesions and scanner: (S, S) uint8 greys and codes -> (S, S) float32 and uint8."""
+    if rng.random() < _NO_CT:
+        return draw_no_ct(square.shape, rng), np.zeros_like(codes)
     changed = square.astype(np.float32)
     if rng.random() < _ENHANCED:
         changed = enhance_kidneys(changed, codes, rng)
@@ -40,6 +44,24 @@ def change_patient(
             if rng.random() < share:
                 changed, codes = draw_lesion(changed, codes, plane, rng)
     return change_greys(changed, rng), codes
+
+
+def draw_no_ct(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Noise of some grain, or shapes as on screens and photographs, in which no kidney is: (S, S) float32 in 0..255."""
+    noise = gaussian_filter(rng.normal(0, 1, shape), math.exp(rng.uniform(math.log(0.05), math.log(24))))
+    picture = (noise - noise.min()) / (np.ptp(noise) + 1e-6) * 255
+    if rng.random() < 0.5:
+        y, x = np.mgrid[: shape[0], : shape[1]]
+        across, down = rng.uniform(-1, 1, 2)
+        picture = 0.5 * picture + 0.5 * (across * x + down * y) / max(shape) * 255 % 256
+        for _ in range(rng.integers(2, 14)):
+            grey, (height, width) = rng.uniform(0, 255), rng.integers(4, max(shape) // 2, 2)
+            top, left = rng.integers(-20, shape[0] - 4), rng.integers(-20, shape[1] - 4)
+            inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
+            if rng.random() < 0.5:
+                inside = ((y - top) / height) ** 2 + ((x - left) / width) ** 2 < 0.5
+            picture = np.where(inside, grey + 0.2 * (picture - 128), picture)
+    return picture.clip(0, 255).astype(np.float32)
 
 
 def draw_lesion(
@@ -116,7 +138,7 @@ def _with_lesion(
     square: np.ndarray, centre: np.ndarray, radius: float, kidney: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A cyst or a mass over a slice whose kidney has the grey `kidney`: greys, and how much it covers, (S, S) in 0..1."""
-    alpha = _blob(square.shape, float(centre[0]), float(centre[1]), radius, rng, lobed=rng.random() < 0.5)
+    alpha = soft_ellipse(square.shape, (centre[0], centre[1]), radius, rng, lobed=rng.random() < 0.5)
     body = gaussian_filter((square > 8).astype(np.float32), 3) > 0.5
     alpha = alpha * body * (square < _BONE_GREY)
     value = kidney + rng.choice([-1, -1, 1]) * rng.uniform(8, 70) if rng.random() < 0.5 else rng.uniform(70, 110)
@@ -126,22 +148,6 @@ def _with_lesion(
         texture = texture + coarse / coarse.std() * rng.uniform(5, 45)
     drawn = square * (1 - alpha) + alpha * (value + texture)
     return drawn.clip(0, 255).astype(np.float32), alpha
-
-
-def _blob(
-    shape: tuple[int, ...], row: float, column: float, radius: float, rng: np.random.Generator, *, lobed: bool
-) -> np.ndarray:
-    """A soft ellipse, (S, S) in 0..1."""
-    aspect, turn = rng.uniform(0.7, 1.4), rng.uniform(0, np.pi)
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    dx, dy = x - column, y - row
-    u = (dx * np.cos(turn) + dy * np.sin(turn)) / (radius * aspect)
-    v = (-dx * np.sin(turn) + dy * np.cos(turn)) / (radius / aspect)
-    distance = np.sqrt(u * u + v * v)
-    if lobed:
-        angle = np.arctan2(v, u)
-        distance = distance * (1 + 0.15 * np.sin(3 * angle + rng.uniform(0, 6)) + 0.1 * np.sin(5 * angle))
-    return 1 / (1 + np.exp(((distance - 1) * radius).clip(-30, 30)))
 
 
 def enhance_kidneys(square: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

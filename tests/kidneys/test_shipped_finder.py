@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from kidney_core.common import settings
 from kidney_core.common.errors import CheckpointError
@@ -35,6 +36,15 @@ def test_it_is_small_and_its_card_states_how_it_was_measured():
         for name in finder_evaluation.MEASURES:
             low, high = measures[name]["interval"]
             assert low <= measures[name]["mean"] <= high
+
+
+def test_noise_shows_no_kidney(finder):
+    rng = np.random.default_rng(4)
+    noise = [rng.integers(0, 256, (size, size)).astype(np.uint8) for size in (64, 128, 256, 512) for _ in range(5)]
+    smooth = [gaussian_filter(rng.normal(0, 1, (256, 256)), grain) for grain in (1, 2, 4, 8, 16) for _ in range(4)]
+    noise += [np.rint((each - each.min()) / np.ptp(each) * 255).astype(np.uint8) for each in smooth]
+    n_found = sum(bool(each.find().mask.any()) for each in finder.find(noise))
+    assert n_found <= 2
 
 
 @pytest.mark.parametrize("label", ["Normal", "Cyst", "Tumor", "Stone"])

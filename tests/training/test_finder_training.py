@@ -58,6 +58,19 @@ def test_a_lesion_belongs_to_its_kidney(phantoms):
     )
 
 
+def test_some_slices_are_replaced_by_pictures_without_kidneys(phantoms):
+    square, codes = phantoms.squares[0], phantoms.kidneys[0]
+    rng = np.random.default_rng(2)
+    drawn = [finder_augmentation.change_patient(square, codes, AXIAL, rng) for _ in range(120)]
+    empty = [greys for greys, new in drawn if not new.any()]
+    assert 2 <= len(empty) <= 30
+    for _ in range(20):
+        picture = finder_augmentation.draw_no_ct((96, 96), rng)
+        assert picture.shape == (96, 96)
+        assert 0 <= picture.min() < picture.max() <= 255
+        assert np.isfinite(picture).all()
+
+
 def test_a_kidney_is_taken_out_or_replaced_by_a_lesion(phantoms):
     rng, n_gone, n_replaced = np.random.default_rng(5), 0, 0
     for square, codes in zip(phantoms.squares, phantoms.kidneys, strict=True):
