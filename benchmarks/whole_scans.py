@@ -20,7 +20,7 @@ from kidney_core.checkpoints.checkpoint import read_checkpoint
 from kidney_core.common import settings
 from kidney_core.common.files import natural_key
 from kidney_core.common.labels import NORMAL
-from kidney_core.data import annotated_volumes
+from kidney_core.data import annotated_volumes, reported_scans
 from kidney_core.data.annotated_volumes import Volume, is_kidney
 from kidney_core.diagnosis import inference, stack_reading
 from kidney_core.diagnosis.inference import Predictor
@@ -80,9 +80,10 @@ def row_of(reading: StackReading) -> dict[str, object]:
 
 def reported(predictor: Predictor, folder: Path) -> Iterator[dict[str, object]]:
     """A row a scan, with what the radiologist reported of each kidney."""
-    for scan in pd.read_csv(folder / "findings.csv", keep_default_na=False).itertuples():
-        reading = read(predictor, folder_files(folder / str(scan.scan)))
-        yield {"scan": scan.scan, **row_of(reading), RIGHT: scan.right, LEFT: scan.left}
+    for scan in reported_scans.read_reported_scans(folder):
+        reading = read(predictor, [(path.name, path.read_bytes()) for path in scan.files])
+        findings = {side: "+".join(sorted(finding.words)) for side, finding in scan.findings.items()}
+        yield {"scan": scan.name, **row_of(reading), **findings}
 
 
 def volumes(predictor: Predictor, folder: Path) -> Iterator[dict[str, object]]:

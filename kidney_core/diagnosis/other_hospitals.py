@@ -40,8 +40,6 @@ from kidney_core.metrics.predictions import Predictions, probability_column
 FORMAT = 1
 _LARGE_MM = 15.0  # smaller cysts hardly show
 _MIN_AREA = 0.3  # of the kidney's median area: its ends say little
-_MIN_SCANS = 5  # with and without a finding, for an interval
-_N_RESAMPLES = 2000
 
 Progress = Callable[[str], Callable[[int, int], None] | None]
 
@@ -246,9 +244,9 @@ def _auroc(has: np.ndarray, score: np.ndarray, scan: np.ndarray) -> dict[str, An
     won = np.where(won > 0, 1.0, np.where(won < 0, 0.0, 0.5))  # (n_with, n_without)
     row["value"] = float(won.mean())
     names, of_scan = np.unique(scan, return_inverse=True)
-    if min(len(set(of_scan[has])), len(set(of_scan[~has]))) < _MIN_SCANS:
+    if min(len(set(of_scan[has])), len(set(of_scan[~has]))) < intervals.MIN_SERIES:
         return row
-    drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), _N_RESAMPLES)
+    drawn = intervals.draw_weights(np.zeros(len(names), np.int64), intervals.N_RESAMPLES)
     with_it, without = drawn[:, of_scan[has]].astype(float), drawn[:, of_scan[~has]].astype(float)
     n_pairs = with_it.sum(axis=1) * without.sum(axis=1)
     values = ((with_it @ won) * without).sum(axis=1)[n_pairs > 0] / n_pairs[n_pairs > 0]

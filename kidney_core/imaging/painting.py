@@ -20,8 +20,7 @@ def paint_over(grey: np.ndarray, spot: np.ndarray, *, seed: int = 0) -> np.ndarr
     """
     painted, rng = grey.astype(np.float32), np.random.default_rng(seed)
     covered = ndimage.binary_dilation(spot, iterations=_EDGE_PX)
-    grain = ndimage.gaussian_filter(rng.normal(0, 1, grey.shape), 0.8)
-    grain /= grain.std()
+    noise = grain(grey.shape, 0.8, rng)
     parts, n_parts = ndimage.label(covered)
     for part in range(1, n_parts + 1):
         own = parts == part
@@ -32,8 +31,14 @@ def paint_over(grey: np.ndarray, spot: np.ndarray, *, seed: int = 0) -> np.ndarr
         spread = (high - low) / 1.35  # of a normal distribution, its standard deviation
         alpha = ndimage.gaussian_filter(own.astype(np.float32), 0.8)
         alpha = np.maximum(alpha, ndimage.binary_erosion(own, iterations=1))
-        painted = painted * (1 - alpha) + alpha * (middle + 0.7 * spread * grain)
+        painted = painted * (1 - alpha) + alpha * (middle + 0.7 * spread * noise)
     return np.rint(painted).clip(0, 255).astype(np.uint8)
+
+
+def grain(shape: tuple[int, ...], scale_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Noise of standard deviation 1 that is smooth over `scale_px`: (H, W)."""
+    noise = ndimage.gaussian_filter(rng.normal(0, 1, shape), scale_px)
+    return noise / noise.std()
 
 
 def mirrored_spot(grey: np.ndarray, spot: np.ndarray) -> np.ndarray:

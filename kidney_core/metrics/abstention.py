@@ -14,7 +14,7 @@ from kidney_core.metrics import intervals
 from kidney_core.metrics.predictions import Predictions
 
 ACCEPTED_ERROR = 0.1  # of the answers on unseen scans
-MIN_SCANS = 5  # behind the answers of a label; an error rate of fewer says little
+MIN_SCANS = intervals.MIN_SERIES  # behind the answers of a label; an error rate of fewer says little
 MIN_CONFIDENCE = 0.5  # an answer that is more probably wrong than right is not given, however few are wrong
 _N_GROUPS = 5  # of scans, where predictions know no folds
 _N_RESAMPLES = 500
@@ -102,9 +102,8 @@ def _thresholds(
 
 
 def _resampled(n_scans: int) -> np.ndarray:
-    """How often each resample holds each scan: (n_resamples, n_scans)."""
-    even = np.full(n_scans, 1 / n_scans)
-    return np.random.default_rng(0).multinomial(n_scans, even, size=_N_RESAMPLES).astype(np.float32)
+    """How often each resample holds each scan, whatever its label: (n_resamples, n_scans)."""
+    return intervals.draw_weights(np.zeros(n_scans, np.int64), _N_RESAMPLES).astype(np.float32)
 
 
 def _error(is_wrong: np.ndarray, answered: np.ndarray, series: np.ndarray) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import math
 import numpy as np
 from scipy import ndimage
 
+from kidney_core.imaging.painting import grain
+
 RADII = {"Cyst": (0.03, 0.21), "Stone": (0.012, 0.055), "Tumor": (0.055, 0.27)}  # of the side of an image of one kidney
 LESIONS = tuple(RADII)
 _MIN_KIDNEY = 0.016  # of the image: no lesion is drawn where less of the kidney is seen
@@ -80,14 +82,8 @@ def draw(
         "Stone": rng.uniform(*_STONE_BRIGHTER),
         "Tumor": rng.choice([-1, -1, 1]) * rng.uniform(*_MASS_DIFFERS),
     }[label]
-    texture = _grain(grey.shape, rng.uniform(0.4, 1), rng) * spread * rng.uniform(0.4, 1.2)
+    texture = grain(grey.shape, rng.uniform(0.4, 1), rng) * spread * rng.uniform(0.4, 1.2)
     if label == "Tumor":  # vessels and necrosis
-        texture = texture + _grain(grey.shape, rng.uniform(1.5, 5), rng) * gain * rng.uniform(2, 22)
+        texture = texture + grain(grey.shape, rng.uniform(1.5, 5), rng) * gain * rng.uniform(2, 22)
     drawn = image * (1 - alpha) + alpha * (median + gain * difference + texture)
     return np.rint(drawn).clip(0, 255).astype(np.uint8)
-
-
-def _grain(shape: tuple[int, ...], scale_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise of standard deviation 1 that is smooth over `scale_px`."""
-    grain = ndimage.gaussian_filter(rng.normal(0, 1, shape), scale_px)
-    return grain / grain.std()

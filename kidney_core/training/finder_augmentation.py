@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from kidney_core.data.annotated_volumes import AXIAL, SAGITTAL, is_kidney
+from kidney_core.imaging.painting import grain
 from kidney_core.kidneys.found import NONE, PICTURE_LEFT, PICTURE_RIGHT
 from kidney_core.simulation.drawn_lesions import soft_ellipse
 
@@ -129,8 +130,7 @@ def _take_out(
     around = square[binary_dilation(kidney, iterations=7) & ~binary_dilation(kidney, iterations=3)]
     fat = around[(around > 8) & (around < _MUSCLE_GREY - 20)]
     grey = float(np.median(fat)) if len(fat) > 20 else _FAT_GREY
-    grain = gaussian_filter(rng.normal(0, 1, square.shape), 1)
-    filled = square * (1 - alpha) + alpha * (grey + grain / grain.std() * rng.uniform(2, 12))
+    filled = square * (1 - alpha) + alpha * (grey + grain(square.shape, 1, rng) * rng.uniform(2, 12))
     return filled.clip(0, 255).astype(np.float32), np.where(kidney, NONE, codes).astype(np.uint8)
 
 
@@ -178,10 +178,10 @@ def change_greys(square: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         square = share * equal + (1 - share) * square
     if rng.random() < 0.25:
         square = gaussian_filter(square, rng.uniform(0.4, 1.3))
-    grain = rng.normal(0, 1, square.shape)
+    noise = rng.normal(0, 1, square.shape)
     if rng.random() < 0.5:
-        grain = gaussian_filter(grain, 0.7) * 2
-    return ((square + grain * rng.uniform(0, 0.06)).clip(0, 1) * 255).astype(np.float32)
+        noise = gaussian_filter(noise, 0.7) * 2
+    return ((square + noise * rng.uniform(0, 0.06)).clip(0, 1) * 255).astype(np.float32)
 
 
 def swap_sides(codes: torch.Tensor) -> torch.Tensor:
