@@ -85,6 +85,9 @@ def show_grades(predictor: "Predictor", image: Slice, answer: "Diagnosis", *, ke
                 f"The probabilities below compare {answer.explained_label} and {answer.against_label} only, as if there were no "
                 "other label."
             )
+        if grades and (without_proof := grading.unproven(predictor, answer.method)):
+            named = " and ".join(f"“{title}” ({null})" for title, null in without_proof.items())
+            st.caption(f"Not shown, since a map that knows nothing of the model is graded as high: {named}.")
         for grade in grades:
             st.markdown(f"{GRADE_MARKS[grade.outcome]} **{grade.title}: {grade.outcome}.** {grade.reason}")
         return grades
@@ -102,11 +105,16 @@ def _show_pointing(predictor: "Predictor", method: str) -> None:
             f"`kidney-ct pointing {predictor.checkpoint.folder}`."
         )
     for name, measured in measured_sets.items():
-        rate, low, _ = pointing.hit_rate(measured["methods"][method]["hits"], measured["n"])
-        verdict = "better than chance" if low > measured["chance_hit"] else "no better than chance"
+        row = measured["methods"][method]
+        rate, low, _ = pointing.hit_rate(row["hits"], measured["n"])
+        opponent, at_chance, beats = "a random point", measured["chance_hit"], low > measured["chance_hit"]
+        if "nulls" in row:  # measured since 0.6
+            opponent, beats = f"a map of {row['best_null']}", row["beats"]
+            at_chance = row["nulls"][row["best_null"]]["hits"] / measured["n"]
         st.markdown(
             f"On **{name}**, {method} of {predictor.checkpoint.name} points at the lesion in **{number_format.percent(rate, 0)}** of "
-            f"{formatting.quantity(measured['n'], 'slice')}; a random point does in {number_format.percent(measured['chance_hit'], 0)}: {verdict}."
+            f"{formatting.quantity(measured['n'], 'slice')}; {opponent} does in {number_format.percent(at_chance, 0)}: "
+            f"{'better' if beats else 'no better'} than a map that knows nothing of the model."
         )
 
 

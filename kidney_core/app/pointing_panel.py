@@ -14,7 +14,8 @@ from kidney_core.metrics import number_format
 HOW_TO_READ = (
     "Hits: how often the maximum of the heatmap of the true label lies on the lesion or within 3 % of the image beside it, with "
     "its 95 % interval, which treats slices as independent. Heat inside: the part of the heatmap that lies within the lesion. By "
-    "chance: a random point of the body. Correlation with shuffled weights: how similar the heatmaps stay when the trained "
+    "chance: a random point of the body. Best null: what the best of four maps on the same grid that know nothing of the network hits "
+    "(brightness, edges, noise, the heatmap mirrored). Correlation with shuffled weights: how similar the heatmaps stay when the trained "
     "weights are shuffled. It should be near 0; near 1, the heatmap shows edges of the image, not what the network learned."
 )
 
@@ -57,7 +58,7 @@ def show(checkpoint: Checkpoint) -> None:
 
 
 def _table(explanations: dict[str, Any], measured: dict[str, Any]) -> pd.DataFrame:
-    """One row per method: rate, low, high, heat_inside, likeness (the correlation with shuffled weights)."""
+    """One row per method: rate, low, high, best_null, beats, heat_inside, likeness (the correlation with shuffled weights)."""
     from kidney_core.checkpoints import pointing
 
     rows = {}
@@ -65,19 +66,30 @@ def _table(explanations: dict[str, Any], measured: dict[str, Any]) -> pd.DataFra
         rate, low, high = pointing.hit_rate(row["hits"], measured["n"])
         shuffled = explanations["shuffled"][method]
         likeness = shuffled["likeness"] if shuffled["n"] >= pointing.LEAST_SHUFFLED else np.nan
-        rows[method] = {"rate": rate, "low": low, "high": high, "heat_inside": row["heat_inside"], "likeness": likeness}
-    return pd.DataFrame(rows).T
+        null = (
+            row["nulls"][row["best_null"]]["hits"] / measured["n"] if "nulls" in row else np.nan
+        )  # measured since 0.6
+        rows[method] = {
+            "rate": rate,
+            "low": low,
+            "high": high,
+            "best_null": null,
+            "beats": row.get("beats", low > measured["chance_hit"]),
+            "heat_inside": row["heat_inside"],
+            "likeness": likeness,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _summary(table: pd.DataFrame, measured: dict[str, Any]) -> str:
     """The best method, and how many methods are better than chance."""
     chance = measured["chance_hit"]
     best = table["rate"].idxmax()
-    n_better = int((table["low"] > chance).sum())
+    n_better, opponent = int(table["beats"].sum()), "chance" if table["best_null"].isna().all() else "every null map"
     comparison = (
-        f"{n_better} of {len(table)} methods are better than chance."
+        f"{n_better} of {len(table)} methods are better than {opponent}."
         if n_better
-        else "No method is better than chance: the heatmaps of this model do not show the lesion."
+        else f"No method is better than {opponent}: the heatmaps of this model do not show the lesion."
     )
     return f"**{best}** hits best, {number_format.percent(table['rate'].max(), 0)}; chance {number_format.percent(chance, 0)}. {comparison}"
 
@@ -90,6 +102,7 @@ def _in_words(table: pd.DataFrame, measured: dict[str, Any]) -> pd.DataFrame:
                 f"{number_format.percent(rate)} ({number_format.percent_range(low, high)})"
                 for rate, low, high in ranges
             ],
+            "Best null": [_percent_or_dash(null) for null in table["best_null"]],
             "Heat inside": [number_format.percent(share) for share in table["heat_inside"]],
             "Correlation with shuffled weights": [
                 "–" if pd.isna(value) else f"{value:.2f}" for value in table["likeness"]
@@ -99,7 +112,12 @@ def _in_words(table: pd.DataFrame, measured: dict[str, Any]) -> pd.DataFrame:
     )
     shown.loc["by chance"] = [
         number_format.percent(measured["chance_hit"]),
+        "–",
         number_format.percent(measured["chance_inside"]),
         "–",
     ]
     return shown
+
+
+def _percent_or_dash(share: float) -> str:
+    return "–" if pd.isna(share) else number_format.percent(share)

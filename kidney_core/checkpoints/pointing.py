@@ -1,43 +1,49 @@
 """Do a checkpoint's heatmaps point at the lesion? Measured for every method on slices whose lesion is known.
 
-    kidney-ct pointing CHECKPOINT_FOLDER... [--boxes FOLDER]      writes explanations.json beside the card
+    kidney-ct pointing CHECKPOINT_FOLDER... [--boxes FOLDER] [--masks FOLDER]      writes explanations.json beside the card
 
 The pointing game asks whether the brightest place of the map of the true label lies on the lesion, give or take 3 %
 of the image, Source: Zhang et al. 2018, IJCV 126:1084. The share of heat is how much of the map lies inside it. Both
-are measured for a random map too. On the same slices, the maps are compared with those of the same network with shuffled
-weights, and the scale of a bright map is measured.
+are measured for null maps too (see `null_maps`), on the same grid. On the same slices, the maps are compared with those of the
+same network with shuffled weights, the grades of the maps with those of null maps, and the scale of a bright map is measured.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import ndimage
 from scipy.stats import binomtest
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from kidney_core.checkpoints import null_comparison
 from kidney_core.checkpoints.checkpoint import EXPLANATIONS_FILE, Checkpoint, load_model, read_checkpoint
+from kidney_core.checkpoints.null_comparison import MAP, N_GRADED
 from kidney_core.common import digests
 from kidney_core.common.entry_point import command
 from kidney_core.common.errors import ModelError
 from kidney_core.common.files import write_json
 from kidney_core.common.labels import LABELS
 from kidney_core.data import lesions
+from kidney_core.data.dataset import read_dataset
 from kidney_core.data.lesions import TOLERANCE, AnnotatedSlice
 from kidney_core.imaging.body import body_mask
 from kidney_core.imaging.framing import FramedImage
 from kidney_core.kidneys import finder as finders
 from kidney_core.kidneys.kidney_view import frame_slices
 from kidney_core.networks import batch_norm, explanation, map_grades, preprocessing
+from kidney_core.networks.null_maps import NULLS, null_maps
 
-FORMAT = 1
+FORMAT = 2  # 1 had no null maps
 N_PHANTOMS = 60  # a label
 N_SHUFFLED = 40  # slices for the sanity check
+N_MASKED = 150  # slices with masks
 LEAST_SHUFFLED = N_SHUFFLED // 2  # fewer with a map are too few to judge by
 FULL_SCALE_PERCENT = 95.0
 
@@ -78,7 +84,15 @@ def measure(
         "sets": measured,
         "full_scale": {method: float(np.percentile(peaks[method], FULL_SCALE_PERCENT)) for method in methods},
         "shuffled": measure_shuffled(checkpoint, slices, methods),
+        "grades": null_comparison.measure(
+            checkpoint, model, [(each, _framed(checkpoint, each)) for each in spread(slices, N_GRADED)], methods
+        ),
     }
+
+
+def spread(slices: Sequence[AnnotatedSlice], n: int) -> list[AnnotatedSlice]:
+    """At most n slices, spread evenly over all of them."""
+    return [slices[position] for position in np.unique(np.linspace(0, len(slices) - 1, n).astype(int))]
 
 
 def _measure_set(
@@ -89,10 +103,11 @@ def _measure_set(
     progress: Callable[[], object] | None,
 ) -> dict[str, Any]:
     """How often and how much the maps of each method lie on the lesion; the strongest evidence of each joins `peaks`."""
-    hits = dict.fromkeys(peaks, 0)
-    heat: dict[str, list[float]] = {method: [] for method in peaks}
+    names = (MAP, *NULLS)
+    hits: dict[str, dict[str, list[bool]]] = {method: {name: [] for name in names} for method in peaks}
+    heat: dict[str, dict[str, list[float]]] = {method: {name: [] for name in names} for method in peaks}
     chances, areas = [], []
-    for annotated in slices:
+    for number, annotated in enumerate(slices):
         near, body = _near(annotated.lesion), body_mask(annotated.image.network_grey8())
         chances.append(float((near & body).sum() / body.sum()))
         areas.append(float((annotated.lesion & body).sum() / body.sum()))
@@ -100,17 +115,33 @@ def _measure_set(
         target = checkpoint.labels.index(annotated.label)
         for method in peaks:
             heatmap = explanation.explain(model, preprocessing.input_of(framed), target, method=method)
-            on_image = framed.to_image(heatmap.scaled())
-            hits[method] += int(not heatmap.is_empty and near[np.unravel_index(on_image.argmax(), on_image.shape)])
-            heat[method].append(map_grades.inside(on_image, annotated.lesion))
+            for name, each in {MAP: heatmap, **null_maps(heatmap, framed.square, seed=number)}.items():
+                on_image = framed.to_image(each.scaled())
+                is_hit = not each.is_empty and near[np.unravel_index(on_image.argmax(), on_image.shape)]
+                hits[method][name].append(bool(is_hit))
+                heat[method][name].append(map_grades.inside(on_image, annotated.lesion))
             peaks[method].append(heatmap.peak)
             if progress:
                 progress()
+    scans = null_comparison.scan_numbers(slices)
     return {
         "n": len(slices),
+        "n_scans": len(np.unique(scans)),
         "chance_hit": float(np.mean(chances)),
         "chance_inside": float(np.mean(areas)),
-        "methods": {method: {"hits": hits[method], "heat_inside": float(np.mean(heat[method]))} for method in peaks},
+        "methods": {method: _of_method(hits[method], heat[method], scans) for method in peaks},
+    }
+
+
+def _of_method(hits: dict[str, list[bool]], heat: dict[str, list[float]], scans: np.ndarray) -> dict[str, Any]:
+    """hits and heat_inside (means over slices) of a method and of its nulls, and whether its hits beat those of every null."""
+    compared = null_comparison.compare({name: [float(each) for each in of_map] for name, of_map in hits.items()}, scans)
+    return {
+        "hits": sum(hits[MAP]),
+        "heat_inside": float(np.mean(heat[MAP])),
+        "nulls": {name: {"hits": sum(hits[name]), "heat_inside": float(np.mean(heat[name]))} for name in NULLS},
+        "best_null": compared["best_null"],
+        "beats": compared["beats"],
     }
 
 
@@ -173,6 +204,12 @@ def shuffled_weights(model: nn.Module, images: Tensor) -> nn.Module:
     return model.eval()
 
 
+def one_a_scan_first(slices: Sequence[AnnotatedSlice], n: int) -> list[AnnotatedSlice]:
+    """At most n slices, of as many scans as possible: the first one of each scan, then the second one of each, and so on."""
+    rank = pd.Series(null_comparison.scan_numbers(slices)).pipe(lambda scans: scans.groupby(scans).cumcount())
+    return [slices[position] for position in np.argsort(rank.to_numpy(), kind="stable")[:n]]
+
+
 def hit_rate(hits: int, n: int) -> tuple[float, float, float]:
     """The share of hits with its 95 % interval (Wilson): (rate, low, high)."""
     interval = binomtest(hits, n).proportion_ci(method="wilson")
@@ -190,9 +227,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure whether heatmaps point at known lesions.")
     parser.add_argument("checkpoints", type=Path, nargs="+", help="folders of checkpoints")
     parser.add_argument("--boxes", type=Path, help="folder in YOLO layout, all of whose boxes are stones")
+    parser.add_argument("--masks", type=Path, help="folder of class folders with masks/ or labels/ beside them")
     parser.add_argument("--phantoms", type=int, default=N_PHANTOMS, help=f"simulated slices a label ({N_PHANTOMS})")
     options = parser.parse_args(arguments)
     available = {"phantoms": lesions.draw_phantoms(options.phantoms)}
+    if options.masks:
+        annotated = lesions.read_annotated(read_dataset(options.masks))
+        available = {options.masks.name: one_a_scan_first(annotated, N_MASKED), **available}
     if options.boxes:
         available = {options.boxes.name: lesions.read_boxes(options.boxes, label=LABELS[2]), **available}
     for folder in options.checkpoints:
@@ -210,8 +251,15 @@ def main(arguments: list[str] | None = None) -> int:
                 rate, low, high = hit_rate(row["hits"], measured["n"])
                 print(
                     f"  {method:20} hits {100 * rate:5.1f} % ({100 * low:.0f} to {100 * high:.0f})  heat inside "
-                    f"{100 * row['heat_inside']:5.1f} %  with shuffled weights {measurements['shuffled'][method]['likeness']:.2f}"
+                    f"{100 * row['heat_inside']:5.1f} %  with shuffled weights {measurements['shuffled'][method]['likeness']:.2f}  "
+                    f"best null ({row['best_null']}) hits {100 * row['nulls'][row['best_null']]['hits'] / measured['n']:.1f} %"
                 )
+        for method, grades in measurements["grades"].items():
+            each = ", ".join(
+                f"{title} {row[MAP]:.2f} against {row['nulls'][row['best_null']]:.2f} ({row['best_null']})"
+                for title, row in grades.items()
+            )
+            print(f"  {method:20} {each}")
     return 0
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from kidney_core.common.errors import DatasetError
 from kidney_core.common.labels import LABELS, NORMAL
 from kidney_core.data.dataset import Dataset
+from kidney_core.data.series import scan_table
 from kidney_core.imaging.slices import Slice, read_slice
 from kidney_core.simulation import phantom
 
@@ -22,11 +23,17 @@ FIRST_SEED = 970_000  # far from the seeds of simulated training slices and of t
 
 @dataclass(frozen=True)
 class AnnotatedSlice:
-    """A slice, its label, and the mask of its lesion, (H, W) bool."""
+    """A slice and its lesion.
+
+    Attributes:
+        lesion: (H, W) bool, its mask.
+        scan: a name or number of its scan, the same for all slices of one; None where that is not known.
+    """
 
     image: Slice
     label: str
     lesion: np.ndarray
+    scan: int | str | None = None
 
 
 def read_boxes(folder: Path, *, label: str) -> list[AnnotatedSlice]:
@@ -105,13 +112,13 @@ def lesion_mask(root: Path, path: str, shape: tuple[int, int]) -> np.ndarray | N
 
 def read_annotated(dataset: Dataset) -> list[AnnotatedSlice]:
     """The slices of a dataset that have a mask or boxes. Raises as `lesion_mask`, and SliceError."""
-    annotated = []
-    for path, label in zip(dataset.table["path"], dataset.table["label"], strict=True):
+    annotated, table = [], scan_table(dataset)
+    for path, label, scan in zip(table["path"], table["label"], table["series"], strict=True):
         if has_lesion_file(dataset.root, path):
             image = read_slice(dataset.root / path)
             mask = lesion_mask(dataset.root, path, image.pixels.shape)
             if mask is not None and mask.any():
-                annotated.append(AnnotatedSlice(image, label, mask))
+                annotated.append(AnnotatedSlice(image, label, mask, int(scan)))
     return annotated
 
 

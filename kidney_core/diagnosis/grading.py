@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from kidney_core.checkpoints import pointing
+from kidney_core.checkpoints import null_comparison, pointing
 from kidney_core.common.errors import ModelError
 from kidney_core.diagnosis import inference
 from kidney_core.diagnosis.inference import Diagnosis, Predictor
@@ -19,7 +19,7 @@ from kidney_core.networks.map_grades import Grade
 def grade(
     predictor: Predictor, image: Slice, answer: Diagnosis, *, others: tuple[Predictor, ...] = ()
 ) -> tuple[Grade, ...]:
-    """The grades of a diagnosis's map; empty where it has none.
+    """The grades of a diagnosis's map but those that null maps reach too, see `unproven`; empty where it has none.
 
     Args:
         others: predictors of other checkpoints, whose maps of the same label and method are compared with it.
@@ -36,7 +36,9 @@ def grade(
     draw: Callable[[Tensor], Heatmap] = lambda moved: explanation.explain(  # noqa: E731 - a closure over the question
         predictor.network, moved, drawn.target, method=answer.method, against=against
     )
-    probability = _probability(predictor, drawn.target, against)
+    probability = null_comparison.probability_of(
+        predictor.network, drawn.target, predictor.checkpoint.temperature, against
+    )
     grades = [
         map_grades.faithfulness(probability, batch, drawn, body),
         map_grades.sufficiency(probability, batch, drawn, body),
@@ -50,18 +52,14 @@ def grade(
     shuffled = (predictor.explanations or {}).get("shuffled", {}).get(answer.method)
     if shuffled and shuffled["n"] >= pointing.LEAST_SHUFFLED:
         grades.append(map_grades.depends_on_training(shuffled["likeness"], shuffled["n"]))
-    return tuple(grades)
+    without_proof = unproven(predictor, answer.method)
+    return tuple(each for each in grades if each.title not in without_proof)
 
 
-def _probability(predictor: Predictor, target: int, against: int | None) -> map_grades.Probability:
-    """(B, 3, S, S) -> (B,) the calibrated probability of a label; compared with another one, of these two alone."""
-
-    def probability(images: Tensor) -> np.ndarray:
-        logits = predictor.network(images).double() / predictor.checkpoint.temperature
-        chosen = logits if against is None else logits[:, [target, against]]
-        return chosen.softmax(dim=1)[:, target if against is None else 0].cpu().numpy()
-
-    return probability
+def unproven(predictor: Predictor, method: str) -> dict[str, str]:
+    """Title of a grade -> the null map that reaches as much, for each grade of a method that is therefore not shown."""
+    grades = (predictor.explanations or {}).get("grades", {}).get(method, {})
+    return {title: measured["best_null"] for title, measured in grades.items() if not measured["beats"]}
 
 
 def maps_of(predictors: tuple[Predictor, ...], image: Slice, answer: Diagnosis) -> dict[str, np.ndarray]:

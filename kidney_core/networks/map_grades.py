@@ -1,6 +1,6 @@
 """How far a heatmap can be trusted: its grades, each with a number and what it means in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from kidney_core.networks.explanation import Heatmap
 Probability = Callable[[Tensor], np.ndarray]
 
 GOOD, FAIR, POOR = "good", "fair", "poor"
+FAITHFUL, SUFFICIENT = "Faithful", "Sufficient"  # titles of grades
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the body that are blurred, or shown alone
 _N_RANDOM = 8  # orders of patches that the map has to beat
 _RANDOM_CELLS = 10  # patches along a side, in a random order
@@ -60,16 +61,13 @@ def faithfulness(probability: Probability, image: Tensor, heatmap: Heatmap, body
         probability: (B, 3, S, S) -> (B,) of what the map explains.
         image: (1, 3, S, S) normalised; body: (S, S) bool.
     """
-    before = float(probability(image)[0])
-    rng = np.random.default_rng(0)
-    left = _filled(probability, image, perturbation.blur(image), _orders(rng, heatmap, len(body)), body)
-    value = float((left[1:].mean(axis=0) - left[0]).mean()) / max(before, 1e-6)
-    middle = SHARES.index(0.2)
+    before, by_map, at_random = _deleted(probability, image, [heatmap], body)
+    value, middle = _faithful(before, by_map, at_random)[0], SHARES.index(0.2)
     reason = (
         f"Blurring the brightest 20 % of the body takes the probability from {_percent(before)} to "
-        f"{_percent(left[0, middle])}; blurring 20 % in random patches, to {_percent(left[1:, middle].mean())}."
+        f"{_percent(by_map[0, middle])}; blurring 20 % in random patches, to {_percent(at_random[:, middle].mean())}."
     )
-    return Grade("Faithful", value, GOOD if value >= 0.2 else FAIR if value >= 0.05 else POOR, reason)
+    return Grade(FAITHFUL, value, GOOD if value >= 0.2 else FAIR if value >= 0.05 else POOR, reason)
 
 
 def sufficiency(probability: Probability, image: Tensor, heatmap: Heatmap, body: np.ndarray) -> Grade:
@@ -77,15 +75,48 @@ def sufficiency(probability: Probability, image: Tensor, heatmap: Heatmap, body:
 
     The value is the probability, averaged over `SHARES`, minus that of random patches. Arguments as for `faithfulness`.
     """
-    rng = np.random.default_rng(1)
-    shown = _filled(probability, perturbation.blur(image), image, _orders(rng, heatmap, len(body)), body)
-    value = float((shown[0] - shown[1:].mean(axis=0)).mean())
-    middle = SHARES.index(0.2)
+    by_map, at_random = _inserted(probability, image, [heatmap], body)
+    value, middle = _sufficient(by_map, at_random)[0], SHARES.index(0.2)
     reason = (
-        f"With only the brightest 20 % of the body sharp, the probability is {_percent(shown[0, middle])}; with 20 % in "
-        f"random patches, {_percent(shown[1:, middle].mean())}."
+        f"With only the brightest 20 % of the body sharp, the probability is {_percent(by_map[0, middle])}; with 20 % in "
+        f"random patches, {_percent(at_random[:, middle].mean())}."
     )
-    return Grade("Sufficient", value, GOOD if value >= 0.1 else FAIR if value >= 0 else POOR, reason)
+    return Grade(SUFFICIENT, value, GOOD if value >= 0.1 else FAIR if value >= 0 else POOR, reason)
+
+
+def graded_by_probability(
+    probability: Probability, image: Tensor, heatmaps: Sequence[Heatmap], body: np.ndarray
+) -> dict[str, list[float]]:
+    """The values of `faithfulness` and `sufficiency` by title, for several maps of one input at once."""
+    before, deleted, deleted_at_random = _deleted(probability, image, heatmaps, body)
+    inserted, inserted_at_random = _inserted(probability, image, heatmaps, body)
+    return {
+        FAITHFUL: _faithful(before, deleted, deleted_at_random),
+        SUFFICIENT: _sufficient(inserted, inserted_at_random),
+    }
+
+
+def _deleted(
+    probability: Probability, image: Tensor, heatmaps: Sequence[Heatmap], body: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The probability as it is, and with `SHARES` blurred: (n_maps, 6) by each map and (8, 6) in random patches."""
+    blurred = perturbation.blur(image)
+    return float(probability(image)[0]), *_filled(probability, image, blurred, heatmaps, body, seed=0)
+
+
+def _inserted(
+    probability: Probability, image: Tensor, heatmaps: Sequence[Heatmap], body: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The probability with `SHARES` alone sharp: (n_maps, 6) by each map and (8, 6) in random patches."""
+    return _filled(probability, perturbation.blur(image), image, heatmaps, body, seed=1)
+
+
+def _faithful(before: float, by_map: np.ndarray, at_random: np.ndarray) -> list[float]:
+    return [float((at_random.mean(axis=0) - each).mean()) / max(before, 1e-6) for each in by_map]
+
+
+def _sufficient(by_map: np.ndarray, at_random: np.ndarray) -> list[float]:
+    return [float((each - at_random.mean(axis=0)).mean()) for each in by_map]
 
 
 def in_body(heatmap: Heatmap, body: np.ndarray) -> Grade:
@@ -161,18 +192,19 @@ def depends_on_training(correlation_with_shuffled: float, n_slices: int) -> Grad
     return Grade("Depends on what was learned", correlation_with_shuffled, outcome, reason)
 
 
-def _orders(rng: np.random.Generator, heatmap: Heatmap, size: int) -> list[np.ndarray]:
-    """The order of pixels by the map, and by random patches, (size, size) each; ties are broken at random."""
+def _by_map(rng: np.random.Generator, heatmap: Heatmap, size: int) -> np.ndarray:
+    """(size, size) the order of pixels by a map; ties are broken at random."""
     spread = at_size(heatmap, size)
-    tie_breaker = rng.random(spread.shape, dtype=np.float32) * 1e-6 * max(float(spread.max()), 1e-12)
-    return [spread + tie_breaker] + [_random_patches(rng, size) for _ in range(_N_RANDOM)]
+    return spread + rng.random(spread.shape, dtype=np.float32) * 1e-6 * max(float(spread.max()), 1e-12)
 
 
 @torch.no_grad()
 def _filled(
-    probability: Probability, image: Tensor, fill: Tensor, orders: list[np.ndarray], body: np.ndarray
-) -> np.ndarray:
-    """(R, len(SHARES)) probabilities when the first shares of the body, by each order, are replaced by `fill`."""
+    probability: Probability, image: Tensor, fill: Tensor, heatmaps: Sequence[Heatmap], body: np.ndarray, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The probabilities when the first `SHARES` of the body are replaced by `fill`: (n_maps, 6) by maps, (8, 6) at random."""
+    rng, size = np.random.default_rng(seed), len(body)
+    orders = [_random_patches(rng, size) for _ in range(_N_RANDOM)] + [_by_map(rng, each, size) for each in heatmaps]
     probabilities = []
     for order in orders:
         ranked = np.argsort(-np.where(body, order, -np.inf).ravel(), kind="stable")
@@ -181,7 +213,7 @@ def _filled(
             mask[ranked[: round(share * body.sum())]] = True
         chosen = torch.from_numpy(masks.reshape(len(SHARES), 1, *body.shape)).to(image.device)
         probabilities.append(probability(torch.where(chosen, fill, image)))
-    return np.array(probabilities)
+    return np.array(probabilities[_N_RANDOM:]), np.array(probabilities[:_N_RANDOM])
 
 
 def _random_patches(rng: np.random.Generator, size: int) -> np.ndarray:

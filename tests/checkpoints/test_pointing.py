@@ -16,6 +16,7 @@ from kidney_core.common.files import write_json
 from kidney_core.data import lesions
 from kidney_core.diagnosis import grading, inference
 from kidney_core.networks import explanation, models
+from kidney_core.networks.null_maps import NULLS
 
 
 @pytest.fixture
@@ -73,19 +74,27 @@ def test_measuring_writes_what_the_pages_read_and_grades_use(published, box_fold
     assert found["sets"]["boxes"]["n"] == 1
     assert found["sets"]["phantoms"]["n"] == 3
     assert set(found["sets"]["phantoms"]["methods"]) == set(explanation.METHODS)
+    of_method = found["sets"]["phantoms"]["methods"]["Grad-CAM"]
+    assert set(of_method["nulls"]) == set(NULLS)
+    assert of_method["nulls"]["brightness"]["heat_inside"] > 0
+    assert not of_method["beats"]
     assert 0 < found["sets"]["boxes"]["chance_inside"] < found["sets"]["boxes"]["chance_hit"] < 1
     predictor = inference.open_predictor(published)
     image = lesions.draw_phantoms(1)[0].image
     answer = inference.diagnose(predictor, image)
     assert answer.strength is not None
     titles = [each.title for each in grading.grade(predictor, image, answer, others=(predictor,))]
-    # Three slices are too few for the check on shuffled weights.
-    assert titles == ["Faithful", "Sufficient", "Within the body", "Stable", "Models agree"]
+    # Four slices are too few for the check on shuffled weights, and to beat null maps.
+    assert titles == ["Within the body", "Stable", "Models agree"]
+    assert set(grading.unproven(predictor, "Layer-CAM")) == {"Faithful", "Sufficient"}
     assert 0 < found["shuffled"]["Layer-CAM"]["n"] < pointing.LEAST_SHUFFLED
     found["shuffled"]["Layer-CAM"] = {"likeness": 0.1, "n": 40}
+    found["grades"]["Layer-CAM"]["Faithful"]["beats"] = True
     checked = dataclasses.replace(predictor, explanations=found)
     assert grading.grade(checked, image, answer)[-1].title == "Depends on what was learned"
-    agree = grading.grade(predictor, image, answer, others=(predictor,))[4]
+    assert grading.grade(checked, image, answer)[0].title == "Faithful"
+    agree = grading.grade(predictor, image, answer, others=(predictor,))[-1]
+    assert agree.title == "Models agree"
     assert agree.value == pytest.approx(1, abs=1e-5)
 
 

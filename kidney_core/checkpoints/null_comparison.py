@@ -1,0 +1,122 @@
+"""Do the grades of a checkpoint's heatmaps say more than those of null maps, which know nothing of the network?
+
+A grade that brightness, edges, noise or the mirrored map reach as well tells nothing of the map, and is not shown for it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.data.lesions import AnnotatedSlice
+from kidney_core.imaging.body import body_mask
+from kidney_core.imaging.framing import FramedImage
+from kidney_core.metrics import intervals
+from kidney_core.networks import explanation, map_grades, preprocessing
+from kidney_core.networks.map_grades import Probability
+from kidney_core.networks.null_maps import NULLS, null_maps
+
+N_GRADED = 120  # slices
+MAP = "map"  # key of the heatmap itself, beside `NULLS`
+
+Values = dict[str, dict[str, list[float]]]  # title of a grade -> MAP or a null -> its value on each slice
+
+
+def probability_of(model: nn.Module, target: int, temperature: float, against: int | None = None) -> Probability:
+    """(B, 3, S, S) -> (B,) the calibrated probability of a label; compared with another one, of these two alone."""
+
+    def probability(images: Tensor) -> np.ndarray:
+        logits = model(images).double() / temperature
+        chosen = logits if against is None else logits[:, [target, against]]
+        return chosen.softmax(dim=1)[:, target if against is None else 0].detach().cpu().numpy()
+
+    return probability
+
+
+def measure(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    graded: Sequence[tuple[AnnotatedSlice, FramedImage]],
+    methods: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """Method -> title of a grade -> its mean over slices for the map and for each null, see `compare`.
+
+    Args:
+        graded: slices with a lesion, as the network sees them.
+    """
+    scans = scan_numbers([annotated for annotated, _ in graded])
+    compared = {}
+    for method in methods:
+        values: Values = {
+            title: {name: [] for name in (MAP, *NULLS)} for title in (map_grades.FAITHFUL, map_grades.SUFFICIENT)
+        }
+        for number, (annotated, framed) in enumerate(graded):
+            _grade(checkpoint, model, annotated, framed, method, values, seed=number)
+        compared[method] = {title: compare(each, scans) for title, each in values.items()}
+    return compared
+
+
+def _grade(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    annotated: AnnotatedSlice,
+    framed: FramedImage,
+    method: str,
+    values: Values,
+    *,
+    seed: int,
+) -> None:
+    """Add the values of one slice's map and its nulls to `values`."""
+    image, target = preprocessing.input_of(framed), checkpoint.labels.index(annotated.label)
+    heatmap = explanation.explain(model, image, target, method=method)
+    maps = {MAP: heatmap, **null_maps(heatmap, framed.square, seed=seed)}
+    body = framed.fit_mask(body_mask(annotated.image.network_grey8())) > 0.5
+    probability = probability_of(model, target, checkpoint.temperature)
+    graded = map_grades.graded_by_probability(probability, image, list(maps.values()), body)
+    for title, of_maps in graded.items():
+        for name, value in zip(maps, of_maps, strict=True):
+            values[title][name].append(value)
+
+
+def compare(values: dict[str, list[float]], scans: np.ndarray) -> dict[str, Any]:
+    """n slices, n_scans, map and nulls (means over slices), best_null, and beats: whether the map does better than the best null.
+
+    It does where the 95 % interval of the mean difference, by bootstrap over scans, lies above zero.
+    """
+    means = {name: float(np.mean(each)) for name, each in values.items()}
+    best = max(NULLS, key=means.__getitem__)
+    difference = np.array(values[MAP]) - np.array(values[best])
+    low, _ = mean_interval(difference, scans)
+    return {
+        "n": len(difference),
+        "n_scans": len(np.unique(scans)),
+        MAP: means[MAP],
+        "nulls": {name: means[name] for name in NULLS},
+        "best_null": best,
+        "beats": low is not None and low > 0,
+    }
+
+
+def scan_numbers(slices: Sequence[AnnotatedSlice]) -> np.ndarray:
+    """(N,) a number for the scan of each slice; a slice whose scan is not known is one of its own."""
+    keys = [("scan", each.scan) if each.scan is not None else ("slice", number) for number, each in enumerate(slices)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys])
+
+
+def mean_interval(values: np.ndarray, scans: np.ndarray) -> tuple[float | None, float | None]:
+    """The 95 % interval of a mean over slices, by bootstrap over their scans: (low, high); None with too few scans.
+
+    Args:
+        values, scans: (N,) of each slice.
+    """
+    of_scan = np.unique(scans, return_inverse=True)[1]
+    sizes = np.bincount(of_scan)
+    if intervals.effective_number(sizes) < intervals.MIN_SERIES:
+        return None, None
+    drawn = intervals.draw_weights(np.zeros(len(sizes), np.int64), intervals.N_RESAMPLES).astype(float)
+    means = (drawn @ np.bincount(of_scan, weights=values)) / (drawn @ sizes)
+    low, high = np.percentile(means, intervals.ENDS)
+    return float(low), float(high)
