@@ -60,7 +60,7 @@ def open_task(folder: Path) -> Task:
         config=config,
         group=parallel.Group(),
         device=torch.device("cpu"),
-        data=TrainingData(dataset, pixels, y, everyone, everyone[:64], everyone[:64], _N_IMAGES),
+        data=TrainingData(dataset, pixels, y, everyone, everyone, everyone[:64], everyone[:64], _N_IMAGES),
         y=torch.from_numpy(y),
         class_weights=None,
         schedule=Schedule(_N_IMAGES, _BATCH, config.n_epochs),
@@ -71,7 +71,7 @@ def open_learner(task: Task) -> Learner:
     """One linear layer."""
     model = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 4))
     batches = PixelBatches(model, task.data, task.config, task.device)
-    return Learner(model, optimization.make_optimizer(model, task.config), None, batches, model)
+    return Learner(model, optimization.make_optimizer(model, task.config), None, batches, model, False)
 
 
 def product_turn(run: Run, task: Task, learner: Learner, position: Position) -> tuple[float, Position]:

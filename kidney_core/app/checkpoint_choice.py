@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from kidney_core.checkpoints import hospital_results
 from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common.errors import CheckpointError
 from kidney_core.metrics.number_format import percent
 from kidney_core.metrics.splits import MEASURED, PROTOCOL_NAMES, RANDOM
 
@@ -15,6 +17,10 @@ UNSEEN_HELP = (
 RANDOM_HELP = (
     "Accuracy on slices drawn at random, as in the paper. Neighbours of nearly every test slice were in training (data "
     "leakage), so the value is too high for a new patient."
+)
+OTHER_HOSPITALS_HELP = (
+    "Measured on slices and whole scans of hospitals from which nothing was learned. See Evaluation, Other hospitals, for each of them "
+    "with its interval."
 )
 
 
@@ -36,10 +42,21 @@ def choose_checkpoint(title: str, checkpoints: Sequence[Checkpoint], *, key: str
 
 
 def show_accuracy(checkpoint: Checkpoint) -> None:
-    """One line below the choice of a model: its accuracy on unseen scans."""
+    """Two lines below the choice of a model: its accuracy on unseen scans, and its results on other hospitals."""
     metrics = checkpoint.unseen_metrics()
     accuracy = percent(metrics["accuracy"], 0) if metrics else "not measured"
     st.caption(f"Accuracy on unseen scans: **{accuracy}**", help=UNSEEN_HELP)
+    st.caption(f"Other hospitals: {_other_hospitals(checkpoint)}", help=OTHER_HOSPITALS_HELP)
+
+
+def _other_hospitals(checkpoint: Checkpoint) -> str:
+    """The results on other hospitals in one line."""
+    try:
+        measured = checkpoint.other_hospitals()
+    except CheckpointError as error:
+        return str(error)
+    lines = hospital_results.headlines(measured) if measured else []
+    return "; ".join(f"{line.what} **{line.short}**" for line in lines) or "**not measured**"
 
 
 def choose_protocol(checkpoints: Sequence[Checkpoint], key: str) -> str | None:

@@ -20,6 +20,11 @@ class Headline(NamedTuple):
     value: str
     tested_on: str
 
+    @property
+    def short(self) -> str:
+        """The value without its interval."""
+        return self.value.split(" (")[0]
+
 
 def headlines(measured: dict[str, Any]) -> list[Headline]:
     """What to say first of each source: of reported scans how well any lesion is told, of slices what is correct by label."""

@@ -7,6 +7,7 @@ Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 Update, R
 
 from typing import Any
 
+from kidney_core.checkpoints import hospital_results
 from kidney_core.checkpoints.card import calibration_source
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.metrics.number_format import model_name, percent, percent_range
@@ -71,8 +72,23 @@ def markdown(checkpoint: Checkpoint) -> str:
     for protocol in reversed(MEASURED):
         if metrics := checkpoint.metrics(protocol):
             lines += _metrics(checkpoint, protocol, metrics)
+    lines += _other_hospitals(checkpoint)
     lines += ["## Limits and caveats", "", *(f"- {limit}" for limit in card["limits"]), ""]
     return "\n".join(lines)
+
+
+def _other_hospitals(checkpoint: Checkpoint) -> list[str]:
+    """The results on other hospitals; empty where there are none."""
+    measured = checkpoint.other_hospitals()
+    if not measured:
+        return []
+    lines = hospital_results.summary(checkpoint.name, measured).splitlines()[1:]
+    return [
+        "## Other hospitals",
+        "",
+        *(f"- {line}" if line[:1] != " " else f"  - {line.strip()}" for line in lines),
+        "",
+    ]
 
 
 def _subset(checkpoint: Checkpoint) -> str:
@@ -115,6 +131,15 @@ def _metrics(checkpoint: Checkpoint, protocol: str, metrics: dict[str, Any]) -> 
         cells = [cell(f"per_label.{label}.{name}", values[name]) for name in ("precision", "recall", "f1", "roc_auc")]
         lines.append(f"| {label} | {values['support']:,} | " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _external(checkpoint: Checkpoint) -> str:
+    measured = checkpoint.other_hospitals()
+    if not measured:
+        return "Not measured; the Evaluation page takes any labelled folder"
+    return "; ".join(
+        f"{line.source}: {line.what} {line.value}, {line.tested_on}" for line in hospital_results.headlines(measured)
+    )
 
 
 def claim_checklist(checkpoint: Checkpoint) -> str:
@@ -211,7 +236,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         ),
         ("Evaluation", "Explainability", f"Heatmaps by {DEFAULT_METHOD}, or by a method of choice"),
         ("Evaluation", "Internal data", result),
-        ("Evaluation", "External data", "Not on this card; the Evaluation page takes any labelled folder"),
+        ("Evaluation", "External data", _external(checkpoint)),
         ("Evaluation", "Trial registration", "Not a trial"),
         (
             "Results",

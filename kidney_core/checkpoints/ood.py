@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import safetensors.numpy
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
 from torch import nn
 from torch.nn import functional
 
+from kidney_core.checkpoints import gate_thresholds
 from kidney_core.checkpoints.checkpoint import REFERENCE_FILE, Checkpoint
 from kidney_core.common import digests
 from kidney_core.common.errors import CheckpointError
@@ -32,7 +33,6 @@ from kidney_core.networks.strongest_kidney import strongest_squares
 from kidney_core.networks.timm_network import as_timm
 
 MAX_COMPONENTS, EXPLAINED = 64, 0.99  # of the variance
-ACCEPTED_PERCENT = 99.0  # of the slices of scans kept out of training
 N_SHOWN = 4
 THUMBNAIL_PX = 8
 _BATCH = 16
@@ -58,7 +58,7 @@ class TrainingMatch:
         distance: to the nearest training slice of dataset or extra data.
         residual: what the principal components leave out, per feature, in standard deviations.
         is_out_of_distribution: its distance or its residual is above the threshold.
-        is_seen_scan: so near to a training slice of the dataset as only slices of one scan are.
+        is_seen_scan: so near to a training slice, of the extra data too, as only slices of one scan are.
     """
 
     nearest: tuple[Neighbour, ...]
@@ -77,7 +77,7 @@ class Reference:
         axes: (F, D) orthonormal principal directions of the standardised features.
         deviation: (D,) of the training slices along them.
         embedded: (N, D) float32 the training slices, whitened.
-        paths, labels, series: (N,) of each; path "" and series -1 for extra data.
+        paths, labels, series: (N,) of each; path "" for extra data. A slice may be there twice, as it is and mirrored.
         max_distance, max_residual: thresholds above which a slice is out of distribution.
         seen_distance: distance up to which a slice counts as one of a scan that was seen in training.
     """
@@ -112,7 +112,7 @@ class Reference:
         nearest: dict[int, Neighbour] = {}
         for position in np.argsort(distances, kind="stable"):
             scan = int(self.series[position])
-            if scan >= 0 and scan not in nearest:
+            if self.paths[position] and scan not in nearest:
                 nearest[scan] = Neighbour(self.paths[position], self.labels[position], float(distances[position]))
                 if len(nearest) == N_SHOWN:
                     break
@@ -122,7 +122,7 @@ class Reference:
             distance=closest,
             residual=residual,
             is_out_of_distribution=closest > self.max_distance or residual > self.max_residual,
-            is_seen_scan=bool(nearest) and next(iter(nearest.values())).distance <= self.seen_distance,
+            is_seen_scan=closest <= self.seen_distance,
         )
 
 
@@ -165,13 +165,14 @@ def fit_reference(
     *,
     same_scans: np.ndarray,
     new_scans: np.ndarray,
+    new_series: np.ndarray,
     paths: tuple[str, ...],
     labels: tuple[str, ...],
     series: np.ndarray,
 ) -> Reference:
     """A reference of training slices, with thresholds from slices that are not in it.
 
-    Out of distribution: farther, or with a larger residual, than 99 % of the slices of new scans. Seen in training:
+    Out of distribution: farther, or with a larger residual, than slices of new scans are, see `gate_thresholds`. Seen in training:
     nearer than halfway between the distances of other slices of the same scans (their 99th percentile) and of new scans
     (their 1st). Where the two overlap, the threshold is the distance with equal error rates of both kinds.
 
@@ -179,7 +180,8 @@ def fit_reference(
         features: (N, F) features of the training slices to keep.
         same_scans: (K, F) of other slices of the same scans; may be empty.
         new_scans: (M, F) of validation slices, whose scans have no slice in training.
-        paths, labels, series: (N,) of the slices to keep; path "" and series -1 for extra data.
+        new_series: (M,) their scans.
+        paths, labels, series: (N,) of the slices to keep; path "" for extra data.
     """
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     standard = (features - mean) / scale
@@ -193,15 +195,15 @@ def fit_reference(
     reference = Reference(mean, scale, axes, deviation, embedded, paths, labels, series, np.inf, np.inf, 0.0)
     new, residual = reference.whiten(new_scans)
     to_training = _distances(new, embedded)
-    to_scans = to_training[:, series >= 0].min(axis=1)
+    nearest = to_training.min(axis=1)
     to_own = np.zeros(1)
     if len(same_scans):
-        to_own = _distances(reference.whiten(same_scans)[0], embedded[series >= 0]).min(axis=1)
+        to_own = _distances(reference.whiten(same_scans)[0], embedded).min(axis=1)
     return replace(
         reference,
-        max_distance=float(np.percentile(to_training.min(axis=1), ACCEPTED_PERCENT)),
-        max_residual=float(np.percentile(residual, ACCEPTED_PERCENT)),
-        seen_distance=_seen_threshold(to_own, to_scans),
+        max_distance=gate_thresholds.scan_threshold(nearest, new_series),
+        max_residual=gate_thresholds.scan_threshold(residual, new_series),
+        seen_distance=_seen_threshold(to_own, nearest),
     )
 
 
@@ -216,8 +218,17 @@ def _seen_threshold(to_own: np.ndarray, to_others: np.ndarray) -> float:
     return float(distances[np.abs(missed - wrongly_seen).argmin()])
 
 
-def save(reference: Reference, path: Path) -> None:
-    """Write a reference; half precision where that is exact enough."""
+def with_thresholds_of(reference: Reference, distances: pd.DataFrame) -> Reference:
+    """A reference with the thresholds that follow from tested slices of the networks of its recipe, see `gate_thresholds`.
+
+    Distances of several networks can be compared, since each is in units of its own training slices.
+    """
+    max_distance, max_residual = gate_thresholds.thresholds(distances)
+    return replace(reference, max_distance=max_distance, max_residual=max_residual)
+
+
+def to_bytes(reference: Reference) -> bytes:
+    """A reference as a safetensors file; in half precision where that is exact enough."""
     tensors: dict[str, np.ndarray] = {
         "mean": reference.mean.astype(np.float32),
         "scale": reference.scale.astype(np.float32),
@@ -230,7 +241,13 @@ def save(reference: Reference, path: Path) -> None:
     facts |= {key: getattr(reference, name) for name, key in _STORED_THRESHOLDS.items()}
     # safetensors writes the memory of an array as it is.
     tensors = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
-    write_atomically(path, lambda partial: save_file(tensors, partial, metadata={"reference": json.dumps(facts)}))
+    return safetensors.numpy.save(tensors, metadata={"reference": json.dumps(facts)})
+
+
+def save(reference: Reference, path: Path) -> None:
+    """Write a reference as `to_bytes` makes it."""
+    content = to_bytes(reference)
+    write_atomically(path, lambda partial: partial.write_bytes(content))
 
 
 def load(path: Path) -> Reference:

@@ -11,13 +11,18 @@ from kidney_core.common import os_errors
 from kidney_core.common.cache import cache_folder, make_room
 from kidney_core.common.errors import DatasetError
 from kidney_core.common.files import write_atomically
+from kidney_core.data import lesions
 from kidney_core.data.cached_array import load_array
 from kidney_core.data.dataset import DECODING_VERSION, Dataset
 from kidney_core.data.dataset_kidneys import Progress, kidneys_of_dataset
 from kidney_core.data.image_batches import for_each_batch
 from kidney_core.imaging.framing import FRAMING_VERSION, ORIGINAL, WHOLE, KidneyBox, View
+from kidney_core.imaging.painting import paint_over
 from kidney_core.imaging.slices import Slice
 from kidney_core.kidneys import finder as finders
+
+# Of a slice: its row, its grey values (H, W) uint8 and its kidneys -> what a network sees.
+Show = Callable[[int, np.ndarray, tuple[KidneyBox, ...]], np.ndarray]
 
 _decoding = threading.Lock()
 
@@ -42,7 +47,7 @@ def dataset_pixels(
         dataset,
         view,
         "pixels",
-        lambda grey, kidneys: view.as_array(view.frames(grey, kidneys)),
+        lambda position, grey, kidneys: view.as_array(view.frames(grey, kidneys)),
         progress_of=progress_of,
         title=title,
     )
@@ -54,23 +59,48 @@ def dataset_masks(dataset: Dataset, view: View, *, progress_of: Progress = lambd
     Cached and raises as `dataset_pixels`.
     """
 
-    def masks(grey: np.ndarray, kidneys: tuple[KidneyBox, ...]) -> np.ndarray:
+    def masks(position: int, grey: np.ndarray, kidneys: tuple[KidneyBox, ...]) -> np.ndarray:
         frames = view.frames(grey, kidneys) if kidneys else ()
         return view.masks_as_array(frames, kidneys).astype(np.uint8)
 
     return _cached(dataset, view, "masks", masks, progress_of=progress_of, title="Outlining kidneys")
 
 
+def painted_pixels(
+    dataset: Dataset, view: View, *, progress_of: Progress = lambda title: None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The slices whose lesions are marked, with the lesions painted over.
+
+    Cached and raises as `dataset_pixels`, and as `lesions.lesion_mask`.
+
+    Returns: (P,) their rows in the dataset's table, and (P, *view.shape) uint8.
+    """
+    paths = dataset.table["path"]
+    is_marked = np.array([lesions.has_lesion_file(dataset.root, path) for path in paths], bool)
+    rows = np.flatnonzero(is_marked)
+    if not len(rows):
+        return rows, np.empty((0, *view.shape), np.uint8)
+    marked = dataset.only(is_marked, why=f"lesions {lesions.version(dataset.root)}")
+
+    def painted(position: int, grey: np.ndarray, kidneys: tuple[KidneyBox, ...]) -> np.ndarray:
+        lesion = lesions.lesion_mask(dataset.root, paths.iloc[rows[position]], grey.shape)
+        without = grey if lesion is None else paint_over(grey, lesion)
+        return view.as_array(view.frames(without, kidneys))
+
+    title = "Painting lesions over"
+    return rows, _cached(marked, view, "painted", painted, progress_of=progress_of, title=title)
+
+
 def _cached(
     dataset: Dataset,
     view: View,
     name: str,
-    show: Callable[[np.ndarray, tuple[KidneyBox, ...]], np.ndarray],
+    show: Show,
     *,
     progress_of: Progress,
     title: str,
 ) -> np.ndarray:
-    """What `show` gives for each slice, from its grey values and its kidneys: (N, *view.shape) uint8."""
+    """What `show` gives for each slice: (N, *view.shape) uint8."""
     finder = finders.open_installed() if view.needs_kidneys else None
     kidneys: list[tuple[KidneyBox, ...]] = [()] * len(dataset)
     if finder:
@@ -92,7 +122,7 @@ def _cached(
 def _decode(
     dataset: Dataset,
     shape: tuple[int, ...],
-    show: Callable[[np.ndarray, tuple[KidneyBox, ...]], np.ndarray],
+    show: Show,
     kidneys: list[tuple[KidneyBox, ...]],
     path: Path,
     progress: Callable[[int, int], None] | None,
@@ -104,7 +134,7 @@ def _decode(
 
     def fit(start: int, images: list[Slice]) -> None:
         for position, image in enumerate(images, start=start):
-            pixels[position] = show(image.network_grey8(), kidneys[position])
+            pixels[position] = show(position, image.network_grey8(), kidneys[position])
 
     for_each_batch(dataset, fit, progress=progress)
     pixels.flush()

@@ -151,10 +151,12 @@ def _check_distribution(match: TrainingMatch | None, predictor: Predictor, train
     title, reference = OOD_CHECK, predictor.reference
     if match is None or reference is None:
         return Step(title, UNCHECKED, "Not possible: this checkpoint has no reference of its training slices.")
-    refused_share = predictor.checkpoint.card.get("familiarity", {}).get("test_foreign")
-    rate = (
-        "" if refused_share is None else f" This check rejects {100 * refused_share:.1f} % of slices of unseen scans."
-    )
+    measured_on_unseen = predictor.checkpoint.card.get("familiarity", {})
+    rate = ""
+    if "test_foreign" in measured_on_unseen:
+        rate = f" This check rejects {100 * measured_on_unseen['test_foreign']:.1f} % of slices of unseen scans"
+        of_scans = measured_on_unseen.get("scans_mostly_refused")
+        rate += "." if of_scans is None else f", and most slices of {100 * of_scans:.1f} % of these scans."
     if not match.is_out_of_distribution:
         return Step(
             title,

@@ -20,7 +20,7 @@ FRAMING_VERSION = 1  # raised whenever frames change, so that cached pixels of t
 _MARGIN_OF_BOTH = 0.15  # of the longer side of the box around both kidneys
 _SIDE_OF_EACH, _MIN_SIDE_OF_EACH = 1.4, 0.3  # of the longer side of a kidney's box; of the longer side of the body
 _CLIP_LIMIT, _TILES = 4.0, (8, 8)  # of the contrast equalisation, as in the equalised copies of the public dataset
-_MIDDLE_GREY, RELATIVE_GAIN = 128.0, 2.0
+_MIDDLE_GREY, _RELATIVE_GAIN = 128.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,22 @@ class View:
         seen = frame.crop(grey)
         if self.greys == RELATIVE and medians:
             median = sum(medians) / len(medians)
-            seen = np.rint(_MIDDLE_GREY + RELATIVE_GAIN * (seen - np.float32(median))).clip(0, 255).astype(np.uint8)
+            seen = relative_to(seen, median)
         framed = FramedImage(square(seen, self.size_px), frame, (height, width), place)
         return replace(framed, square=framed._mirror(framed.square))
+
+
+def relative_to(grey: np.ndarray, median: float) -> np.ndarray:
+    """Grey values relative to a median, which becomes 128: (H, W) -> (H, W) uint8.
+
+    Differences are doubled; beyond 64 grey values they are cut off.
+    """
+    return np.rint(_MIDDLE_GREY + _RELATIVE_GAIN * (grey - np.float32(median))).clip(0, 255).astype(np.uint8)
+
+
+def differences(relative: np.ndarray) -> np.ndarray:
+    """The differences from the median, in grey values, of what `relative_to` gave: (H, W) uint8 -> (H, W) float32."""
+    return (relative.astype(np.float32) - _MIDDLE_GREY) / _RELATIVE_GAIN
 
 
 def _resized(mask: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -11,9 +11,11 @@ from kidney_core.imaging.framing import FramedImage
 # ImageNet statistics, Source: Krizhevsky et al. preprocessing as in torchvision's pretrained models.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-NO_AUGMENTATION, FLIP, STRONG = "none", "flip", "strong"
-AUGMENTATIONS = (NO_AUGMENTATION, FLIP, STRONG)
-N_RANDOM_NUMBERS = 8  # columns that `augment` reads
+NO_AUGMENTATION, FLIP, STRONG, SCANNERS = "none", "flip", "strong", "scanners"
+AUGMENTATIONS = (NO_AUGMENTATION, FLIP, STRONG, SCANNERS)
+_N_FIRST, _N_OF_SCANNERS = 8, 7
+N_RANDOM_NUMBERS = _N_FIRST + _N_OF_SCANNERS  # columns that `augment` reads
+_BLUR_REACH = 3  # pixels
 
 
 def input_of(framed: FramedImage) -> torch.Tensor:
@@ -35,8 +37,10 @@ def to_input(grey: torch.Tensor) -> torch.Tensor:
 
 
 def random_numbers(n_images: int, *, seed: int, epoch: int) -> np.ndarray:
-    """(n_images, 8) float32 in 0..1: row i serves image i, a function of (seed, epoch, image) alone."""
-    return np.random.default_rng([seed, epoch, 1]).random((n_images, N_RANDOM_NUMBERS), dtype=np.float32)
+    """(n_images, 15) float32 in 0..1: row i serves image i, a function of (seed, epoch, image) alone."""
+    first = np.random.default_rng([seed, epoch, 1]).random((n_images, _N_FIRST), dtype=np.float32)
+    further = np.random.default_rng([seed, epoch, 4]).random((n_images, _N_OF_SCANNERS), dtype=np.float32)
+    return np.concatenate([first, further], axis=1)
 
 
 def augment(grey: torch.Tensor, numbers: torch.Tensor, kind: str) -> torch.Tensor:
@@ -46,12 +50,13 @@ def augment(grey: torch.Tensor, numbers: torch.Tensor, kind: str) -> torch.Tenso
 
     Args:
         grey: (B, S, S) uint8.
-        numbers: (B, 8) uniform in 0..1.
+        numbers: (B, 15) uniform in 0..1.
         kind: "none"; "flip" (the paper: horizontal, half of the images); "strong" (flip, rotation to
-            15 degrees, scale 0.85-1.2, shift to 8 %, gamma 0.7-1.4, contrast 0.8-1.25, noise to 3 %).
+            15 degrees, scale 0.85-1.2, shift to 8 %, gamma 0.7-1.4, contrast 0.8-1.25, noise to 3 %); "scanners" (the same, and
+            the sharpness, contrast and grain of other scanners: see `_as_other_scanners`).
 
     Returns:
-        (B, S, S) uint8 for "none" and "flip", float32 in 0..255 for "strong".
+        (B, S, S) uint8 for "none" and "flip", float32 in 0..255 for "strong" and "scanners".
     """
     if kind == NO_AUGMENTATION:
         return grey
@@ -61,9 +66,10 @@ def augment(grey: torch.Tensor, numbers: torch.Tensor, kind: str) -> torch.Tenso
     flipped = torch.where((numbers[:, 0] < 0.5).view(-1, 1, 1), grey.flip(2), grey)
     if kind == FLIP:
         return flipped
-    if kind != STRONG:
+    if kind not in (STRONG, SCANNERS):
         raise ValueError(f"augmentation must be one of {AUGMENTATIONS}, got {kind!r}")
-    return _shade(_move(flipped.to(torch.float32), numbers), numbers)
+    shaded = _shade(_move(flipped.to(torch.float32), numbers), numbers)
+    return shaded if kind == STRONG else _as_other_scanners(shaded, numbers)
 
 
 def _spread(number: torch.Tensor, low: float, high: float) -> torch.Tensor:
@@ -91,6 +97,43 @@ def _shade(grey: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     noise = torch.stack([_noise(image, float(number)) for image, number in zip(grey, numbers[:, 7], strict=True)])
     amount = (numbers[:, 7] * 0.03).view(-1, 1, 1)
     return (shaded + noise * amount).clamp(0, 1) * 255
+
+
+def _as_other_scanners(grey: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Sharper or softer, of more or less contrast, with noise of any grain, streaks included: (B, S, S) in 0..255 -> the same.
+
+    Each happens to about two of three images. The seven numbers behind the first eight are: sharpness, width of its kernel in x and
+    y, contrast, amount of noise, width of its grain in x and y.
+    """
+    sharpness, soft_x, soft_y, contrast, amount, grain_x, grain_y = numbers[:, _N_FIRST:].unbind(1)
+    soft = _blur(grey, _spread(soft_x, 0.5, 1.3), _spread(soft_y, 0.5, 1.3))
+    changed = grey + (soft - grey) * _sometimes(sharpness, -0.8, 1.0).view(-1, 1, 1)
+    changed = 127.5 + (changed - 127.5) * _sometimes(contrast, -0.4, 0.4).exp().view(-1, 1, 1)
+    # Seeds other than those of `_shade`, whose noise would be the same otherwise.
+    noise = torch.stack([_noise(image, float(number)) for image, number in zip(grey, amount, strict=True)])
+    noise = _blur(noise, _spread(grain_x, 0.3, 1.6), _spread(grain_y, 0.3, 1.2))
+    noise = noise / noise.flatten(1).std(dim=1).view(-1, 1, 1)
+    return (changed + noise * _sometimes(amount, 0.0, 24.0).view(-1, 1, 1)).clamp(0, 255)
+
+
+def _sometimes(number: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """0 for a number below a third, else spread from low to high."""
+    return torch.where(number < 1 / 3, 0.0, _spread((number - 1 / 3) * 1.5, low, high))
+
+
+def _blur(images: torch.Tensor, sigma_x: torch.Tensor, sigma_y: torch.Tensor) -> torch.Tensor:
+    """Blur each image by its own widths, in pixels: (B, S, S) -> (B, S, S)."""
+    reach = torch.arange(-_BLUR_REACH, _BLUR_REACH + 1, device=images.device, dtype=images.dtype)
+
+    def kernels(sigma: torch.Tensor) -> torch.Tensor:
+        values = torch.exp(-(reach[None] ** 2) / (2 * sigma[:, None] ** 2))
+        return values / values.sum(dim=1, keepdim=True)
+
+    n, pad = len(images), _BLUR_REACH
+    across = F.pad(images[None], (pad, pad, 0, 0), mode="replicate")
+    across = F.conv2d(across, kernels(sigma_x).view(n, 1, 1, -1), groups=n)
+    down = F.pad(across, (0, 0, pad, pad), mode="replicate")
+    return F.conv2d(down, kernels(sigma_y).view(n, 1, -1, 1), groups=n)[0]
 
 
 def _noise(image: torch.Tensor, number: float) -> torch.Tensor:

@@ -31,18 +31,37 @@ class StrongestKidney(nn.Module):
         if images.ndim == 4:
             return self.network(images)
         logits, strongest = self.read_both(images)
-        return logits[torch.arange(len(logits), device=logits.device), strongest]
+        return _of_each(logits, strongest)
+
+    def of_strongest(self, logits: Tensor, images: Tensor) -> Tensor:
+        """(B, 2, n_labels) logits of both kidneys and their (B, 2, 3, S, S) images -> (B, n_labels) of the stronger."""
+        return _of_each(logits, self.strongest(logits, is_shown(images)))
 
     def read_both(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 2, 3, S, S) -> (B, 2, n_labels) logits, and (B,) 0 or 1, the kidney that carries the answer."""
-        logits = self.network(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        return logits, self.strongest(logits, is_shown(images))
+        shown = is_shown(images)
+        if self.training:  # black images would change the statistics of batch norms
+            logits = spread_out(self.network(images[shown]), shown)
+        else:
+            logits = self.network(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        return logits, self.strongest(logits, shown)
 
     def strongest(self, logits: Tensor, shown: Tensor) -> Tensor:
         """(B, 2, n_labels) logits and (B, 2) bool -> (B,) 0 or 1, the kidney that carries the answer."""
         probabilities = logits.detach().float().softmax(dim=2)
         strength = probabilities.amax(dim=2) if self.normal is None else 1 - probabilities[..., self.normal]
         return strength.masked_fill(~shown, -1).argmax(dim=1)
+
+
+def spread_out(of_shown: Tensor, shown: Tensor) -> Tensor:
+    """Rows of the kidneys that are shown, (K, n_labels), at their places: (B, 2, n_labels), zero where none is shown."""
+    whole = of_shown.new_zeros((shown.numel(), of_shown.shape[1]))
+    return whole.index_copy(0, shown.flatten().nonzero().flatten(), of_shown).unflatten(0, shown.shape)
+
+
+def _of_each(logits: Tensor, kidney: Tensor) -> Tensor:
+    """(B, 2, n_labels) and (B,) 0 or 1 -> (B, n_labels)."""
+    return logits[torch.arange(len(logits), device=logits.device), kidney]
 
 
 def is_shown(images: Tensor) -> Tensor:

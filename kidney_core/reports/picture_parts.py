@@ -106,9 +106,9 @@ def paste(picture: Image.Image, pixels: np.ndarray, x: int, y: int, width: int, 
 def performance(page: Page, section: Section, x: int, y: int) -> None:
     y = page.write(section.title, x, y, PANEL, size=18, bold=True) + 8
     for title, value, _ in section.rows:
-        page.write(title, x, y, 400, size=18)
-        page.write(value, x + 420, y, PANEL - 420, size=18, bold=True)
-        y += 28
+        page.write(title, x, y, PANEL - 210, size=16, lines=1)
+        page.write(value, x + PANEL - 200, y, 200, size=16, bold=True, lines=1)
+        y += 24
     page.write(section.note, x, y + 8, PANEL, size=16, color=MUTED)
 
 

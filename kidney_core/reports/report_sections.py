@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from kidney_core import __version__
+from kidney_core.checkpoints import hospital_results
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.checkpoints.label_performance import describe_label
+from kidney_core.common.errors import CheckpointError
 from kidney_core.common.labels import DESCRIPTIONS
 from kidney_core.diagnosis import outcomes
 from kidney_core.diagnosis.outcomes import Outcome
@@ -59,16 +61,33 @@ def lead(report: ReportBasis) -> Lead:
 
 
 def performance(report: ReportBasis) -> Section:
-    """The accuracy on unseen scans beside that of the random split, and how often this label was correct."""
+    """The accuracy on unseen scans beside that of the random split, the results on other hospitals, and how often this label was
+    correct.
+    """
     checkpoint = report.checkpoint
     rows = [_protocol_row(checkpoint, protocol) for protocol in (checkpoint.unseen_protocol or GROUPED, RANDOM)]
+    rows += _hospital_rows(checkpoint)
     note = describe_label(checkpoint, report.label) if report.has_prediction and report.label else ""
     return Section(
-        "Accuracy on test slices, for networks of this recipe",
+        "How accurate such networks are",
         tuple(rows),
-        ("Measured on", "Accuracy", "How it was measured"),
+        ("Measured on", "Result", "How it was measured"),
         note,
     )
+
+
+def _hospital_rows(checkpoint: Checkpoint) -> list[tuple[str, str, str]]:
+    """A row for each result on another hospital."""
+    try:
+        measured = checkpoint.other_hospitals()
+    except CheckpointError as error:
+        return [("Other hospitals", "–", str(error))]
+    if not measured:
+        return [("Other hospitals", "–", "Not measured for this model.")]
+    return [
+        (f"{line.source}: {line.what}", line.value, f"{line.tested_on}; 95 % interval in brackets where there is one.")
+        for line in hospital_results.headlines(measured)
+    ]
 
 
 def _protocol_row(checkpoint: Checkpoint, protocol: str) -> tuple[str, str, str]:

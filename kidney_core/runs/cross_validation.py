@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
+import pandas as pd
+
 from kidney_core.common import settings
 from kidney_core.common.errors import RunError
 from kidney_core.common.files import read_table
 from kidney_core.imaging.planes import UNKNOWN
 from kidney_core.metrics.predictions import Predictions
-from kidney_core.metrics.splits import GROUPED
+from kidney_core.metrics.splits import GROUPED, TEST
 from kidney_core.runs.recipes import TrainingConfig
-from kidney_core.runs.run_folder import FINISHED, Run, list_runs
+from kidney_core.runs.run_folder import FINISHED, GATE_FILE, Run, list_runs
 
 # Options in which the two runs of a pair (random and scan-level split) may differ, and a run and the folds of its recipe.
 OF_A_PAIR = ("protocol", "test_fraction")
@@ -110,6 +112,21 @@ def tested_predictions(run: Run) -> Predictions:
         return Predictions.read_csv(path).with_columns(temperature=temperature)
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"The test predictions “{path}” cannot be read ({error}). Train a new run.") from error
+
+
+def tested_distances(run: Run) -> pd.DataFrame | None:
+    """How far the tested slices of all folds are from the training slices of their fold, with a column `fold`.
+
+    Columns as in gate.csv, see `run_report.write_reference`; None where a fold has none, as those of older versions.
+    """
+    tables = []
+    for number, fold in find_folds(run).items():
+        path = fold.folder / GATE_FILE
+        if not path.is_file():
+            return None
+        table = read_table(path)
+        tables.append(table[table["part"] == TEST].assign(fold=number))
+    return pd.concat(tables, ignore_index=True) if tables else None
 
 
 def pooled_predictions(run: Run) -> Predictions:

@@ -35,7 +35,9 @@ class TrainingConfig:
 
     data: str = _option("", "folder with one folder of images per class")
     architecture: str = _option("mobilenetv2_100", "timm name, or ResNet18, MobileNetV2, EfficientNet-B0")
-    recipe: str = _option("paper", "named set of defaults, which the other options change", ("paper", "robust"))
+    recipe: str = _option(
+        "paper", "named set of defaults, which the other options change", ("paper", "robust", "travel")
+    )
     init: str = _option(
         "imagenet", "initial weights: imagenet (timm downloads them), scratch (random), or a safetensors file"
     )
@@ -87,14 +89,15 @@ class TrainingConfig:
     )
     augmentation: str = _option(
         "flip",
-        "random changes of the training images: none, flip (left-right), or strong",
-        ("none", "flip", "strong"),
+        "random changes of the training images: none, flip (left-right), strong (moved, shaded), or scanners (also sharpness, "
+        "contrast and noise)",
+        ("none", "flip", "strong", "scanners"),
     )
     drawn_lesions: float = _option(
         0.0,
-        "share of the training slices labelled Normal that get a cyst, stone or mass drawn into a kidney, and its label; needs framing "
-        "each-kidney",
-        limits=(0.0, 1.0),
+        "healthy kidneys that are added to each batch, per slice of it; two of three get a cyst, stone or mass drawn in. Slices whose "
+        "lesions are marked are added with these painted over, as Normal. Needs framing each-kidney",
+        limits=(0.0, 8.0),
     )
     protocol: str = _option(
         "random",
@@ -225,12 +228,33 @@ RECIPES: dict[str, dict[str, Any]] = {
         "protocol": "grouped",
         "validation_fraction": 0.1,
     },
+    "travel": {
+        "trainable": "all",
+        "image_size_px": 112,
+        "framing": "each-kidney",
+        "greys": "relative",
+        "n_epochs": 2,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "learning_rate": 6e-4,
+        "weight_decay": 0.05,
+        "schedule": "one-cycle",
+        "label_smoothing": 0.05,
+        "sampling": "balanced",
+        "weight_averaging": 0.99,
+        "augmentation": "scanners",
+        "drawn_lesions": 2.5,
+        "protocol": "grouped",
+        "validation_fraction": 0.1,
+    },
 }
 # Recipes of older versions. Their files hold every option, so they are read as changes of the defaults.
 RETIRED_RECIPES = {"augmented": "paper"}
 RECIPE_DESCRIPTIONS = {
     "paper": "As published: frozen early layers, 224 px, flips, random 80/20 split, 10 epochs.",
-    "robust": "The best on unseen scans: cropped to the body, 224 px, all layers, strong augmentation, balanced sampling, "
+    "travel": "The best on other hospitals: each kidney by itself, grey values relative to it, lesions drawn into healthy kidneys "
+    "and painted out of others.",
+    "robust": "Whole slices on unseen scans: cropped to the body, 224 px, all layers, strong augmentation, balanced sampling, "
     "EMA of the weights. If you have other exports of the same data, add them as extra training data.",
 }
 

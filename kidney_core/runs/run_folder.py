@@ -12,6 +12,7 @@ runs/<name>/
     last.safetensors    everything needed to resume; replaced atomically
     best.safetensors    the weights that are reported
     reference.safetensors  training slices for the out-of-distribution check, once finished
+    gate.csv            how far validation and test slices are from those training slices, once finished
     predictions.csv     test slices with their predicted probabilities, once finished
     report.json         the test metrics, once finished
 """
@@ -35,6 +36,7 @@ QUEUED, RUNNING, STOPPED, FINISHED, FAILED = "queued", "running", "stopped", "fi
 CANCEL_FILE = "cancel"  # its presence asks the process that works on the run to stop
 LAST_FILE, BEST_FILE = "last.safetensors", "best.safetensors"
 TRAINED_ON_FILE = "trained-on.txt"
+GATE_FILE = "gate.csv"
 STATE_FILE, JOB_FILE = "state.json", "job.json"  # the two files that the app writes as well as the job
 CRASHED = "crashed"  # never written: a folder says running or queued and no process holds its lock
 

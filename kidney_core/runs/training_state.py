@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -62,11 +63,12 @@ def load_weights(path: Path, model: nn.Module) -> None:
     model.load_state_dict(load_file(path))
 
 
-def save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, ema: nn.Module | None = None
-) -> None:
-    """Replace `path` by weights, their EMA where one is kept, optimizer moments and position."""
-    networks = {"model": model} | ({"mean": ema} if ema is not None else {})
+def save(path: Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, position: Position) -> None:
+    """Replace `path` by weights, optimizer moments and position.
+
+    Args:
+        networks: name -> network; "model" is the one that learns, "mean" its EMA.
+    """
     tensors = {
         f"{kind}.{name}": tensor.contiguous()
         for kind, network in networks.items()
@@ -80,8 +82,8 @@ def save(
     write_atomically(path, lambda partial: save_file(tensors, partial, metadata=metadata), durable=True)
 
 
-def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module | None = None) -> Position:
-    """Load what `save` wrote into `model`, `ema` and `optimizer`; its position.
+def load(path: Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> Position:
+    """Load what `save` wrote into networks and optimizer; its position.
 
     Raises: RunError when the file is damaged.
     """
@@ -91,11 +93,11 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn
             position = Position(**json.loads(stored.metadata()["position"]))
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise RunError(f"The run's checkpoint “{path}” is damaged ({error}). Start a new run.") from error
-    for kind, network in (("model.", model), ("mean.", ema)):
-        if network is not None:
-            network.load_state_dict(
-                {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}
-            )
+    for kind, network in networks.items():
+        prefix = f"{kind}."
+        network.load_state_dict(
+            {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        )
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():

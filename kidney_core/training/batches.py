@@ -12,6 +12,7 @@ from kidney_core.common.files import write_json
 from kidney_core.data import sampling
 from kidney_core.networks import models, preprocessing, strongest_kidney
 from kidney_core.networks.timm_network import as_timm
+from kidney_core.networks.two_teachers import TwoTeachers
 from kidney_core.runs import parallel
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import Run
@@ -51,31 +52,42 @@ def epoch_visits(data: TrainingData, *, seed: int, epoch: int) -> Visits:
 
 
 class Batches(Protocol):
-    """Makes the input of `network`, the part of the model that runs at every step, and the labels that belong to it."""
+    """Makes the input of `network`, the part of the model that runs at every step.
+
+    Attributes:
+        drawing: makes kidneys with drawn lesions, that the network gets beside each batch; None where it gets none.
+    """
 
     network: nn.Module
-
-    def labels(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> np.ndarray:
-        """(B,) the labels of what `batch` gives, as positions in the dataset's labels."""
+    drawing: LesionDrawing | None
 
     def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
         """The network's input for the images at `positions`, augmented by `numbers` where given."""
 
 
 class PixelBatches:
-    """Batches of images; `network` is the whole model, which answers for slices."""
+    """Batches of images; `network` is the whole model, which answers for slices.
 
-    def __init__(self, model: nn.Module, data: TrainingData, config: TrainingConfig, device: torch.device) -> None:
+    Args:
+        offset: of its two teachers, where lesions are drawn.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: TrainingData,
+        config: TrainingConfig,
+        device: torch.device,
+        offset: nn.Linear | None = None,
+    ) -> None:
         self.network, self.config, self.device = reading_slices(model, data), config, device
+        self.drawing = None
+        if offset is not None:
+            self.network = TwoTeachers(model, offset, data.dataset.labels)
+            self.drawing = LesionDrawing.of(data, config)
         self.pixels = data.pixels  # memory-mapped where there are no extra data: processes share it
-        self.y, self.drawing = data.y, LesionDrawing.of(data, config)
         # On a GPU the whole dataset lives in its memory: 10,000 slices take 0.5 GB.
         self.on_gpu = torch.from_numpy(np.array(self.pixels)).to(device) if device.type == "cuda" else None
-
-    def labels(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> np.ndarray:
-        if numbers is None or self.drawing is None:
-            return self.y[positions]
-        return self.drawing.labels(positions, numbers)
 
     def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
         if self.on_gpu is None:
@@ -84,8 +96,6 @@ class PixelBatches:
         else:
             grey = self.on_gpu[torch.from_numpy(positions).to(self.device)]
         if numbers is not None:
-            if self.drawing is not None:
-                grey = self.drawing.draw_into(grey, positions, numbers)
             grey = preprocessing.augment(grey, torch.from_numpy(numbers).to(self.device), self.config.augmentation)
         return preprocessing.to_input(grey)  # (B, 3, S, S) or (B, 2, 3, S, S)
 
@@ -98,16 +108,14 @@ def reading_slices(model: nn.Module, data: TrainingData) -> nn.Module:
 class FeatureBatches:
     """Batches of the frozen trunk's outputs; `network` is the rest of the model."""
 
+    drawing: LesionDrawing | None = None
+
     def __init__(
-        self, network: nn.Module, features: torch.Tensor, mirrored: np.ndarray, y: np.ndarray, device: torch.device
+        self, network: nn.Module, features: torch.Tensor, mirrored: np.ndarray, n_images: int, device: torch.device
     ) -> None:
-        self.network, self.features, self.device, self.y = network, features, device, y
-        n_images = len(y)
+        self.network, self.features, self.device = network, features, device
         self.row_of_mirror = np.arange(n_images)  # where a training image is never mirrored, its own
         self.row_of_mirror[mirrored] = n_images + np.arange(len(mirrored))
-
-    def labels(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> np.ndarray:
-        return self.y[positions]
 
     def batch(self, positions: np.ndarray, numbers: np.ndarray | None = None) -> torch.Tensor:
         rows = positions
@@ -136,17 +144,18 @@ def open_batches(
     progress: Callable[[int, int], None],
     should_stop: Callable[[], bool],
     group: parallel.Group | None = None,
+    offset: nn.Linear | None = None,
 ) -> Batches:
     """Batches for the steps of a run: of frozen layers' outputs where those can be computed once, else of images.
 
     The first call writes its choice to the run's data.json, and a resumed run keeps to it. The processes of `group`
-    compute the frozen layers together; all of them have to call.
+    compute the frozen layers together; all of them have to call. `offset` as for `PixelBatches`.
     """
     group = group or parallel.Group()
     config = run.config()
     trunk_and_rest = _split_model(model, data, config, device)
     if trunk_and_rest is None:
-        return PixelBatches(model, data, config, device)
+        return PixelBatches(model, data, config, device, offset)
     trunk, network = trunk_and_rest
     mirrored = data.train if config.augmentation == "flip" else np.array([], np.int64)
     dtype = _features_dtype(run, trunk, data, n_mirrored=len(mirrored), device=device, group=group)
@@ -173,7 +182,7 @@ def open_batches(
     )
     if features is None:  # stopped
         return PixelBatches(model, data, config, device)
-    return FeatureBatches(network, features, mirrored, data.y, device)
+    return FeatureBatches(network, features, mirrored, len(data.y), device)
 
 
 def _split_model(

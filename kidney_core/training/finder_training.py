@@ -94,7 +94,7 @@ def train(
     assert ema is not None
     state, position = folder / STATE_FILE, Position()
     if state.exists():
-        position = training_state.load(state, network, optimizer, ema.module)
+        position = training_state.load(state, {"model": network, "mean": ema.module}, optimizer)
     sampler = _Sampler(slices)
     network.train()
     while position.step < recipe.n_steps:
@@ -112,7 +112,7 @@ def train(
             if progress:
                 progress(position.step, recipe.n_steps, position.loss_sum / position.n_seen)
             position = position.at_epoch_start()
-            training_state.save(state, network, optimizer, position, ema.module)
+            training_state.save(state, {"model": network, "mean": ema.module}, optimizer, position)
     return ema.module.eval()
 
 

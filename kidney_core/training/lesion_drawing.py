@@ -1,84 +1,92 @@
-"""Which training slices get a lesion drawn into a kidney, and the drawing: a function of the slice and its random numbers alone."""
+"""Healthy kidneys of the training slices, most with a lesion drawn in: the second teacher, see `two_teachers`.
+
+Healthy are the kidneys of slices labelled Normal, also of those whose marked lesions are painted over, see `training_data`.
+"""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from kidney_core.common.errors import RunError
 from kidney_core.common.labels import NORMAL
-from kidney_core.imaging.framing import RELATIVE, RELATIVE_GAIN
+from kidney_core.imaging import framing
+from kidney_core.networks import preprocessing
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.simulation import drawn_lesions
 from kidney_core.training.training_data import TrainingData
 
-_SHARES = {"Cyst": 0.4, "Stone": 0.25, "Tumor": 0.35}  # of the drawn lesions
-
-
-class _Plan(NamedTuple):
-    """A lesion to draw: into the kidney at `place`, of the label at `position`, with this source of random numbers."""
-
-    place: int
-    position: int
-    rng: np.random.Generator
+_SHARES = {"Cyst": 0.26, NORMAL: 0.35, "Stone": 0.16, "Tumor": 0.23}  # of the kidneys
 
 
 @dataclass(frozen=True)
 class LesionDrawing:
-    """Draws lesions into kidneys of slices labelled Normal.
+    """Chooses healthy kidneys at random, and draws lesions into them.
 
     Attributes:
-        y: (N,) labels of the slices.
-        masks: (N, 2, S, S), where their kidneys are.
-        labels_of: the dataset's labels.
-        share: of the slices labelled Normal that get a lesion, 0 to 1.
-        gain: see `drawn_lesions.draw`.
+        pixels, masks: (N, 2, S, S) uint8, the images of the kidneys, and where the kidney is in each.
+        healthy: (H, 2) positions of a slice and of its kidney, 0 or 1.
+        probability: (H,) of each to be chosen.
+        labels: those of the dataset.
+        n_kidneys: that are added to each batch.
     """
 
-    y: np.ndarray = field(repr=False)
+    pixels: np.ndarray = field(repr=False)
     masks: np.ndarray = field(repr=False)
-    labels_of: tuple[str, ...]
-    share: float
-    gain: float
+    healthy: np.ndarray = field(repr=False)
+    probability: np.ndarray = field(repr=False)
+    labels: tuple[str, ...]
+    config: TrainingConfig
+    n_kidneys: int
 
     @classmethod
     def of(cls, data: TrainingData, config: TrainingConfig) -> "LesionDrawing | None":
-        """The drawing that a configuration asks for; None where it asks for none."""
-        if data.masks is None:
-            return None
-        gain = RELATIVE_GAIN if config.greys == RELATIVE else 1.0
-        return cls(data.y, data.masks, data.dataset.labels, config.drawn_lesions, gain)
+        """The drawing that a configuration asks for; None where it asks for none.
 
-    def labels(self, positions: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """(B,) the labels of slices after drawing."""
-        y = self.y[positions]
-        for row, (position, own) in enumerate(zip(positions, numbers, strict=True)):
-            plan = self._plan(int(position), own)
-            if plan:
-                y[row] = plan.position
-        return y
+        Raises: RunError where no training slice shows a healthy kidney.
+        """
+        n_kidneys = round(config.drawn_lesions * config.batch_size)
+        if data.masks is None or not n_kidneys:
+            return None
+        labels, masks = data.dataset.labels, data.masks
+        normal = [position for position in data.train if labels[data.y[position]] == NORMAL]
+        healthy = [
+            (position, place)
+            for position in normal
+            for place in (0, 1)
+            if drawn_lesions.can_hold_lesion(masks[position, place])
+        ]
+        if not healthy:
+            raise RunError(
+                f"drawn_lesions needs training slices that are labelled {NORMAL} and show a kidney, and there is none. Set it to 0."
+            )
+        # Scans and not slices are drawn evenly, since slices of one scan are alike.
+        series = data.series[[position for position, _ in healthy]]
+        _, scan, n_of_scan = np.unique(series, return_inverse=True, return_counts=True)
+        probability = 1 / n_of_scan[scan] / len(n_of_scan)
+        return cls(data.pixels, masks, np.array(healthy), probability, labels, config, n_kidneys)
 
-    def draw_into(self, grey: torch.Tensor, positions: np.ndarray, numbers: np.ndarray) -> torch.Tensor:
-        """(B, 2, S, S) uint8 images of the slices at `positions` -> the same with lesions."""
-        for row, (position, own) in enumerate(zip(positions, numbers, strict=True)):
-            plan = self._plan(int(position), own)
-            if plan:
-                kidney = self.masks[position, plan.place].astype(bool)
-                image = grey[row, plan.place].cpu().numpy()
-                drawn = drawn_lesions.draw(image, kidney, self.labels_of[plan.position], plan.rng, gain=self.gain)
-                grey[row, plan.place] = torch.from_numpy(drawn).to(grey.device)
-        return grey
-
-    def _plan(self, position: int, numbers: np.ndarray) -> _Plan | None:
-        if self.labels_of[self.y[position]] != NORMAL:
-            return None
-        rng = np.random.default_rng((numbers.astype(np.float64) * 2**24).astype(np.int64))
-        if rng.random() >= self.share:
-            return None
-        places = [place for place in (0, 1) if drawn_lesions.can_hold_lesion(self.masks[position, place])]
-        known = [label for label in _SHARES if label in self.labels_of]
-        if not places or not known:
-            return None
+    def kidneys(self, step: int) -> tuple[Tensor, Tensor]:
+        """The kidneys of a step, augmented, and their labels: (D, S, S) grey values and (D,) int64; always the same ones."""
+        rng = np.random.default_rng([self.config.seed, step, 3])
+        chosen = rng.choice(len(self.healthy), size=self.n_kidneys, p=self.probability)
+        known = [label for label in _SHARES if label in self.labels]
         shares = np.array([_SHARES[label] for label in known])
-        label = str(rng.choice(known, p=shares / shares.sum()))
-        return _Plan(int(rng.choice(places)), self.labels_of.index(label), rng)
+        drawn = [known[number] for number in rng.choice(len(known), size=self.n_kidneys, p=shares / shares.sum())]
+        images = [self._draw(row, label, rng) for row, label in zip(chosen, drawn, strict=True)]
+        numbers = torch.from_numpy(rng.random((self.n_kidneys, preprocessing.N_RANDOM_NUMBERS), dtype=np.float32))
+        grey = preprocessing.augment(torch.from_numpy(np.stack(images)), numbers, self.config.augmentation)
+        return grey, torch.tensor([self.labels.index(label) for label in drawn])
+
+    def _draw(self, kidney: int, label: str, rng: np.random.Generator) -> np.ndarray:
+        position, place = self.healthy[kidney]
+        grey, mask = np.array(self.pixels[position, place]), self.masks[position, place].astype(bool)
+        if label == NORMAL:
+            return grey
+        if self.config.greys != framing.RELATIVE:
+            drawn, _ = drawn_lesions.draw(grey, mask, label, rng)
+            return np.rint(drawn).clip(0, 255).astype(np.uint8)
+        drawn, lesion = drawn_lesions.draw(framing.differences(grey), mask, label, rng)
+        # The finder counts a cyst or mass to its kidney, to whose median grey values are relative.
+        return framing.relative_to(drawn, float(np.median(drawn[mask | lesion])))

@@ -25,6 +25,7 @@ from kidney_core.runs.cross_validation import (
     pooled_predictions,
     same_data,
     same_recipe,
+    tested_distances,
     tested_predictions,
 )
 from kidney_core.runs.run_folder import BEST_FILE, TRAINED_ON_FILE, Run, check_name
@@ -75,8 +76,19 @@ def publish(
         card,
         predictions,
         trained_on=_content(source, TRAINED_ON_FILE),
-        reference=_content(source, REFERENCE_FILE),
+        reference=_reference(source, folds),
     )
+
+
+def _reference(source: Run, folds: Run | None) -> bytes:
+    """The content of reference.safetensors, with the thresholds of all folds where there are some."""
+    content = _content(source, REFERENCE_FILE)
+    distances = tested_distances(folds) if folds is not None and content else None
+    if distances is None:
+        return content
+    from kidney_core.checkpoints import ood  # imports torch
+
+    return ood.to_bytes(ood.with_thresholds_of(ood.load(source.folder / REFERENCE_FILE), distances))
 
 
 def _content(run: Run, name: str) -> bytes:

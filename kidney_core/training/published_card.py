@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from kidney_core import __version__
+from kidney_core.checkpoints import gate_thresholds
 from kidney_core.checkpoints.card import FOLDS, VALIDATION
 from kidney_core.checkpoints.checkpoint import INTENDED_USE
 from kidney_core.metrics import abstention, evaluation, intervals
 from kidney_core.metrics.predictions import Predictions
 from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, TEST, unseen_protocol
 from kidney_core.runs import recipes
-from kidney_core.runs.cross_validation import find_folds
+from kidney_core.runs.cross_validation import find_folds, tested_distances
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import Run
 
@@ -30,6 +31,7 @@ _DATA_KEYS = (
     "test_series",
     "extra_training_slices",
     "extra_data",
+    "painted_slices",
 )
 
 
@@ -82,7 +84,7 @@ def describe(name: str, inputs: CardInputs) -> dict[str, Any]:
         "metrics": {protocol: evaluation.metrics(each) for protocol, each in predictions.items()},
         "intervals": {protocol: _intervals(each) for protocol, each in predictions.items()},
         "curves": source.epochs(),
-        "familiarity": report.get("familiarity") or _mean_ood_fractions(folds),
+        "familiarity": _refusals(folds) or report.get("familiarity", {}),
         "abstention": _abstention(predictions),
         "intended_use": INTENDED_USE,
         "limits": _limits(inputs),
@@ -115,11 +117,10 @@ def _abstention(predictions: dict[str, Predictions]) -> dict[str, Any]:
     return {} if protocol is None else abstention.describe(predictions[protocol], protocol)
 
 
-def _mean_ood_fractions(fold: Run | None) -> dict[str, float]:
-    """The fractions of `run_report.write_reference`, averaged over the folds of a cross-validation; empty without any."""
-    reports = [each.report() or {} for each in find_folds(fold).values()] if fold else []
-    fractions = [report["familiarity"] for report in reports if report.get("familiarity")]
-    return {key: sum(each[key] for each in fractions) / len(fractions) for key in fractions[0]} if fractions else {}
+def _refusals(fold: Run | None) -> dict[str, float]:
+    """How much the out-of-distribution check refuses over the folds of a cross-validation; empty without any."""
+    distances = tested_distances(fold) if fold else None
+    return {} if distances is None else gate_thresholds.refusals(distances)
 
 
 def _describe_folds(fold: Run) -> dict[str, Any]:
@@ -159,6 +160,11 @@ def _limits(inputs: CardInputs) -> list[str]:
         limits.append("It was not tested on unseen scans: its accuracy on new patients is unknown.")
     if config.init == "scratch":
         limits.append("Its initial weights were random, not pretrained on ImageNet.")
+    if config.drawn_lesions:
+        limits.append(
+            f"Half of what it learned from were lesions drawn into healthy kidneys by a simulator, and {data.get('painted_slices', 0):,} "
+            "slices whose marked lesions were painted over."
+        )
     if data.get("extra_training_slices"):
         limits.append(
             f"{data['extra_training_slices']:,} slices of “{data['extra_data']}” were added to the training part."

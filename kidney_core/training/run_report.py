@@ -13,7 +13,7 @@ from kidney_core.common.files import read_table, write_atomically, write_json
 from kidney_core.metrics import calibration, evaluation, splits
 from kidney_core.metrics.predictions import Predictions
 from kidney_core.networks import feature_maps
-from kidney_core.runs.run_folder import Run
+from kidney_core.runs.run_folder import GATE_FILE, Run
 from kidney_core.training.batches import reading_slices
 from kidney_core.training.training_data import TrainingData
 
@@ -56,6 +56,9 @@ def write_report(
 def write_reference(run: Run, model: nn.Module, data: TrainingData) -> dict[str, float] | None:
     """Write the reference of the out-of-distribution check: features of training slices, thresholds of validation scans.
 
+    Validation and test slices, whose scans are not in training, stand in gate.csv with their distance and residual: from those of
+    all folds of a cross-validation better thresholds follow, see `gate_thresholds`.
+
     Returns: the fractions of test slices that the check flags as out of distribution ("test_foreign") and as seen in
     training ("test_seen"). None without a test part, without a validation part of unseen scans, and for networks whose
     intermediate features timm does not give.
@@ -67,30 +70,40 @@ def write_reference(run: Run, model: nn.Module, data: TrainingData) -> dict[str,
         or not feature_maps.has_maps_of_every_depth(model)
     ):
         return None
-    table, n_slices = read_table(run.folder / "split.csv"), len(data.dataset)
-    series = np.full(len(data.y), -1)
-    series[:n_slices] = table["series"]
     paths = np.full(len(data.y), "", object)
-    paths[:n_slices] = table["path"]
-    # Half of a scan's slices are kept, the other half shows how near slices of one scan are to each other. Of extra data,
-    # which only widen what is in distribution, every fourth slice is enough.
-    number = pd.Series(series[data.train]).groupby(series[data.train]).cumcount().to_numpy()
-    is_extra = series[data.train] < 0
-    kept = data.train[number % np.where(is_extra, 4, 2) == 0]
-    others = data.train[~is_extra & (number % 2 == 1)]
+    paths[: len(data.dataset)] = data.dataset.table["path"]
+    # Half of a scan's slices are kept, the other half shows how near slices of one scan are to each other.
+    number = pd.Series(data.series[data.train]).groupby(data.series[data.train]).cumcount().to_numpy()
+    kept, others = data.train[number % 2 == 0], data.train[number % 2 == 1]
+    features = ood.slice_features(model, data.pixels[kept])
+    if data.pixels.ndim == 3:  # of each kidney, mirrored slices give the same images
+        features = np.concatenate([features, ood.slice_features(model, data.pixels[kept][..., ::-1])])
+        kept = np.concatenate([kept, kept])
     reference = ood.fit_reference(
-        ood.slice_features(model, data.pixels[kept]),
+        features,
         same_scans=ood.slice_features(model, data.pixels[others]),
         new_scans=ood.slice_features(model, data.pixels[data.validation]),
+        new_series=data.series[data.validation],
         paths=tuple(paths[kept]),
         labels=tuple(data.dataset.labels[i] for i in data.y[kept]),
-        series=series[kept],
+        series=data.series[kept],
     )
     ood.save(reference, run.folder / REFERENCE_FILE)
-    if not len(data.test):
+    asked = np.concatenate([data.validation, data.test])
+    matches = reference.match(ood.slice_features(model, data.pixels[asked]))
+    table = pd.DataFrame(
+        {
+            "path": paths[asked],
+            "series": data.series[asked],
+            "part": np.repeat([splits.VALIDATION, splits.TEST], [len(data.validation), len(data.test)]),
+            "distance": [each.distance for each in matches],
+            "residual": [each.residual for each in matches],
+            "seen": [each.is_seen_scan for each in matches],
+            "refused": [each.is_out_of_distribution for each in matches],
+        }
+    )
+    write_atomically(run.folder / GATE_FILE, lambda partial: table.to_csv(partial, index=False))
+    tested = table[table["part"] == splits.TEST]
+    if tested.empty:
         return None
-    asked = reference.match(ood.slice_features(model, data.pixels[data.test]))
-    return {
-        "test_foreign": sum(each.is_out_of_distribution for each in asked) / len(asked),
-        "test_seen": sum(each.is_seen_scan for each in asked) / len(asked),
-    }
+    return {"test_foreign": float(tested["refused"].mean()), "test_seen": float(tested["seen"].mean())}

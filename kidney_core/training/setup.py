@@ -11,7 +11,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from kidney_core.common.errors import RunError
-from kidney_core.networks import batch_norm, models, preprocessing
+from kidney_core.networks import batch_norm, models, preprocessing, two_teachers
 from kidney_core.runs import parallel, training_state
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import LAST_FILE, Run
@@ -54,6 +54,7 @@ class Learner:
         batches: makes the input of `network`.
         network: the part of `model` that runs at every step, with shared gradients: input -> (B, n_labels) logits.
         mixed_precision: True where its forward pass is in bfloat16, see `precision`.
+        offset: of its two teachers, see `two_teachers`; None without drawn lesions.
     """
 
     model: nn.Module
@@ -62,11 +63,11 @@ class Learner:
     batches: Batches
     network: nn.Module
     mixed_precision: bool
+    offset: nn.Linear | None = None
 
-    @property
-    def ema_model(self) -> nn.Module | None:
-        """A network with the averaged weights."""
-        return self.ema.module if self.ema is not None else None
+    def stored_networks(self) -> dict[str, nn.Module]:
+        """What a checkpoint of the run holds, see `training_state.save`."""
+        return _stored_networks(self.model, self.ema, self.offset)
 
 
 def prepare_task(run: Run, config: TrainingConfig, progress_of: Callable[[str], Callable[[int, int], None]]) -> Task:
@@ -102,14 +103,15 @@ def prepare_learner(
     Raises: ModelError; RunError for a damaged checkpoint, or one that not all processes see.
     """
     model = _build_model(task)
-    optimizer = optimization.make_optimizer(model, task.config)
+    offset = _build_offset(model, task)
+    optimizer = optimization.make_optimizer(nn.ModuleList([model, *([offset] if offset else [])]), task.config)
     checkpoint = run.folder / LAST_FILE
     if not checkpoint.is_file():
         _calibrate_folded_norms(model, task)
     average = ema.make_ema(model, decay=task.config.weight_averaging)
     position = Position()
     if checkpoint.is_file():
-        position = training_state.load(checkpoint, model, optimizer, average.module if average is not None else None)
+        position = training_state.load(checkpoint, _stored_networks(model, average, offset), optimizer)
     if task.group.any(position.step != task.group.from_leader(position.step)):
         raise RunError(
             f"The processes of this run read different checkpoints from “{checkpoint}”. Put the runs on a folder that all "
@@ -118,7 +120,7 @@ def prepare_learner(
     run.drop_metrics_after(position.step)
     model = parallel.synchronize_norms(model, task.group, task.device)
     batches = open_batches(
-        run, model, task.data, task.device, progress=progress, should_stop=should_stop, group=task.group
+        run, model, task.data, task.device, progress=progress, should_stop=should_stop, group=task.group, offset=offset
     )
     mixed = precision.settle(
         run,
@@ -128,7 +130,21 @@ def prepare_learner(
         device=task.device,
         group=task.group,
     )
-    return Learner(model, optimizer, average, batches, task.group.step_together(batches.network), mixed), position
+    network = task.group.step_together(batches.network)
+    return Learner(model, optimizer, average, batches, network, mixed, offset), position
+
+
+def _stored_networks(model: nn.Module, average: ModelEmaV3 | None, offset: nn.Module | None) -> dict[str, nn.Module]:
+    others = {"mean": average.module if average is not None else None, "offset": offset}
+    return {"model": model} | {name: network for name, network in others.items() if network is not None}
+
+
+def _build_offset(model: nn.Module, task: Task) -> nn.Linear | None:
+    """The offset of the network's two teachers on the device; None without drawn lesions."""
+    if not task.config.drawn_lesions:
+        return None
+    torch.manual_seed(task.config.seed)
+    return two_teachers.offset_for(model, len(task.data.dataset.labels)).to(task.device)
 
 
 def _one_pass(task: Task, batches: Batches) -> Callable[[], None]:

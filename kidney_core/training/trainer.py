@@ -170,7 +170,7 @@ def _save_checkpoint(run: Run, task: Task, learner: Learner, position: Position,
     if task.group.leads:
         position = replace(position, epoch_seconds=clock.seconds() if position.n_seen else 0.0)
         path = run.folder / LAST_FILE
-        training_state.save(path, learner.model, learner.optimizer, position, learner.ema_model)
+        training_state.save(path, learner.stored_networks(), learner.optimizer, position)
 
 
 def _write_report(task: Task, learner: Learner, position: Position, log: TrainingLog) -> None:

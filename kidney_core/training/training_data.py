@@ -10,9 +10,10 @@ import pandas as pd
 
 from kidney_core.common.errors import RunError
 from kidney_core.common.files import read_table, write_atomically, write_json
+from kidney_core.common.labels import NORMAL
 from kidney_core.data import dataset_kidneys, sampling
 from kidney_core.data.dataset import Dataset, read_dataset, require_classes, short_hash
-from kidney_core.data.pixel_cache import dataset_masks, dataset_pixels
+from kidney_core.data.pixel_cache import dataset_masks, dataset_pixels, painted_pixels
 from kidney_core.data.series import scan_table
 from kidney_core.kidneys import finder
 from kidney_core.metrics import splits
@@ -29,9 +30,13 @@ _CHOICES = (FEATURES_DTYPE, PRECISION)  # of the first start, which a resumed ru
 class TrainingData:
     """Grey squares of dataset and extra data, their labels, and which part each is in.
 
+    Where lesions are drawn, training slices whose lesions are marked are there once more, with these painted over and labelled
+    Normal: a network then cannot tell a stone by what else its scan looks like. They count as extra data.
+
     Attributes:
         pixels: (N + n_extra, S, S) uint8, or (N + n_extra, 2, S, S) for each kidney.
         y: (N + n_extra,) int64, positions in `dataset.labels`.
+        series: (N + n_extra,) the scan of each slice, numbered over the dataset and all extra data.
         train: positions of the training part, extra data included.
         validation: positions of the validation part; those of the test part where the split has no validation part.
         test: positions of the test part.
@@ -43,6 +48,7 @@ class TrainingData:
     dataset: Dataset
     pixels: np.ndarray = field(repr=False)
     y: np.ndarray = field(repr=False)
+    series: np.ndarray = field(repr=False)
     train: np.ndarray = field(repr=False)
     validation: np.ndarray = field(repr=False)
     test: np.ndarray = field(repr=False)
@@ -71,7 +77,6 @@ def read_training_data(
     table = scan_table(dataset)
     table["part"] = _parts(run, config, table, writes=writes)
     pixels = dataset_pixels(dataset, config.view, progress_of=progress_of)
-    masks = dataset_masks(dataset, config.view, progress_of=progress_of) if config.drawn_lesions else None
     parts = table["part"].to_numpy(object)
     extras = [read_extra_data(folder, dataset, parts, config, progress_of) for folder in config.extra_folders]
     _require_same_extras(run, config, extras)
@@ -79,10 +84,37 @@ def read_training_data(
     if n_left_out:
         title = f"{n_left_out} extra images left out: of scans, or next to scans, that are tested or validated on"
         progress_of(title)(1, 1)
-    data = _assemble(config, dataset, table, pixels, masks, extras)
+    painted = _painted(config, dataset, table, progress_of)
+    masks = dataset_masks(dataset, config.view, progress_of=progress_of) if config.drawn_lesions else None
+    data = _assemble(config, dataset, table, pixels, masks, painted, extras)
     if writes:
-        _write_findings(run, config, dataset, table, extras)
+        _write_findings(run, config, dataset, table, painted, extras)
     return data
+
+
+def _painted(
+    config: TrainingConfig,
+    dataset: Dataset,
+    table: pd.DataFrame,
+    progress_of: Callable[[str], Callable[[int, int], None]],
+) -> ExtraData | None:
+    """Training slices with their marked lesions painted over, as extra data; None where there are none, or none are asked for."""
+    if not config.drawn_lesions or NORMAL not in dataset.labels:
+        return None
+    rows, pixels = painted_pixels(dataset, config.view, progress_of=progress_of)
+    is_trained = (table["part"].to_numpy(object) == splits.TRAIN)[rows]
+    rows = rows[is_trained]
+    if not len(rows):
+        return None
+    return ExtraData(
+        pixels=pixels[is_trained],
+        masks=dataset_masks(dataset, config.view, progress_of=progress_of)[rows],
+        y=np.full(len(rows), dataset.labels.index(NORMAL)),
+        series=table["series"].to_numpy()[rows],
+        sha256=[],
+        n_left_out=0,
+        fingerprint=dataset.fingerprint,
+    )
 
 
 def _assemble(
@@ -91,10 +123,16 @@ def _assemble(
     table: pd.DataFrame,
     pixels: np.ndarray,
     masks: np.ndarray | None,
+    painted: ExtraData | None,
     extras: list[ExtraData],
 ) -> TrainingData:
-    """The training data of a table with parts; extra data follow the dataset and are in the training part."""
+    """The training data of a table with parts; painted slices and extra data follow the dataset and are in the training part."""
     y = np.array(table["label"].map(dataset.labels.index), np.int64)
+    folders = [0] * (painted is not None) + list(range(1, len(extras) + 1))  # painted slices are of the dataset's scans
+    extras = [*([painted] if painted is not None else []), *extras]
+    numbers = [table["series"].to_numpy(), *(extra.series for extra in extras)]
+    folder = np.repeat([0, *folders], [len(each) for each in numbers])
+    series = np.unique(np.stack([folder, np.concatenate(numbers)]), axis=1, return_inverse=True)[1].ravel()
     if extras:
         pixels = np.concatenate([pixels, *(extra.pixels for extra in extras)])
         if masks is not None:
@@ -106,11 +144,14 @@ def _assemble(
     )
     n_train = len(train)
     train = np.concatenate([train, len(dataset) + np.arange(n_extra)])
-    weights = _weights(table, extras, train, y) if config.sampling == sampling.BALANCED else None
+    weights = None
+    if config.sampling == sampling.BALANCED:
+        weights = sampling.balanced_weights(folder[train], y[train], series[train])
     return TrainingData(
         dataset=dataset,
         pixels=pixels,
         y=y,
+        series=series,
         train=train,
         # Without a validation part the test part is watched, as in the paper; nothing is chosen by it.
         validation=validation if config.validation_fraction else test,
@@ -120,13 +161,6 @@ def _assemble(
         n_extra=n_extra,
         masks=masks,
     )
-
-
-def _weights(table: pd.DataFrame, extras: list[ExtraData], train: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(len(train),) how probable each training image is to be drawn under balanced sampling."""
-    series = [table["series"].to_numpy(), *(extra.series for extra in extras)]
-    folder = np.repeat(np.arange(len(series)), [len(each) for each in series])
-    return sampling.balanced_weights(folder[train], y[train], np.concatenate(series)[train])
 
 
 def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame, *, writes: bool) -> np.ndarray:
@@ -167,11 +201,18 @@ def _require_same_extras(run: Run, config: TrainingConfig, extras: list[ExtraDat
 
 
 def _write_findings(
-    run: Run, config: TrainingConfig, dataset: Dataset, table: pd.DataFrame, extras: list[ExtraData]
+    run: Run,
+    config: TrainingConfig,
+    dataset: Dataset,
+    table: pd.DataFrame,
+    painted: ExtraData | None,
+    extras: list[ExtraData],
 ) -> None:
     """Write data.json, and the hashes of all files that are trained or validated on."""
     earlier = {key: value for key, value in run.data().items() if key in _CHOICES}
-    write_json(run.folder / "data.json", {**_describe(dataset, table, config, extras), **earlier})
+    n_painted = len(painted.y) if painted is not None else 0
+    described = {**_describe(dataset, table, config, extras), "painted_slices": n_painted}
+    write_json(run.folder / "data.json", {**described, **earlier})
     trained_on = table.loc[table["part"] != splits.TEST, "sha256"].tolist()
     trained_on += [sha256 for extra in extras for sha256 in extra.sha256]
     text = "".join(f"{short_hash(sha256)}\n" for sha256 in trained_on)

@@ -19,14 +19,14 @@ def made(seed=0, n_scans=20, per_scan=6, n_features=12):
     return centres[series] + rng.normal(0, 0.03, (len(series), n_features)), series
 
 
-def learned(features, new_scans, series, *, spread=0.03):
-    names = tuple(f"{i}.png" if number >= 0 else "" for i, number in enumerate(series))
-    own = features[series >= 0]
-    same_scans = own + np.random.default_rng(9).normal(0, spread, own.shape)
+def learned(features, new_scans, series, *, spread=0.03, is_extra=()):
+    names = tuple("" if i in is_extra else f"{i}.png" for i in range(len(series)))
+    same_scans = features + np.random.default_rng(9).normal(0, spread, features.shape)
     return ood.fit_reference(
         features,
         same_scans=same_scans,
         new_scans=new_scans,
+        new_series=np.arange(len(new_scans)),
         paths=names,
         labels=("Cyst",) * len(series),
         series=series,
@@ -99,13 +99,13 @@ def test_distances_agree_with_a_slow_plain_version():
         assert found.residual == pytest.approx(np.sqrt((rest**2).mean()), abs=1e-6)
 
 
-def test_the_nearest_are_of_different_scans_and_extra_data_are_never_named():
+def test_the_nearest_are_of_different_scans_and_extra_data_are_seen_but_never_named():
     features, series = made()
-    series = np.where(series < 3, -1, series)
-    reference = learned(features, made(seed=1)[0], series)
+    reference = learned(features, made(seed=1)[0], series, is_extra=range(18))
     (found,) = reference.match(features[:1])  # one of the extra data itself
     assert found.distance == pytest.approx(0, abs=1e-3)
-    assert not found.is_seen_scan
+    assert found.is_seen_scan
+    assert found.nearest[0].distance > 0.1
     assert len({int(each.path.removesuffix(".png")) // 6 for each in found.nearest}) == ood.N_SHOWN
     assert [each.distance for each in found.nearest] == sorted(each.distance for each in found.nearest)
 

@@ -83,6 +83,7 @@ def make_complete(folder: Path) -> checkpoint.Checkpoint:
         features[:16],
         same_scans=features[16:20],
         new_scans=features[20:],
+        new_series=np.arange(4),
         paths=tuple(f"{i}.png" for i in range(16)),
         labels=tuple(labels[i % 4] for i in range(16)),
         series=np.arange(16),

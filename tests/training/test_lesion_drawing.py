@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 
 from kidney_core.common.errors import RunError
-from kidney_core.networks import preprocessing
 from kidney_core.runs import recipes
 from kidney_core.training import trainer
 from kidney_core.training.lesion_drawing import LesionDrawing
@@ -18,36 +17,57 @@ from tests.phantom_files import write_scan
 LABELS = ("Cyst", "Normal", "Stone", "Tumor")
 
 
-def drawing_of(y, *, share=1.0):
+def drawing_of(y, *, n_kidneys=400, greys="relative", train=None):
+    """Slices of one kidney each, the corner of which has grey 60 + its position."""
     masks = np.zeros((len(y), 2, 64, 64), np.uint8)
     masks[:, 0, 20:44, 24:40] = 1  # the second kidney is not shown
-    data = SimpleNamespace(y=np.array(y), masks=masks, dataset=SimpleNamespace(labels=LABELS))
-    return LesionDrawing.of(data, recipes.TrainingConfig(drawn_lesions=share, framing="each-kidney", greys="relative"))
+    pixels = np.zeros_like(masks)
+    pixels[:, 0] = np.where(masks[:, 0], 128, 60) + np.arange(len(y))[:, None, None]
+    data = SimpleNamespace(
+        y=np.array(y),
+        masks=masks,
+        pixels=pixels,
+        train=np.arange(len(y)) if train is None else train,
+        series=np.arange(len(y)),
+        dataset=SimpleNamespace(labels=LABELS),
+    )
+    config = recipes.TrainingConfig(
+        drawn_lesions=n_kidneys / 32, framing="each-kidney", greys=greys, augmentation="none"
+    )
+    return LesionDrawing.of(data, config)
 
 
-def test_normal_slices_get_a_lesion_and_its_label_and_others_stay_as_they_are():
-    y = [1, 0, 1, 2, 1, 3, 1, 1, 1, 1]
-    drawing, positions = drawing_of(y), np.arange(len(y))
-    numbers = preprocessing.random_numbers(len(y), seed=0, epoch=1)
-    labels = drawing.labels(positions, numbers)
-    grey = torch.full((len(y), 2, 64, 64), 120, dtype=torch.uint8)
-    drawn = drawing.draw_into(grey.clone(), positions, numbers)
-    was_normal = np.array(y) == 1
-    assert (labels[was_normal] != 1).all()
-    assert len(set(labels[was_normal])) > 1
-    np.testing.assert_array_equal(labels[~was_normal], np.array(y)[~was_normal])
-    is_changed = (drawn != grey).flatten(2).any(2).numpy()
-    np.testing.assert_array_equal(is_changed[:, 0], was_normal)
-    assert not is_changed[:, 1].any()
-    np.testing.assert_array_equal(drawing.draw_into(grey.clone(), positions, numbers), drawn)
+@pytest.mark.parametrize("greys", ["relative", "original"])
+def test_healthy_kidneys_get_a_lesion_and_its_label_but_one_of_three(greys):
+    grey, y = drawing_of([1, 0, 1, 2, 3, 1], greys=greys).kidneys(0)
+    assert grey.shape == (400, 64, 64)
+    shares = np.bincount(y, minlength=4) / 400
+    assert 0.3 < shares[1] < 0.4
+    assert shares.min() > 0.1
+    # The corner is no kidney: it shows which slice a kidney is of.
+    assert set(grey[y == 1][:, 0, 0].tolist()) == {60, 62, 65}
+    untouched = {60 + i: np.where(np.pad(np.ones((24, 16)), ((20, 20), (24, 24))), 128 + i, 60 + i) for i in (0, 2, 5)}
+    for image, label in zip(grey.numpy(), y.numpy(), strict=True):
+        if label == 1:
+            np.testing.assert_array_equal(image, untouched[image[0, 0]])
+    changed = [np.abs(image.astype(int) - untouched[60]).max() for image in grey[y != 1].numpy()]
+    assert np.mean(np.array(changed) > 12) > 0.95
 
 
-def test_the_share_is_kept_and_other_numbers_draw_others():
-    y = [1] * 400
-    numbers = preprocessing.random_numbers(400, seed=3, epoch=2)
-    n_drawn = int((drawing_of(y, share=0.5).labels(np.arange(400), numbers) != 1).sum())
-    assert 160 < n_drawn < 240
-    assert drawing_of(y, share=0.0).labels(np.arange(400), numbers).tolist() == y
+def test_a_step_draws_the_same_again_and_the_next_step_something_else():
+    drawing = drawing_of([1, 1, 1], n_kidneys=20)
+    one, again, other = (drawing.kidneys(step) for step in (3, 3, 4))
+    np.testing.assert_array_equal(one[0], again[0])
+    np.testing.assert_array_equal(one[1], again[1])
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_only_training_slices_are_drawn_into():
+    grey, y = drawing_of([1, 1, 1], n_kidneys=100, train=np.array([0, 2])).kidneys(0)
+    assert set(grey[y == 1][:, 0, 0].tolist()) == {60, 62}
+    with pytest.raises(RunError, match="labelled Normal and show a kidney, and there is none"):
+        drawing_of([0, 2, 3])
+    assert drawing_of([1, 1], n_kidneys=0) is None
 
 
 def test_drawn_lesions_need_a_view_of_each_kidney():
@@ -63,10 +83,10 @@ def test_a_training_with_drawn_lesions_resumes_to_the_same_weights(tmp_path):
     options = {
         "framing": "each-kidney",
         "greys": "relative",
-        "drawn_lesions": 0.8,
+        "drawn_lesions": 1.5,
         "image_size_px": 48,
         "batch_size": 4,
-        "augmentation": "strong",
+        "augmentation": "scanners",
     }
     whole, parts = (tiny_run(tmp_path / "data", name, **options) for name in ("whole", "parts"))
     trainer.train(whole)
