@@ -231,13 +231,14 @@ def speed() -> str:
 
 
 def options_table() -> str:
-    """One row an option of `kidney-ct train`, with its default in both recipes."""
-    lines = ["| option | `paper` | `robust` | meaning |", "|---|---|---|---|"]
+    """One row an option of `kidney-ct train`, with its default in each recipe."""
+    titles = [f"`{name}`" for name in RECIPES]
+    lines = [f"| option | {' | '.join(titles)} | meaning |", "|---|" + "---|" * len(RECIPES) + "---|"]
     for option in fields(TrainingConfig):
-        robust = RECIPES["robust"].get(option.name, option.default)
-        defaults = [f"`{value}`" if value != "" else "–" for value in (option.default, robust)]
+        of_recipes = [changes.get(option.name, option.default) for changes in RECIPES.values()]
+        defaults = [f"`{value}`" if value != "" else "–" for value in of_recipes]
         if option.name == "recipe":
-            defaults = ["`paper`", "`robust`"]
+            defaults = titles
         lines.append(f"| `--{option.name.replace('_', '-')}` | {' | '.join(defaults)} | {option.metadata['help']} |")
     return "\n".join(lines)
 

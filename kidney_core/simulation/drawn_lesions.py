@@ -14,7 +14,7 @@ from kidney_core.imaging.painting import grain
 
 # Of the side of an image of one kidney, whose longer side takes 0.7 of it. A large lesion belongs to the outline of its kidney, which
 # the image is made around, so that it fills the image.
-RADII = {"Cyst": (0.05, 0.3), "Stone": (0.014, 0.06), "Tumor": (0.07, 0.42)}
+RADII = {"Cyst": (0.04, 0.3), "Stone": (0.014, 0.06), "Tumor": (0.07, 0.42)}
 LESIONS = tuple(RADII)
 _LARGE = 0.2  # a radius, from which on lesions are moved towards the middle of the image
 _MIN_KIDNEY = 0.016  # of the image: no lesion is drawn where less of the kidney is seen
@@ -27,7 +27,7 @@ _LEAST_SEEN = {
 _LEAST_NOISE = 6.0  # grey values
 _N_TRIES = 6
 # Grey values of 256 over a window of 400 HU.
-_CYST_DARKER, _STONE_BRIGHTER, _MASS_DIFFERS, _NECROSIS_DARKER = (18, 110), (45, 160), (10, 80), (10, 50)
+_CYST_DARKER, _STONE_BRIGHTER, _MASS_DIFFERS, _NECROSIS_DARKER = (15, 110), (45, 160), (10, 80), (10, 50)
 
 
 def soft_ellipse(

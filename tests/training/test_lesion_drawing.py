@@ -3,14 +3,18 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from kidney_core.common.errors import RunError
 from kidney_core.runs import recipes
+from kidney_core.simulation import phantom
 from kidney_core.training import trainer
 from kidney_core.training.lesion_drawing import LesionDrawing
+from kidney_core.training.training_data import read_training_data
 from tests.conftest import tiny_run
 from tests.phantom_files import write_scan
 
@@ -105,3 +109,36 @@ def test_a_training_with_drawn_lesions_resumes_to_the_same_weights(tmp_path):
     plain = tiny_run(tmp_path / "data", "plain", **{**options, "drawn_lesions": 0.0})
     trainer.train(plain)
     assert plain.epochs()[0]["train_loss"] != whole.epochs()[0]["train_loss"]
+
+
+@pytest.mark.slow
+def test_marked_lesions_are_painted_over_and_added_as_normal_in_the_training_part(tmp_path):
+    root = tmp_path / "data"
+    for label, seed in (("Cyst", 1), ("Normal", 2), ("Tumor", 4)):
+        for number in range(3):
+            write_scan(root / label, label, 10 * seed + number, n_slices=2, first=2 * number)
+    (root / "Stone").mkdir()
+    (root / "masks" / "Stone").mkdir(parents=True)
+    for number in range(8):
+        (drawn,) = phantom.draw_series("Stone", 300 + number, n_slices=1)
+        Image.fromarray(drawn.as_slice("").network_grey8()).save(root / "Stone" / f"{number}.png")
+        if number < 6:
+            Image.fromarray(drawn.lesion.astype(np.uint8) * 255).save(root / "masks" / "Stone" / f"{number}.png")
+    options = {"framing": "each-kidney", "image_size_px": 64, "drawn_lesions": 1.0, "greys": "relative"}
+    run = tiny_run(root, **options, protocol="random")
+    data = read_training_data(run, lambda title: lambda done, total: None)
+    table = pd.read_csv(run.folder / "split.csv")
+    is_marked = table["path"].isin([f"Stone/{number}.png" for number in range(6)])
+    originals = np.flatnonzero(is_marked & (table["part"] == "train"))
+    assert 0 < data.n_extra == len(originals) == run.data()["painted_slices"]
+    added = len(data.dataset) + np.arange(data.n_extra)
+    assert set(added) <= set(data.train)
+    assert {data.dataset.labels[i] for i in data.y[added]} == {"Normal"}
+    np.testing.assert_array_equal(data.series[added], data.series[originals])
+    np.testing.assert_array_equal(data.masks[added], data.masks[originals])
+    before, after = data.pixels[originals].astype(int), data.pixels[added].astype(int)
+    # A stone is bright: what is changed much was bright, in a spot of one kidney.
+    changed = np.abs(after - before) > 40
+    assert changed.any(axis=(1, 2, 3)).mean() > 0.8
+    assert changed.mean() < 0.03
+    assert before[changed].mean() > after[changed].mean() + 40
