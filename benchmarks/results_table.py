@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kidney_core.checkpoints import hospital_results
 from kidney_core.checkpoints.checkpoint import Checkpoint, list_checkpoints
 from kidney_core.common import paper, settings
 from kidney_core.kidneys import finder
+from kidney_core.metrics import intervals
 from kidney_core.metrics.number_format import model_name, percent, percent_range
 from kidney_core.metrics.splits import RANDOM
 from kidney_core.networks.explanation import DEFAULT_METHOD
@@ -39,19 +41,23 @@ SPEED_START, SPEED_END = "<!-- speed: make results -->", "<!-- end of speed -->"
 OPTIONS_START, OPTIONS_END = "<!-- options: make results -->", "<!-- end of options -->"
 SETTINGS_START, SETTINGS_END = "<!-- settings: make results -->", "<!-- end of settings -->"
 FINDER_START, FINDER_END = "<!-- kidney finder: make results -->", "<!-- end of kidney finder -->"
+HOSPITALS_START, HOSPITALS_END = "<!-- other hospitals: make results -->", "<!-- end of other hospitals -->"
+ANSWERS_START, ANSWERS_END = "<!-- answers: make results -->", "<!-- end of answers -->"
+HEATMAPS_START, HEATMAPS_END = "<!-- heatmaps: make results -->", "<!-- end of heatmaps -->"
 PAPER_START, PAPER_END = "<!-- paper's recipe: make results -->", "<!-- end of paper's recipe -->"
 
 
 def compact_table(checkpoints: list[Checkpoint]) -> str:
     """One row a checkpoint: accuracy under both protocols, each with its 95 % interval."""
     lines = [
-        "| checkpoint | random split: accuracy | **unseen scans: accuracy** | **unseen scans: balanced accuracy** |",
-        "|---|---|---|---|",
+        "| checkpoint | random split: accuracy | **unseen scans: accuracy** | **balanced accuracy** | **balanced accuracy per scan** |",
+        "|---|---|---|---|---|",
     ]
     for checkpoint in checkpoints:
         unseen = checkpoint.unseen_protocol or ""
         cells = [_name(checkpoint), _with_interval(checkpoint, RANDOM, "accuracy")]
         cells += [f"**{_with_interval(checkpoint, unseen, name)}**" for name in ("accuracy", "balanced_accuracy")]
+        cells += [f"**{_per_scan(checkpoint, unseen)}**"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -60,8 +66,8 @@ def table(checkpoints: list[Checkpoint]) -> str:
     """One row a checkpoint: both protocols with intervals, initial weights, and the recall of each label."""
     lines = [
         "| checkpoint | initial weights | random split: accuracy | random split: balanced accuracy | **unseen scans: accuracy** "
-        "| **unseen scans: balanced accuracy** | unseen scans: recall of Cyst, Normal, Stone, Tumor |",
-        "|---|---|---|---|---|---|---|",
+        "| **unseen scans: balanced accuracy** | unseen scans: recall of Cyst, Normal, Stone, Tumor | **unseen scans: balanced accuracy per scan** |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join(lines + [_row(checkpoint) for checkpoint in checkpoints])
 
@@ -73,11 +79,20 @@ def _row(checkpoint: Checkpoint) -> str:
     cells += [f"**{_with_interval(checkpoint, unseen, measure)}**" for measure in measures]
     metrics = checkpoint.metrics(unseen)
     recalls = [percent(metrics["per_label"][label]["recall"], 0) for label in checkpoint.labels] if metrics else []
-    return "| " + " | ".join([*cells, ", ".join(recalls)]) + " |"
+    return "| " + " | ".join([*cells, ", ".join(recalls), f"**{_per_scan(checkpoint, unseen)}**"]) + " |"
 
 
 def _name(checkpoint: Checkpoint) -> str:
     return f"{model_name(checkpoint.card['architecture'])}, {checkpoint.size_px} px"
+
+
+def _per_scan(checkpoint: Checkpoint, protocol: str) -> str:
+    """The balanced accuracy of the mean prediction for each scan, with its 95 % interval; a dash where it was not measured."""
+    predictions = checkpoint.predictions(protocol) if protocol else None
+    if predictions is None:
+        return "–"
+    found = intervals.intervals(predictions.per_series())["balanced_accuracy"]
+    return percent(found.value) + ("" if found.low is None else f" ({percent_range(found.low, found.high)})")
 
 
 def _with_interval(checkpoint: Checkpoint, protocol: str, measure: str) -> str:
@@ -87,6 +102,70 @@ def _with_interval(checkpoint: Checkpoint, protocol: str, measure: str) -> str:
         return "–"
     low, high = checkpoint.intervals(protocol).get(measure, (None, None))
     return percent(metrics[measure]) + ("" if low is None else f" ({percent_range(low, high)})")
+
+
+def hospitals_table(checkpoints: list[Checkpoint], *, findings: bool = False) -> str:
+    """One row a result on another hospital, one column a checkpoint.
+
+    Args:
+        findings: with the AUROC of each finding of reported scans and phase.
+    """
+    cells: dict[tuple[str, str, str], dict[str, str]] = {}
+    for checkpoint in checkpoints:
+        measured = checkpoint.other_hospitals()
+        for line in hospital_results.headlines(measured, findings=findings) if measured else []:
+            cells.setdefault((line.source, line.what, line.tested_on), {})[checkpoint.name] = line.value
+    names = [checkpoint.name for checkpoint in checkpoints]
+    titles = [model_name(checkpoint.card["architecture"]) for checkpoint in checkpoints]
+    lines = [f"| hospital | measure | tested on | {' | '.join(titles)} |", "|---" * (len(names) + 3) + "|"]
+    for (source, what, tested_on), values in cells.items():
+        lines.append(f"| {source} | {what} | {tested_on} | {' | '.join(values.get(name, '–') for name in names)} |")
+    return "\n".join(lines)
+
+
+def answers_table(checkpoints: list[Checkpoint]) -> str:
+    """One row a checkpoint and label: from which confidence it is answered, and how often that is wrong, measured nested."""
+    lines = [
+        "| checkpoint | answer | given from | wrong on unseen scans (95 % interval over scans) | answers tested |",
+        "|---|---|---|---|---|",
+    ]
+    for checkpoint in checkpoints:
+        entry = checkpoint.card["abstention"]
+        for label, row in entry["by_label"].items():
+            threshold, (low, high) = entry["thresholds"][label], row["interval"]
+            interval = "" if low is None else f" ({percent_range(low, high)})"
+            cells = [
+                model_name(checkpoint.card["architecture"]),
+                label,
+                "never" if threshold is None else percent(threshold, 0),
+                "–" if row["error"] is None else f"{percent(row['error'])}{interval}",
+                f"{row['n']:,} slices of {row['n_scans']} scans",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def heatmaps_table(checkpoints: list[Checkpoint]) -> str:
+    """One row a checkpoint and set of slices: how often the default method points at the lesion, and the best null map."""
+    lines = [
+        f"| checkpoint, {DEFAULT_METHOD} | slices | hits | best null map | better than every null map |",
+        "|---|---|---|---|---|",
+    ]
+    for checkpoint in checkpoints:
+        for name, measured in ((checkpoint.explanations() or {}).get("sets", {})).items():
+            row = measured["methods"].get(DEFAULT_METHOD)
+            if row is None or "nulls" not in row:
+                continue
+            null = row["best_null"]
+            cells = [
+                model_name(checkpoint.card["architecture"]),
+                f"{measured['n']} of {name}",
+                percent(row["hits"] / measured["n"], 0),
+                f"{percent(row['nulls'][null]['hits'] / measured['n'], 0)} ({null})",
+                "yes" if row["beats"] else "no",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def paper_table(runs: list[dict]) -> str:
@@ -289,6 +368,10 @@ def main() -> int:
     checkpoints = list_checkpoints()[0]
     rewrite(README, START, END, compact_table(checkpoints))
     rewrite(RESULTS, START, END, table(checkpoints))
+    rewrite(README, HOSPITALS_START, HOSPITALS_END, hospitals_table(checkpoints))
+    rewrite(RESULTS, HOSPITALS_START, HOSPITALS_END, hospitals_table(checkpoints, findings=True))
+    rewrite(RESULTS, ANSWERS_START, ANSWERS_END, answers_table(checkpoints))
+    rewrite(RESULTS, HEATMAPS_START, HEATMAPS_END, heatmaps_table(checkpoints))
     rewrite(RESULTS, PAPER_START, PAPER_END, paper_table(json.loads(PAPER_RECIPE.read_text(encoding="utf-8"))))
     rewrite(COMMAND_LINE, OPTIONS_START, OPTIONS_END, options_table())
     rewrite(SETTINGS, SETTINGS_START, SETTINGS_END, settings_table())

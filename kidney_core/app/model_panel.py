@@ -163,6 +163,7 @@ def _abstention(checkpoint: Checkpoint) -> None:
     from kidney_core.metrics import calibration, curve_plots
 
     _show_answers(checkpoint)
+    _show_prediction_sets(checkpoint)
     chosen = _choose_predictions(checkpoint)
     if chosen is None:
         return
@@ -210,6 +211,19 @@ def _show_answers(checkpoint: Checkpoint) -> None:
     st.caption(
         f"In Diagnosis a label is answered from its threshold on. Measured nested, on scans that chose neither network nor threshold. An "
         f"answer that is wrong more often than {number_format.percent(entry['accepted_error'], 0)} there is never given."
+    )
+
+
+def _show_prediction_sets(checkpoint: Checkpoint) -> None:
+    """What the prediction sets of Diagnosis are worth, measured nested."""
+    entry = checkpoint.card.get("prediction_sets")
+    if not entry:
+        return
+    covered = ", ".join(f"{number_format.percent(share, 0)} of {label}" for label, share in entry["covered"].items())
+    single = entry["sizes"][1]
+    st.markdown(
+        f"**Prediction sets.** To hold the true label on {number_format.percent(entry['level'], 0)} of the slices of each label, they "
+        f"have {entry['mean_size']:.1f} labels on average; {number_format.percent(single, 0)} have one. Measured: {covered}."
     )
 
 

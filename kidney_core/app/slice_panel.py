@@ -26,7 +26,7 @@ from kidney_core.diagnosis import outcomes
 from kidney_core.imaging import outlines, rendering
 from kidney_core.imaging.slices import Slice
 from kidney_core.imaging.stack import StackItem, open_item
-from kidney_core.metrics import number_format, plots
+from kidney_core.metrics import number_format, plots, prediction_sets
 
 if TYPE_CHECKING:
     from kidney_core.diagnosis.inference import Diagnosis, Predictor
@@ -207,6 +207,7 @@ def _show_prediction(answer: "Diagnosis", verdict: "Verdict", checkpoint: Checkp
     st.plotly_chart(
         plots.probability_bars(answer.probabilities), config={"displayModeBar": False}, key="diagnosis_bars"
     )
+    _show_prediction_set(answer, checkpoint)
     if checkpoint.unseen_protocol:
         tested = loading.predictions(checkpoint, checkpoint.unseen_protocol)
         st.markdown(formatting.nonbreaking(label_performance.describe_label(checkpoint, label, tested)))
@@ -215,6 +216,20 @@ def _show_prediction(answer: "Diagnosis", verdict: "Verdict", checkpoint: Checkp
         verdict_panel.show_nearest(verdict, checkpoint)
     with st.expander("How accurate is this model?"):
         checkpoint_choice.show_accuracy_pair(checkpoint)
+
+
+def _show_prediction_set(answer: "Diagnosis", checkpoint: Checkpoint) -> None:
+    """The labels that cannot be ruled out, where the user wants them and the card knows how."""
+    entry = checkpoint.card.get("prediction_sets")
+    if not entry:
+        return
+    help_text = (
+        f"A prediction set: chosen so that it lacks the true label on at most {number_format.percent(1 - entry['level'], 0)} of the slices of each "
+        f"label on unseen scans (split conformal prediction). A set has {entry['mean_size']:.1f} labels on average."
+    )
+    if st.toggle("Show every label that cannot be ruled out", key="diagnosis_prediction_set", help=help_text):
+        kept = prediction_sets.set_of(entry, answer.probabilities)
+        st.markdown(f"**{' or '.join(kept)}**" if kept else "**None of the labels fits.**")
 
 
 def _compare_with_sample(answer: "Diagnosis", sample: Sample) -> None:

@@ -26,19 +26,20 @@ class Headline(NamedTuple):
         return self.value.split(" (")[0]
 
 
-def headlines(measured: dict[str, Any]) -> list[Headline]:
-    """What to say first of each source: of reported scans how well any lesion is told, of slices what is correct by label."""
+def headlines(measured: dict[str, Any], *, findings: bool = False) -> list[Headline]:
+    """What to say first of each source: of reported scans how well lesions are told, of slices what is correct by label.
+
+    Args:
+        findings: of reported scans every finding in every phase.
+    """
     lines = []
     for source, each in measured["sources"].items():
         if each["kind"] == SCANS:
-            row = best_row(each, ANY_LESION, ALL)
-            if row:
-                n = (
-                    f"{each['n_scans']} scans"
-                    if row["unit"] == SCAN
-                    else f"{each['n_kidneys']} kidneys of {each['n_scans']} scans"
-                )
-                lines.append(Headline(source, "AUROC of a lesion", in_words(row["value"], row["interval"]), n))
+            named = dict.fromkeys((row["finding"], row["phase"]) for row in each["auroc"])
+            for finding, phase in named if findings else [(ANY_LESION, ALL)]:
+                row = best_row(each, finding, phase)
+                if row:
+                    lines.append(_of_scans(source, row))
             continue
         lines += [
             Headline(
@@ -50,6 +51,13 @@ def headlines(measured: dict[str, Any]) -> list[Headline]:
             for label, row in each["labels"].items()
         ]
     return lines
+
+
+def _of_scans(source: str, row: dict[str, Any]) -> Headline:
+    name = "a lesion" if row["finding"] == ANY_LESION else row["finding"]
+    phase = "" if row["phase"] == ALL else f", {row['phase']}"
+    n = f"{row['n_with']} {row['unit']}s with it, {row['n_without']} without"
+    return Headline(source, f"AUROC of {name}{phase}", in_words(row["value"], row["interval"]), n)
 
 
 def best_row(source: dict[str, Any], finding: str, phase: str) -> dict[str, Any] | None:

@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         "beside each card",
     )
     parser.add_argument("--out", type=Path, help="folder for a CSV file with the predictions of each checkpoint")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     checkpoints = chosen_checkpoints(options.checkpoints)
     if options.outside:
         evaluate_outside(options.folder, checkpoints, device=str(models.pick_device(options.device)))

@@ -154,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
         "checkpoints", type=Path, nargs="*", help="folders of checkpoints (default: all published ones)"
     )
     parser.add_argument("--label", choices=LABELS, help="label of every slice of a YOLO layout")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     slices = read_slices_with_lesions(options.folder, label=options.label)
     for checkpoint in chosen_checkpoints(options.checkpoints):
         predictor = inference.open_predictor(checkpoint, finder=finder.open_installed())

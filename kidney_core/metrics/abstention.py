@@ -37,7 +37,7 @@ def describe(predictions: Predictions, protocol: str, *, accepted_error: float =
         return _thresholds(confidence[rows], y_pred[rows], y_true[rows], series[rows], n_labels, accepted_error)
 
     answered = np.zeros(len(y_true), bool)
-    groups = _groups(predictions, series)
+    groups = scan_groups(predictions, series)
     for group in np.unique(groups):
         inside = groups == group
         answered |= inside & (confidence >= fit(~inside)[y_pred])
@@ -67,7 +67,7 @@ def threshold_of(abstention: dict[str, Any], label: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _groups(predictions: Predictions, series: np.ndarray) -> np.ndarray:
+def scan_groups(predictions: Predictions, series: np.ndarray) -> np.ndarray:
     """(N,) the fold of each slice, or a group of whole scans."""
     if "fold" in predictions.table:
         return predictions.table["fold"].to_numpy()

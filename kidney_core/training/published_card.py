@@ -11,7 +11,7 @@ from kidney_core import __version__
 from kidney_core.checkpoints import gate_thresholds
 from kidney_core.checkpoints.card import FOLDS, VALIDATION
 from kidney_core.checkpoints.checkpoint import INTENDED_USE
-from kidney_core.metrics import abstention, evaluation, intervals
+from kidney_core.metrics import abstention, evaluation, intervals, prediction_sets
 from kidney_core.metrics.predictions import Predictions
 from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, TEST, unseen_protocol
 from kidney_core.runs import recipes
@@ -86,6 +86,7 @@ def describe(name: str, inputs: CardInputs) -> dict[str, Any]:
         "curves": source.epochs(),
         "familiarity": _refusals(folds) or report.get("familiarity", {}),
         "abstention": _abstention(predictions),
+        "prediction_sets": _prediction_sets(predictions),
         "intended_use": INTENDED_USE,
         "limits": _limits(inputs),
         "created": time.strftime("%Y-%m-%d"),
@@ -115,6 +116,12 @@ def _abstention(predictions: dict[str, Predictions]) -> dict[str, Any]:
     """When the model abstains, by its predictions on unseen scans; empty without any."""
     protocol = unseen_protocol(predictions)
     return {} if protocol is None else abstention.describe(predictions[protocol], protocol)
+
+
+def _prediction_sets(predictions: dict[str, Predictions]) -> dict[str, Any]:
+    """Which labels are in a prediction set, by the predictions on unseen scans; empty without any."""
+    protocol = unseen_protocol(predictions)
+    return {} if protocol is None else prediction_sets.describe(predictions[protocol], protocol)
 
 
 def _refusals(fold: Run | None) -> dict[str, float]:

@@ -13,6 +13,7 @@ from kidney_core.common.labels import LABELS
 from kidney_core.data import dataset
 from kidney_core.diagnosis import inference, verdict
 from kidney_core.imaging.slices import read_slice
+from kidney_core.kidneys import finder
 from kidney_core.metrics import evaluation, splits
 from kidney_core.simulation import phantom
 from tests import public_data
@@ -57,7 +58,7 @@ def test_figures_on_the_card_follow_from_the_stored_predictions(shipped, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_samples_are_answered_with_a_map_or_the_reason_why_there_is_none(shipped, name):
     """How many are answered rightly is printed, not asserted: the README says that it is too few."""
-    predictor = inference.open_predictor(shipped[name])
+    predictor = open_with_finder(shipped[name])
     right = 0
     for label in LABELS:
         for seed in range(5):
@@ -126,7 +127,7 @@ def test_predictions_hold_no_image_and_no_path_of_the_training_machine(shipped):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_photographs_and_screenshots_are_refused_and_samples_are_not(shipped, name):
-    predictor = inference.open_predictor(shipped[name])
+    predictor = open_with_finder(shipped[name])
     strangers = [*(Path(sklearn.datasets.__file__).parent / "images").glob("*.jpg")]
     strangers += (ROOT / "docs" / "screenshots").glob("*.png")
     assert len(strangers) >= 7
@@ -142,7 +143,7 @@ def test_photographs_and_screenshots_are_refused_and_samples_are_not(shipped, na
 @pytest.mark.data
 @pytest.mark.parametrize("name", NAMES)
 def test_unseen_scans_are_let_through_and_training_scans_are_recognised(shipped, name, shared_data):
-    predictor, folder = inference.open_predictor(shipped[name]), shared_data / "ct-kidney-plain"
+    predictor, folder = open_with_finder(shipped[name]), shared_data / "ct-kidney-plain"
     tested = shipped[name].predictions("grouped")
     unseen = [] if tested is None else tested.table["path"].tolist()
     new = [judged(predictor, read_slice(folder / path)) for path in unseen[::25]]
@@ -159,6 +160,10 @@ def test_unseen_scans_are_let_through_and_training_scans_are_recognised(shipped,
         assert np.mean([each.seen for each in new]) < 0.1
     assert np.mean([each.seen for each in seen]) > 0.6  # a fifth of them is of validation scans
     assert all(each.refused for each in inverted)
+
+
+def open_with_finder(shipped):
+    return inference.open_predictor(shipped, finder=finder.open_installed())
 
 
 def judged(predictor, image):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kidney_core.checkpoints import hospital_results
+from kidney_core.checkpoints import hospital_results, model_card
 from kidney_core.checkpoints.checkpoint import OTHER_HOSPITALS_FILE, read_checkpoint
 from kidney_core.common.errors import CheckpointError, DatasetError
 from kidney_core.data.reported_scans import read_reported_scans
@@ -140,6 +140,15 @@ def test_sources_are_measured_and_kept_beside_the_card(hospitals, published, cap
     np.testing.assert_allclose(read.filter(like="scan_p_").sum(axis=1), 1, atol=1e-6)
     lines = hospital_results.headlines(checkpoint.other_hospitals())
     assert {line.source for line in lines} == {"a", "b"}
+    of_lesion = next(line for line in lines if line.source == "b")
+    assert of_lesion.what == "AUROC of a lesion"
+    assert of_lesion.value.startswith(of_lesion.short)
+    every = hospital_results.headlines(checkpoint.other_hospitals(), findings=True)
+    assert len([line for line in every if line.source == "b"]) > 3
+    card = model_card.markdown(checkpoint)
+    assert "## Other hospitals" in card
+    assert "- b: 3 scans, 6 kidneys found" in card
+    assert of_lesion.value in model_card.claim_checklist(checkpoint)
 
     (hospitals / "b").rename(hospitals / "c")  # measured again under another name: the earlier source is kept
     evaluate.main(["--outside", str(hospitals), str(published.folder), "--device", "cpu"])

@@ -13,6 +13,7 @@ from kidney_core.common.errors import UnreadableSlice
 from kidney_core.diagnosis import inference, verdict
 from kidney_core.imaging.patient_tags import PatientTags, read_patient_tags
 from kidney_core.imaging.slices import Slice, Window
+from kidney_core.kidneys import finder as finders
 from kidney_core.metrics.number_format import percent
 from kidney_core.networks.map_grades import Grade
 from kidney_core.reports import report, report_pdf, report_sections
@@ -43,7 +44,8 @@ GRADES = (Grade("Stability", 0.31, "poor", "Moving the image by 2 px changes the
 @pytest.fixture(scope="module")
 def predictor():
     """A shipped network."""
-    return inference.open_predictor(checkpoint.read_checkpoint(ROOT / "checkpoints" / "mobilenetv2"))
+    shipped = checkpoint.read_checkpoint(ROOT / "checkpoints" / "mobilenetv2")
+    return inference.open_predictor(shipped, finder=finders.open_installed())
 
 
 def simulated() -> Slice:
