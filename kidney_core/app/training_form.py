@@ -26,7 +26,7 @@ STARTS = {
     "Random weights": RANDOM_WEIGHTS,
 }
 BOTH = "both"
-DEFAULT_RECIPE = "robust"
+DEFAULT_RECIPE = "travel"
 Number = TypeVar("Number", int, float)
 TITLES = {"weight_averaging": "EMA decay", "patience": "Early-stopping patience"}
 OPTIONS = {option.name: option for option in fields(TrainingConfig)}
@@ -124,7 +124,7 @@ def _recipe_options(recipe: str) -> dict[str, Any]:
         chosen["framing"] = _choice("framing", base.framing)
         chosen["greys"] = _choice("greys", base.greys)
         chosen["slices"] = _choice("slices", base.slices)
-        chosen["drawn_lesions"] = _number("drawn_lesions", base.drawn_lesions, step=0.1)
+        chosen["drawn_lesions"] = _number("drawn_lesions", base.drawn_lesions, step=0.5)
         chosen["class_weights"] = _choice("class_weights", base.class_weights)
     with middle:
         chosen["n_epochs"] = _number("n_epochs", base.n_epochs)

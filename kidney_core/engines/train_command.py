@@ -21,7 +21,7 @@ _DESCRIPTION = """\
 Train a network on a folder of CT slices that has one folder of images per class.
 
 {program} --data FOLDER                   the paper's recipe: random split
-{program} --data FOLDER --recipe robust   the best recipe for unseen scans: scan-level split
+{program} --data FOLDER --recipe travel   the best recipe for other hospitals: scan-level split
 {program} --data FOLDER --folds 5         cross-validation: five runs, every scan is tested once
 {program} --resume RUN                    resume a run that was stopped or killed
 {program} --data FOLDER --n-processes 2   two processes share every batch, each with its own GPU

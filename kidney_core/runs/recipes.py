@@ -36,7 +36,7 @@ class TrainingConfig:
     data: str = _option("", "folder with one folder of images per class")
     architecture: str = _option("mobilenetv2_100", "timm name, or ResNet18, MobileNetV2, EfficientNet-B0")
     recipe: str = _option(
-        "paper", "named set of defaults, which the other options change", ("paper", "robust", "travel")
+        "paper", "named set of defaults, which the other options change", ("paper", "travel")
     )
     init: str = _option(
         "imagenet", "initial weights: imagenet (timm downloads them), scratch (random), or a safetensors file"
@@ -213,21 +213,6 @@ class TrainingConfig:
 # What each recipe changes from the defaults above.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
-    "robust": {
-        "trainable": "all",
-        "image_size_px": 224,
-        "framing": "body",
-        "n_epochs": 8,
-        "optimizer": "adamw",
-        "weight_decay": 0.05,
-        "schedule": "one-cycle",
-        "label_smoothing": 0.05,
-        "sampling": "balanced",
-        "weight_averaging": 0.998,
-        "augmentation": "strong",
-        "protocol": "grouped",
-        "validation_fraction": 0.1,
-    },
     "travel": {
         "trainable": "all",
         "image_size_px": 112,
@@ -249,13 +234,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 # Recipes of older versions. Their files hold every option, so they are read as changes of the defaults.
-RETIRED_RECIPES = {"augmented": "paper"}
+RETIRED_RECIPES = {"augmented": "paper", "robust": "paper"}
 RECIPE_DESCRIPTIONS = {
     "paper": "As published: frozen early layers, 224 px, flips, random 80/20 split, 10 epochs.",
     "travel": "The best on other hospitals: each kidney by itself, grey values relative to it, lesions drawn into healthy kidneys "
     "and painted out of others.",
-    "robust": "Whole slices on unseen scans: cropped to the body, 224 px, all layers, strong augmentation, balanced sampling, "
-    "EMA of the weights. If you have other exports of the same data, add them as extra training data.",
 }
 
 

@@ -12,8 +12,8 @@ from tests.conftest import tiny_run
 def test_a_note_keeps_its_text_and_its_tags_once(small_dataset):
     run = tiny_run(small_dataset)
     assert housekeeping.read_note(run) == housekeeping.Note()
-    housekeeping.write_note(run, " better with more phantoms ", "paper, robust paper")
-    assert housekeeping.read_note(run) == housekeeping.Note("better with more phantoms", ("paper", "robust"))
+    housekeeping.write_note(run, " better with more phantoms ", "paper, travel paper")
+    assert housekeeping.read_note(run) == housekeeping.Note("better with more phantoms", ("paper", "travel"))
     (run.folder / housekeeping.NOTE_FILE).write_text("{torn", encoding="utf-8")
     assert housekeeping.read_note(run) == housekeeping.Note()
     with pytest.raises(RunError, match="Shorten it"):

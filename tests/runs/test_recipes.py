@@ -11,11 +11,11 @@ from kidney_core.runs import recipes, run_folder
 
 def test_a_command_asks_for_the_very_configuration():
     config = recipes.config_from_recipe(
-        "robust", data="/a folder/x", reported_epoch="best", best_by="recall:Stone", patience=3, n_epochs=20, seed=4
+        "travel", data="/a folder/x", reported_epoch="best", best_by="recall:Stone", patience=3, n_epochs=20, seed=4
     )
     command = recipes.command_line(config)
     assert command == (
-        "kidney-ct train --recipe robust --data '/a folder/x' --n-epochs 20 --reported-epoch best "
+        "kidney-ct train --recipe travel --data '/a folder/x' --n-epochs 20 --reported-epoch best "
         "--best-by recall:Stone --patience 3 --seed 4"
     )
     import shlex
@@ -64,6 +64,6 @@ def test_from_file__errors(content, message):
 
 def test_best_by_and_patience_are_checked():
     with pytest.raises(RunError, match="best_by must be one of loss, accuracy, balanced_accuracy, or recall:LABEL"):
-        recipes.config_from_recipe("robust", data="x", best_by="luck")
+        recipes.config_from_recipe("travel", data="x", best_by="luck")
     with pytest.raises(RunError, match="patience stops at the best epoch"):
         recipes.config_from_recipe("paper", data="x", patience=2)

@@ -76,7 +76,7 @@ def test_only_training_slices_are_drawn_into():
 
 def test_drawn_lesions_need_a_view_of_each_kidney():
     with pytest.raises(RunError, match="needs framing “each-kidney”, but framing is “body”"):
-        recipes.config_from_recipe("robust", data="x", drawn_lesions=0.5)
+        recipes.config_from_recipe("paper", data="x", framing="body", drawn_lesions=0.5)
 
 
 @pytest.mark.slow

@@ -367,7 +367,7 @@ def test_mixed_precision_learns_with_weights_in_single(small_dataset):
 
 
 def test_learning_rate_of_one_cycle_agrees_with_torch():
-    config = recipes.config_from_recipe("robust", data="x", learning_rate=0.01)
+    config = recipes.config_from_recipe("travel", data="x", learning_rate=0.01)
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=0.01)
     reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=101, final_div_factor=400)
