@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common.errors import CheckpointError
 from kidney_core.metrics.number_format import percent
 
 SLICES, SCANS = "slices", "reported scans"  # the two kinds of sources
@@ -24,6 +26,15 @@ class Headline(NamedTuple):
     def short(self) -> str:
         """The value without its interval."""
         return self.value.split(" (")[0]
+
+
+def has_whole_scans(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint was measured on whole scans; False where its file is damaged."""
+    try:
+        measured = checkpoint.other_hospitals()
+    except CheckpointError:
+        return False
+    return any(source["kind"] == SCANS for source in (measured or {}).get("sources", {}).values())
 
 
 def headlines(measured: dict[str, Any], *, findings: bool = False) -> list[Headline]:

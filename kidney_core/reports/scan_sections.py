@@ -1,5 +1,6 @@
 """The sections of the report of a scan that the report of a slice does not have."""
 
+from kidney_core.checkpoints import hospital_results
 from kidney_core.kidneys.stack_kidneys import KidneyAlongStack
 from kidney_core.metrics.number_format import percent
 from kidney_core.reports.report_sections import Section, performance
@@ -41,13 +42,15 @@ def peaks(report: ScanReport) -> Section | None:
 
 
 def scan_performance(report: ScanReport) -> Section:
-    """The accuracy on single slices, and that it is not one of whole scans."""
+    """The accuracy on single slices, and whether whole scans were measured."""
     section = performance(report)
-    note = (
-        "Measured on single slices of scans that are cropped to the kidneys. On whole scans this model was not measured."
-        if report.verdict.is_whole_scan
-        else "Measured on single slices; the label of a series is the mean over its slices."
-    )
+    note = "Measured on single slices; the label of a series is the mean over its slices."
+    if report.verdict.is_whole_scan:
+        note = "The accuracy is of single slices of scans that are cropped to the kidneys. " + (
+            "What was measured on whole scans stands below it."
+            if hospital_results.has_whole_scans(report.checkpoint)
+            else "On whole scans this model was not measured."
+        )
     return Section(section.title, section.rows, section.columns, note)
 
 

@@ -35,9 +35,7 @@ class TrainingConfig:
 
     data: str = _option("", "folder with one folder of images per class")
     architecture: str = _option("mobilenetv2_100", "timm name, or ResNet18, MobileNetV2, EfficientNet-B0")
-    recipe: str = _option(
-        "paper", "named set of defaults, which the other options change", ("paper", "travel")
-    )
+    recipe: str = _option("paper", "named set of defaults, which the other options change", ("paper", "travel"))
     init: str = _option(
         "imagenet", "initial weights: imagenet (timm downloads them), scratch (random), or a safetensors file"
     )
