@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-# At most 5 % of the scans that were not trained on have more than 10 % of their slices beyond a threshold.
-ACCEPTED_SCANS, ACCEPTED_SLICES = 95.0, 90.0  # percent
+# At most 2 % of the scans that were not trained on have more than 5 % of their slices beyond a threshold.
+ACCEPTED_SCANS, ACCEPTED_SLICES = 98.0, 95.0  # percent
 
 
 def scan_threshold(values: np.ndarray, series: np.ndarray) -> float:
-    """The value that at most 5 % of the scans exceed on more than 10 % of their slices.
+    """The value that at most 2 % of the scans exceed on more than 5 % of their slices.
 
     Slices of one scan are alike, so that a percentile of slices would rest on the few scans that differ most.
 
