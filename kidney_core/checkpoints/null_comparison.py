@@ -3,7 +3,7 @@
 A grade that brightness, edges, noise or the mirrored map reach as well tells nothing of the map, and is not shown for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from kidney_core.imaging.body import body_mask
 from kidney_core.imaging.framing import FramedImage
 from kidney_core.metrics import intervals
 from kidney_core.networks import explanation, map_grades, preprocessing
+from kidney_core.networks.explanation import Heatmap
 from kidney_core.networks.map_grades import Probability
-from kidney_core.networks.null_maps import NULLS, null_maps
+from kidney_core.networks.null_maps import MIRRORED, NULLS, null_maps
 
-N_GRADED = 120  # slices
+N_GRADED = 100  # slices
 MAP = "map"  # key of the heatmap itself, beside `NULLS`
 
 Values = dict[str, dict[str, list[float]]]  # title of a grade -> MAP or a null -> its value on each slice
@@ -40,22 +41,28 @@ def measure(
     model: nn.Module,
     graded: Sequence[tuple[AnnotatedSlice, FramedImage]],
     methods: Sequence[str],
+    *,
+    progress: Callable[[], object] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Method -> title of a grade -> its mean over slices for the map and for each null, see `compare`.
 
     Args:
         graded: slices with a lesion, as the network sees them.
+        progress: called after each slice.
     """
+    titles = (map_grades.FAITHFUL, map_grades.SUFFICIENT)
+    values: dict[str, Values] = {
+        method: {title: {name: [] for name in (MAP, *NULLS)} for title in titles} for method in methods
+    }
+    for number, (annotated, framed) in enumerate(graded):
+        _grade(checkpoint, model, annotated, framed, values, seed=number)
+        if progress:
+            progress()
     scans = scan_numbers([annotated for annotated, _ in graded])
-    compared = {}
-    for method in methods:
-        values: Values = {
-            title: {name: [] for name in (MAP, *NULLS)} for title in (map_grades.FAITHFUL, map_grades.SUFFICIENT)
-        }
-        for number, (annotated, framed) in enumerate(graded):
-            _grade(checkpoint, model, annotated, framed, method, values, seed=number)
-        compared[method] = {title: compare(each, scans) for title, each in values.items()}
-    return compared
+    return {
+        method: {title: compare(each, scans) for title, each in of_method.items()}
+        for method, of_method in values.items()
+    }
 
 
 def _grade(
@@ -63,21 +70,26 @@ def _grade(
     model: nn.Module,
     annotated: AnnotatedSlice,
     framed: FramedImage,
-    method: str,
-    values: Values,
+    values: dict[str, Values],
     *,
     seed: int,
 ) -> None:
-    """Add the values of one slice's map and its nulls to `values`."""
+    """Add the values of one slice's maps and their nulls to `values`, by method."""
     image, target = preprocessing.input_of(framed), checkpoint.labels.index(annotated.label)
-    heatmap = explanation.explain(model, image, target, method=method)
-    maps = {MAP: heatmap, **null_maps(heatmap, framed.square, seed=seed)}
+    maps: dict[tuple[str, str], Heatmap] = {}  # nulls but the mirrored one are the same for all methods of one grid
+    names: dict[tuple[str, str], tuple[str, str]] = {}
+    for method in values:
+        heatmap = explanation.explain(model, image, target, method=method)
+        for name, each in {MAP: heatmap, **null_maps(heatmap, framed.square, seed=seed)}.items():
+            key = (name, method) if name in (MAP, MIRRORED) else (name, str(each.evidence.shape))
+            maps[key], names[method, name] = each, key
     body = framed.fit_mask(body_mask(annotated.image.network_grey8())) > 0.5
     probability = probability_of(model, target, checkpoint.temperature)
     graded = map_grades.graded_by_probability(probability, image, list(maps.values()), body)
     for title, of_maps in graded.items():
-        for name, value in zip(maps, of_maps, strict=True):
-            values[title][name].append(value)
+        by_key = dict(zip(maps, of_maps, strict=True))
+        for (method, name), key in names.items():
+            values[method][title][name].append(by_key[key])
 
 
 def compare(values: dict[str, list[float]], scans: np.ndarray) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from kidney_core.networks.null_maps import NULLS, null_maps
 FORMAT = 2  # 1 had no null maps
 N_PHANTOMS = 60  # a label
 N_SHUFFLED = 40  # slices for the sanity check
-N_MASKED = 150  # slices with masks
+N_MASKED = 100  # slices with masks
 LEAST_SHUFFLED = N_SHUFFLED // 2  # fewer with a map are too few to judge by
 FULL_SCALE_PERCENT = 95.0
 
@@ -69,7 +69,7 @@ def measure(
 
     Args:
         sets: name -> slices whose label the checkpoint knows.
-        progress: called after each slice and method.
+        progress: called after each slice and method, and after each slice that is graded.
 
     Raises: ModelError when no method suits the network.
     """
@@ -85,7 +85,11 @@ def measure(
         "full_scale": {method: float(np.percentile(peaks[method], FULL_SCALE_PERCENT)) for method in methods},
         "shuffled": measure_shuffled(checkpoint, slices, methods),
         "grades": null_comparison.measure(
-            checkpoint, model, [(each, _framed(checkpoint, each)) for each in spread(slices, N_GRADED)], methods
+            checkpoint,
+            model,
+            [(each, _framed(checkpoint, each)) for each in spread(slices, N_GRADED)],
+            methods,
+            progress=progress,
         ),
     }
 
@@ -241,7 +245,8 @@ def main(arguments: list[str] | None = None) -> int:
         sets = {
             name: [each for each in slices if each.label in checkpoint.labels] for name, slices in available.items()
         }
-        total = sum(map(len, sets.values())) * len(explanation.METHODS)
+        n_slices = sum(map(len, sets.values()))
+        total = n_slices * len(explanation.METHODS) + min(n_slices, N_GRADED)
         with tqdm(total=total, desc=checkpoint.name, unit="map") as bar:
             measurements = measure(checkpoint, sets, progress=bar.update)
         write_json(folder / EXPLANATIONS_FILE, digests.add_seal(measurements))
