@@ -48,17 +48,27 @@ PAPER_START, PAPER_END = "<!-- paper's recipe: make results -->", "<!-- end of p
 
 
 def compact_table(checkpoints: list[Checkpoint]) -> str:
-    """One row a checkpoint: accuracy under both protocols, each with its 95 % interval."""
-    lines = [
-        "| checkpoint | random split: accuracy | **unseen scans: accuracy** | **balanced accuracy** | **balanced accuracy per scan** |",
-        "|---|---|---|---|---|",
-    ]
+    """One row a checkpoint: both protocols and the headlines of other hospitals, each with its 95 % interval where it has one."""
+    rows, hospitals = [], []
     for checkpoint in checkpoints:
         unseen = checkpoint.unseen_protocol or ""
-        cells = [_name(checkpoint), _with_interval(checkpoint, RANDOM, "accuracy")]
-        cells += [f"**{_with_interval(checkpoint, unseen, name)}**" for name in ("accuracy", "balanced_accuracy")]
-        cells += [f"**{_per_scan(checkpoint, unseen)}**"]
-        lines.append(f"| {' | '.join(cells)} |")
+        row = {
+            "random split: accuracy": _with_interval(checkpoint, RANDOM, "accuracy"),
+            "**unseen scans: balanced accuracy**": f"**{_with_interval(checkpoint, unseen, 'balanced_accuracy')}**",
+            "**per scan**": f"**{_per_scan(checkpoint, unseen)}**",
+        }
+        measured = checkpoint.other_hospitals()
+        of_hospitals = {
+            f"{line.source}: {line.what}": line.value
+            for line in hospital_results.headlines(measured or {"sources": {}})
+        }
+        rows.append((_name(checkpoint), row, of_hospitals))
+        hospitals += list(of_hospitals)
+    titles = [*rows[0][1], *dict.fromkeys(hospitals)]
+    lines = [f"| checkpoint | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
+    for name, row, of_hospitals in rows:
+        cells = [(row | of_hospitals).get(title, "–").replace(" to ", "–") for title in titles]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -104,16 +114,12 @@ def _with_interval(checkpoint: Checkpoint, protocol: str, measure: str) -> str:
     return percent(metrics[measure]) + ("" if low is None else f" ({percent_range(low, high)})")
 
 
-def hospitals_table(checkpoints: list[Checkpoint], *, findings: bool = False) -> str:
-    """One row a result on another hospital, one column a checkpoint.
-
-    Args:
-        findings: with the AUROC of each finding of reported scans and phase.
-    """
+def hospitals_table(checkpoints: list[Checkpoint]) -> str:
+    """One row a result on another hospital, one column a checkpoint; of reported scans every finding in every phase."""
     cells: dict[tuple[str, str, str], dict[str, str]] = {}
     for checkpoint in checkpoints:
         measured = checkpoint.other_hospitals()
-        for line in hospital_results.headlines(measured, findings=findings) if measured else []:
+        for line in hospital_results.headlines(measured, findings=True) if measured else []:
             cells.setdefault((line.source, line.what, line.tested_on), {})[checkpoint.name] = line.value
     names = [checkpoint.name for checkpoint in checkpoints]
     titles = [model_name(checkpoint.card["architecture"]) for checkpoint in checkpoints]
@@ -368,8 +374,7 @@ def main() -> int:
     checkpoints = list_checkpoints()[0]
     rewrite(README, START, END, compact_table(checkpoints))
     rewrite(RESULTS, START, END, table(checkpoints))
-    rewrite(README, HOSPITALS_START, HOSPITALS_END, hospitals_table(checkpoints))
-    rewrite(RESULTS, HOSPITALS_START, HOSPITALS_END, hospitals_table(checkpoints, findings=True))
+    rewrite(RESULTS, HOSPITALS_START, HOSPITALS_END, hospitals_table(checkpoints))
     rewrite(RESULTS, ANSWERS_START, ANSWERS_END, answers_table(checkpoints))
     rewrite(RESULTS, HEATMAPS_START, HEATMAPS_END, heatmaps_table(checkpoints))
     rewrite(RESULTS, PAPER_START, PAPER_END, paper_table(json.loads(PAPER_RECIPE.read_text(encoding="utf-8"))))

@@ -236,6 +236,9 @@ def test_a_job_started_on_the_page_survives_the_app_and_is_found_again(page, tmp
         settled(page)
         page.get_by_test_id("stMultiSelect").first.get_by_label("Clear all").click()
         settled(page)
+        page.get_by_test_id("stSelectbox").nth(0).click()
+        page.get_by_role("option", name="paper").click()  # the other one needs slices that show kidneys
+        settled(page)
         page.get_by_test_id("stSelectbox").nth(2).click()
         page.get_by_role("option", name="Random weights").click()
         settled(page)

@@ -136,7 +136,9 @@ def test_photographs_and_screenshots_are_refused_and_samples_are_not(shipped, na
     kept = [not judged(predictor, image).refused for image in drawn]
     print(f"{name}: {sum(refused)} of {len(refused)} strangers refused, {sum(kept)} of {len(kept)} samples let through")
     assert all(refused)
-    assert sum(kept) >= 18
+    # Most simulated slices are let through by networks that never saw one as well.
+    has_learned_them = shipped[name].card["data"]["extra_training_slices"] > 0
+    assert sum(kept) >= (18 if has_learned_them else 12)
 
 
 @pytest.mark.slow
