@@ -5,7 +5,7 @@ import streamlit as st
 from kidney_core.app import formatting, hospitals_panel, loading, page_frame
 from kidney_core.engines import jobs
 from kidney_core.metrics import plots
-from kidney_core.metrics.splits import MEASURED
+from kidney_core.metrics.splits import RANDOM
 from kidney_core.runs import run_folder
 
 PURPOSES = (
@@ -33,8 +33,8 @@ checkpoints = loading.usable_checkpoints()
 rows = [
     (checkpoint.name, protocol, metrics["accuracy"], *checkpoint.intervals(protocol).get("accuracy", (None, None)))
     for checkpoint in checkpoints
-    for protocol in MEASURED
-    if (metrics := checkpoint.metrics(protocol))
+    for protocol in (RANDOM, checkpoint.unseen_protocol)
+    if protocol and (metrics := checkpoint.metrics(protocol))
 ]
 if rows:
     st.markdown(

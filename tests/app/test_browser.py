@@ -247,7 +247,7 @@ def test_a_job_started_on_the_page_survives_the_app_and_is_found_again(page, tmp
         process.kill()
     made = run_folder.list_runs()
     assert len(made) == 2
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 480
     while not all(run_lock.status(run) == "finished" for run in made) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert [run_lock.status(run) for run in made] == ["finished"] * 2, [run.state() for run in made]
