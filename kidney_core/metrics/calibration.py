@@ -92,11 +92,6 @@ class RiskCoverage:
         kept = int((self.threshold >= threshold).sum())
         return (float(self.coverage[kept - 1]), float(self.risk[kept - 1])) if kept else (0.0, 0.0)
 
-    def threshold_for(self, risk: float) -> float | None:
-        """The threshold of largest coverage with at most that risk; None where there is none."""
-        kept = np.flatnonzero(self.risk <= risk)
-        return float(self.threshold[kept[-1]]) if len(kept) else None
-
 
 def risk_coverage(probabilities: np.ndarray, y_index: np.ndarray) -> RiskCoverage:
     """The risk-coverage curve of confidence. Source: Geifman & El-Yaniv 2017, arXiv:1705.08500.

@@ -85,14 +85,3 @@ def test_risk_coverage_by_hand():
     assert found.at(0.8) == pytest.approx((0.75, 1 / 3))
     assert found.at(0.0) == (1.0, 0.5)
     assert found.at(0.95) == (0.0, 0.0)
-
-
-def test_threshold_for_an_error_by_hand():
-    """Answers from the surest: right, right, wrong, right, wrong: risks 0, 0, 1/3, 1/4, 2/5."""
-    confidence = np.array([0.9, 0.8, 0.7, 0.6, 0.55])
-    probabilities = np.stack([confidence, 1 - confidence], axis=1)
-    found = calibration.risk_coverage(probabilities, np.array([0, 0, 1, 0, 1]))
-    assert found.threshold_for(0.1) == pytest.approx(0.8)
-    assert found.threshold_for(0.25) == pytest.approx(0.6)
-    assert found.threshold_for(0.5) == pytest.approx(0.55)
-    assert calibration.risk_coverage(probabilities, np.array([1, 0, 0, 0, 0])).threshold_for(0.1) is None
