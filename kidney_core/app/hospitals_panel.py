@@ -41,7 +41,7 @@ def headline_table(checkpoints: list[Checkpoint]) -> pd.DataFrame:
         for line in hospital_results.headlines(content):
             cells.setdefault((line.source, line.what, line.tested_on), {})[name] = line.value
     rows = [{"Hospital": source, "Figure": what, "Tested on": on, **by} for (source, what, on), by in cells.items()]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna("–").sort_values("Hospital", kind="stable") if rows else pd.DataFrame()
 
 
 def show(chosen: list[Checkpoint]) -> None:

@@ -235,8 +235,8 @@ def _show_prediction_set(answer: "Diagnosis", checkpoint: Checkpoint) -> None:
 def _compare_with_sample(answer: "Diagnosis", sample: Sample) -> None:
     is_correct = answer.predicted_label == sample.label
     st.caption(
-        f"This slice was simulated as **{sample.label}**: the prediction is {'correct' if is_correct else 'wrong'}. The models "
-        "were trained on other simulated slices too, so this shows how the page works, not how well they perform on patients."
+        f"This slice was simulated as **{sample.label}**: the prediction is {'correct' if is_correct else 'wrong'}. This shows how the "
+        "page works, not how well a model performs on patients. Some models were trained on other simulated slices."
     )
 
 

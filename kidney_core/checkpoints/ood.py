@@ -55,6 +55,7 @@ class TrainingMatch:
 
     Attributes:
         nearest: the nearest training slices of the dataset, one a scan, nearest first.
+        closest: the nearest training slice whose scan is known, of dataset or extra data.
         distance: to the nearest training slice of dataset or extra data.
         residual: what the principal components leave out, per feature, in standard deviations.
         is_out_of_distribution: its distance or its residual is above the threshold.
@@ -62,6 +63,7 @@ class TrainingMatch:
     """
 
     nearest: tuple[Neighbour, ...]
+    closest: Neighbour
     distance: float
     residual: float
     is_out_of_distribution: bool
@@ -117,12 +119,16 @@ class Reference:
                 if len(nearest) == N_SHOWN:
                     break
         closest = float(distances.min())
+        # The references of 0.5 know no scans of extra data.
+        of_scans = np.where(self.series >= 0, distances, np.inf)
+        position = int(of_scans.argmin())
         return TrainingMatch(
             nearest=tuple(nearest.values()),
+            closest=Neighbour(self.paths[position], self.labels[position], float(of_scans[position])),
             distance=closest,
             residual=residual,
             is_out_of_distribution=closest > self.max_distance or residual > self.max_residual,
-            is_seen_scan=closest <= self.seen_distance,
+            is_seen_scan=float(of_scans[position]) <= self.seen_distance,
         )
 
 

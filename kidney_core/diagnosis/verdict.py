@@ -196,11 +196,12 @@ def _check_seen(match: TrainingMatch | None, reference: Reference | None, traine
             title, UNCHECKED, "Only exact copies of training files are recognised, not other slices of the same scans."
         )
     if match.is_seen_scan:
-        nearest = match.nearest[0]
+        closest = match.closest
+        named = f"“{closest.path}” ({closest.label})" if closest.path else f"an extra slice ({closest.label})"
         return Step(
             title,
             WARNED,
-            f"Yes: “{nearest.path}” ({nearest.label}) of the training data is at distance {nearest.distance:.1f}, and slices of "
+            f"Yes: {named} of the training data is at distance {closest.distance:.1f}, and slices of "
             f"one scan are within {reference.seen_distance:.1f}. The model has seen this scan, so the prediction says nothing about new "
             "patients.",
         )
@@ -227,7 +228,8 @@ def _check_confidence(label: str, confidence: float, card: dict[str, Any]) -> St
     threshold, entry = required_confidence(card, label), card.get("abstention")
     if threshold is None:
         return Step(CONFIDENCE, WARNED, f"{100 * confidence:.0f} %. {never_answered(card, label)}")
-    compared = f"{100 * confidence:.0f} %, threshold {100 * threshold:.0f} %"
+    digits = 0 if abs(confidence - threshold) > 0.01 else 1  # so that the two do not read alike
+    compared = f"{100 * confidence:.{digits}f} %, threshold {100 * threshold:.{digits}f} %"
     if not entry:
         reason = f"{compared}, which was not measured for this model"
         return Step(CONFIDENCE, PASSED, f"{reason}.") if confidence >= threshold else _abstains(reason)

@@ -105,7 +105,14 @@ def test_the_nearest_are_of_different_scans_and_extra_data_are_seen_but_never_na
     (found,) = reference.match(features[:1])  # one of the extra data itself
     assert found.distance == pytest.approx(0, abs=1e-3)
     assert found.is_seen_scan
+    assert found.closest.path == ""
     assert found.nearest[0].distance > 0.1
+    # Where their scans are not known, as in references of 0.5, they are in distribution but not seen.
+    older = learned(features, made(seed=1)[0], np.where(np.arange(len(series)) < 18, -1, series), is_extra=range(18))
+    (found,) = older.match(features[:1])
+    assert found.distance == pytest.approx(0, abs=1e-3)
+    assert not found.is_seen_scan
+    assert found.closest == found.nearest[0]
     assert len({int(each.path.removesuffix(".png")) // 6 for each in found.nearest}) == ood.N_SHOWN
     assert [each.distance for each in found.nearest] == sorted(each.distance for each in found.nearest)
 
