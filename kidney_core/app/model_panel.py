@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import checkpoint_choice, loading, matrix_panel, paint_over_panel, pointing_panel, tables
+from kidney_core.app import (
+    checkpoint_choice,
+    formatting,
+    loading,
+    matrix_panel,
+    paint_over_panel,
+    pointing_panel,
+    tables,
+)
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.metrics import echarts, number_format
 from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
@@ -209,8 +217,10 @@ def _show_answers(checkpoint: Checkpoint) -> None:
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, key=f"evaluation_answers_{checkpoint.name}")
     st.caption(
-        f"In Diagnosis a label is answered from its threshold on. Measured nested, on scans that chose neither network nor threshold. An "
-        f"answer that is wrong more often than {number_format.percent(entry['accepted_error'], 0)} there is never given."
+        formatting.nonbreaking(
+            "In Diagnosis a label is answered from its threshold on. Measured nested, on scans that chose neither network nor threshold. "
+            f"An answer that is wrong more often than {number_format.percent(entry['accepted_error'], 0)} there is never given."
+        )
     )
 
 
@@ -222,8 +232,10 @@ def _show_prediction_sets(checkpoint: Checkpoint) -> None:
     covered = ", ".join(f"{number_format.percent(share, 0)} of {label}" for label, share in entry["covered"].items())
     single = entry["sizes"][1]
     st.markdown(
-        f"**Prediction sets.** To hold the true label on {number_format.percent(entry['level'], 0)} of the slices of each label, they "
-        f"have {entry['mean_size']:.1f} labels on average; {number_format.percent(single, 0)} have one. Measured: {covered}."
+        formatting.nonbreaking(
+            f"**Prediction sets.** To hold the true label on {number_format.percent(entry['level'], 0)} of the slices of each label, "
+            f"they have {entry['mean_size']:.1f} labels on average; {number_format.percent(single, 0)} have one. Measured: {covered}."
+        )
     )
 
 
