@@ -109,7 +109,7 @@ def _show_pointing(predictor: "Predictor", method: str) -> None:
         rate, low, _ = pointing.hit_rate(row["hits"], measured["n"])
         opponent, at_chance, beats = "a random point", measured["chance_hit"], low > measured["chance_hit"]
         if "nulls" in row:  # measured since 0.6
-            opponent, beats = f"a map of {row['best_null']}", row["beats"]
+            opponent, beats = f"the best null map ({row['best_null']})", row["beats"]
             at_chance = row["nulls"][row["best_null"]]["hits"] / measured["n"]
         st.markdown(
             f"On **{name}**, {method} of {predictor.checkpoint.name} points at the lesion in **{number_format.percent(rate, 0)}** of "

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.data import lesions
 from kidney_core.data.lesions import AnnotatedSlice
 from kidney_core.imaging.body import body_mask
 from kidney_core.imaging.framing import FramedImage
@@ -22,6 +23,7 @@ from kidney_core.networks.null_maps import MIRRORED, NULLS, null_maps
 N_GRADED = 100  # slices
 MAP = "map"  # key of the heatmap itself, beside `NULLS`
 
+Key = tuple[str, str]
 Values = dict[str, dict[str, list[float]]]  # title of a grade -> MAP or a null -> its value on each slice
 
 
@@ -58,7 +60,7 @@ def measure(
         _grade(checkpoint, model, annotated, framed, values, seed=number)
         if progress:
             progress()
-    scans = scan_numbers([annotated for annotated, _ in graded])
+    scans = lesions.scan_numbers([annotated for annotated, _ in graded])
     return {
         method: {title: compare(each, scans) for title, each in of_method.items()}
         for method, of_method in values.items()
@@ -76,20 +78,31 @@ def _grade(
 ) -> None:
     """Add the values of one slice's maps and their nulls to `values`, by method."""
     image, target = preprocessing.input_of(framed), checkpoint.labels.index(annotated.label)
-    maps: dict[tuple[str, str], Heatmap] = {}  # nulls but the mirrored one are the same for all methods of one grid
-    names: dict[tuple[str, str], tuple[str, str]] = {}
-    for method in values:
-        heatmap = explanation.explain(model, image, target, method=method)
-        for name, each in {MAP: heatmap, **null_maps(heatmap, framed.square, seed=seed)}.items():
-            key = (name, method) if name in (MAP, MIRRORED) else (name, str(each.evidence.shape))
-            maps[key], names[method, name] = each, key
+    maps, keys = maps_and_nulls(model, framed, target, list(values), seed=seed)
     body = framed.fit_mask(body_mask(annotated.image.network_grey8())) > 0.5
     probability = probability_of(model, target, checkpoint.temperature)
     graded = map_grades.graded_by_probability(probability, image, list(maps.values()), body)
     for title, of_maps in graded.items():
         by_key = dict(zip(maps, of_maps, strict=True))
-        for (method, name), key in names.items():
+        for (method, name), key in keys.items():
             values[method][title][name].append(by_key[key])
+
+
+def maps_and_nulls(
+    model: nn.Module, framed: FramedImage, target: int, methods: Sequence[str], *, seed: int
+) -> tuple[dict[Key, Heatmap], dict[Key, Key]]:
+    """The maps of a slice by several methods with their nulls: key -> map, and (method, MAP or a null) -> its key.
+
+    Methods of one grid share all nulls but the mirrored one.
+    """
+    maps: dict[Key, Heatmap] = {}
+    keys: dict[Key, Key] = {}
+    for method in methods:
+        heatmap = explanation.explain(model, preprocessing.input_of(framed), target, method=method)
+        for name, each in {MAP: heatmap, **null_maps(heatmap, framed.square, seed=seed)}.items():
+            key = (method if name in (MAP, MIRRORED) else str(each.evidence.shape), name)
+            maps[key], keys[method, name] = each, key
+    return maps, keys
 
 
 def compare(values: dict[str, list[float]], scans: np.ndarray) -> dict[str, Any]:
@@ -111,24 +124,13 @@ def compare(values: dict[str, list[float]], scans: np.ndarray) -> dict[str, Any]
     }
 
 
-def scan_numbers(slices: Sequence[AnnotatedSlice]) -> np.ndarray:
-    """(N,) a number for the scan of each slice; a slice whose scan is not known is one of its own."""
-    keys = [("scan", each.scan) if each.scan is not None else ("slice", number) for number, each in enumerate(slices)]
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return np.array([numbers[key] for key in keys])
-
-
 def mean_interval(values: np.ndarray, scans: np.ndarray) -> tuple[float | None, float | None]:
     """The 95 % interval of a mean over slices, by bootstrap over their scans: (low, high); None with too few scans.
 
     Args:
         values, scans: (N,) of each slice.
     """
-    of_scan = np.unique(scans, return_inverse=True)[1]
-    sizes = np.bincount(of_scan)
-    if intervals.effective_number(sizes) < intervals.MIN_SERIES:
+    if intervals.effective_number(np.unique(scans, return_counts=True)[1]) < intervals.MIN_SERIES:
         return None, None
-    drawn = intervals.draw_weights(np.zeros(len(sizes), np.int64), intervals.N_RESAMPLES).astype(float)
-    means = (drawn @ np.bincount(of_scan, weights=values)) / (drawn @ sizes)
-    low, high = np.percentile(means, intervals.ENDS)
+    low, high = np.percentile(intervals.resampled_means(values, scans), intervals.ENDS)
     return float(low), float(high)

@@ -38,7 +38,8 @@ from kidney_core.imaging.framing import FramedImage
 from kidney_core.kidneys import finder as finders
 from kidney_core.kidneys.kidney_view import frame_slices
 from kidney_core.networks import batch_norm, explanation, map_grades, preprocessing
-from kidney_core.networks.null_maps import NULLS, null_maps
+from kidney_core.networks.explanation import Heatmap
+from kidney_core.networks.null_maps import NULLS
 
 FORMAT = 2  # 1 had no null maps
 N_PHANTOMS = 60  # a label
@@ -117,17 +118,17 @@ def _measure_set(
         areas.append(float((annotated.lesion & body).sum() / body.sum()))
         framed = _framed(checkpoint, annotated)
         target = checkpoint.labels.index(annotated.label)
+        maps, keys = null_comparison.maps_and_nulls(model, framed, target, list(peaks), seed=number)
+        pointed = {key: _pointed(framed, each, near, annotated.lesion) for key, each in maps.items()}
+        for (method, name), key in keys.items():
+            is_hit, share = pointed[key]
+            hits[method][name].append(is_hit)
+            heat[method][name].append(share)
         for method in peaks:
-            heatmap = explanation.explain(model, preprocessing.input_of(framed), target, method=method)
-            for name, each in {MAP: heatmap, **null_maps(heatmap, framed.square, seed=number)}.items():
-                on_image = framed.to_image(each.scaled())
-                is_hit = not each.is_empty and near[np.unravel_index(on_image.argmax(), on_image.shape)]
-                hits[method][name].append(bool(is_hit))
-                heat[method][name].append(map_grades.inside(on_image, annotated.lesion))
-            peaks[method].append(heatmap.peak)
+            peaks[method].append(maps[keys[method, MAP]].peak)
             if progress:
                 progress()
-    scans = null_comparison.scan_numbers(slices)
+    scans = lesions.scan_numbers(slices)
     return {
         "n": len(slices),
         "n_scans": len(np.unique(scans)),
@@ -135,6 +136,13 @@ def _measure_set(
         "chance_inside": float(np.mean(areas)),
         "methods": {method: _of_method(hits[method], heat[method], scans) for method in peaks},
     }
+
+
+def _pointed(framed: FramedImage, heatmap: Heatmap, near: np.ndarray, lesion: np.ndarray) -> tuple[bool, float]:
+    """Whether the brightest place of a map is near the lesion, and the share of its heat in it; near, lesion: (H, W) bool."""
+    on_image = framed.to_image(heatmap.scaled())
+    is_hit = not heatmap.is_empty and near[np.unravel_index(on_image.argmax(), on_image.shape)]
+    return bool(is_hit), map_grades.inside(on_image, lesion)
 
 
 def _of_method(hits: dict[str, list[bool]], heat: dict[str, list[float]], scans: np.ndarray) -> dict[str, Any]:
@@ -210,7 +218,7 @@ def shuffled_weights(model: nn.Module, images: Tensor) -> nn.Module:
 
 def one_a_scan_first(slices: Sequence[AnnotatedSlice], n: int) -> list[AnnotatedSlice]:
     """At most n slices, of as many scans as possible: the first one of each scan, then the second one of each, and so on."""
-    rank = pd.Series(null_comparison.scan_numbers(slices)).pipe(lambda scans: scans.groupby(scans).cumcount())
+    rank = pd.Series(lesions.scan_numbers(slices)).pipe(lambda scans: scans.groupby(scans).cumcount())
     return [slices[position] for position in np.argsort(rank.to_numpy(), kind="stable")[:n]]
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +120,13 @@ def read_annotated(dataset: Dataset) -> list[AnnotatedSlice]:
             if mask is not None and mask.any():
                 annotated.append(AnnotatedSlice(image, label, mask, int(scan)))
     return annotated
+
+
+def scan_numbers(slices: Sequence[AnnotatedSlice]) -> np.ndarray:
+    """(N,) a number for the scan of each slice; a slice whose scan is not known is one of its own."""
+    keys = [("scan", each.scan) if each.scan is not None else ("slice", number) for number, each in enumerate(slices)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys])
 
 
 def _mask_file(root: Path, path: str) -> Path:

@@ -113,13 +113,9 @@ def _error(is_wrong: np.ndarray, answered: np.ndarray, series: np.ndarray) -> di
     if not answered.any():
         return {"error": None, "interval": [None, None]}
     error = round(float(is_wrong[answered].mean()), 4)
-    scans, of_scan = np.unique(series[answered], return_inverse=True)
-    if len(scans) < MIN_SCANS:
+    if len(np.unique(series[answered])) < MIN_SCANS:
         return {"error": error, "interval": [None, None]}
-    n_answers = np.bincount(of_scan, minlength=len(scans))
-    n_wrong = np.bincount(of_scan, is_wrong[answered], minlength=len(scans))
-    drawn = _resampled(len(scans))
-    ends = np.percentile((drawn @ n_wrong) / (drawn @ n_answers), intervals.ENDS)
+    ends = np.percentile(intervals.resampled_means(is_wrong[answered], series[answered], _N_RESAMPLES), intervals.ENDS)
     return {"error": error, "interval": [round(float(end), 4) for end in ends]}
 
 

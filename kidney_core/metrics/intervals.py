@@ -164,6 +164,18 @@ def effective_number(sizes: np.ndarray) -> float:
     return total**2 / float((sizes.astype(float) ** 2).sum()) if total else 0.0
 
 
+def resampled_means(values: np.ndarray, series: np.ndarray, n_resamples: int = N_RESAMPLES) -> np.ndarray:
+    """The mean over slices in each resample of whole series, whatever their label: (n_resamples,).
+
+    Args:
+        values, series: (N,) of each slice.
+    """
+    of_series = np.unique(series, return_inverse=True)[1]
+    sizes = np.bincount(of_series)
+    drawn = draw_weights(np.zeros(len(sizes), np.int64), n_resamples).astype(float)
+    return (drawn @ np.bincount(of_series, weights=values)) / (drawn @ sizes)
+
+
 def too_few_series(counted: SeriesCounts) -> dict[str, float]:
     """label -> effective number of its series, for each label that has slices but fewer than 5 effective series."""
     sizes = counted.confusion.sum(axis=2)  # (S, n_labels) slices of each series and label

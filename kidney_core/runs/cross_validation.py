@@ -10,7 +10,7 @@ from kidney_core.common.errors import RunError
 from kidney_core.common.files import read_table
 from kidney_core.imaging.planes import UNKNOWN
 from kidney_core.metrics.predictions import Predictions
-from kidney_core.metrics.splits import GROUPED, TEST
+from kidney_core.metrics.splits import GROUPED
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import FINISHED, GATE_FILE, Run, list_runs
 
@@ -124,8 +124,7 @@ def tested_distances(run: Run) -> pd.DataFrame | None:
         path = fold.folder / GATE_FILE
         if not path.is_file():
             return None
-        table = read_table(path)
-        tables.append(table[table["part"] == TEST].assign(fold=number))
+        tables.append(read_table(path).assign(fold=number))
     return pd.concat(tables, ignore_index=True) if tables else None
 
 

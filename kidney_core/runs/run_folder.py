@@ -12,7 +12,7 @@ runs/<name>/
     last.safetensors    everything needed to resume; replaced atomically
     best.safetensors    the weights that are reported
     reference.safetensors  training slices for the out-of-distribution check, once finished
-    gate.csv            how far validation and test slices are from those training slices, once finished
+    gate.csv            how far test slices are from those training slices, once finished
     predictions.csv     test slices with their predicted probabilities, once finished
     report.json         the test metrics, once finished
 """

@@ -19,11 +19,8 @@ LESIONS = tuple(RADII)
 _LARGE = 0.2  # a radius, from which on lesions are moved towards the middle of the image
 _MIN_KIDNEY = 0.016  # of the image: no lesion is drawn where less of the kidney is seen
 _ON_THE_RIM = 0.65  # of the cysts and masses
-_LEAST_SEEN = {
-    "Cyst": 0.0048,
-    "Stone": 0.0006,
-    "Tumor": 0.0048,
-}  # of the image, where a lesion differs by more than noise
+# Of the image, where a lesion differs by more than noise.
+_LEAST_SEEN = {"Cyst": 0.0048, "Stone": 0.0006, "Tumor": 0.0048}
 _LEAST_NOISE = 6.0  # grey values
 _N_TRIES = 6
 # Grey values of 256 over a window of 400 HU.

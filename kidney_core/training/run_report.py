@@ -56,8 +56,8 @@ def write_report(
 def write_reference(run: Run, model: nn.Module, data: TrainingData) -> dict[str, float] | None:
     """Write the reference of the out-of-distribution check: features of training slices, thresholds of validation scans.
 
-    Validation and test slices, whose scans are not in training, stand in gate.csv with their distance and residual: from those of
-    all folds of a cross-validation better thresholds follow, see `gate_thresholds`.
+    Test slices, whose scans are not in training, stand in gate.csv with their distance and residual: from those of all folds of a
+    cross-validation better thresholds follow, see `gate_thresholds`.
 
     Returns: the fractions of test slices that the check flags as out of distribution ("test_foreign") and as seen in
     training ("test_seen"). None without a test part, without a validation part of unseen scans, and for networks whose
@@ -89,21 +89,18 @@ def write_reference(run: Run, model: nn.Module, data: TrainingData) -> dict[str,
         series=data.series[kept],
     )
     ood.save(reference, run.folder / REFERENCE_FILE)
-    asked = np.concatenate([data.validation, data.test])
-    matches = reference.match(ood.slice_features(model, data.pixels[asked]))
-    table = pd.DataFrame(
+    if not len(data.test):
+        return None
+    matches = reference.match(ood.slice_features(model, data.pixels[data.test]))
+    tested = pd.DataFrame(
         {
-            "path": paths[asked],
-            "series": data.series[asked],
-            "part": np.repeat([splits.VALIDATION, splits.TEST], [len(data.validation), len(data.test)]),
+            "path": paths[data.test],
+            "series": data.series[data.test],
             "distance": [each.distance for each in matches],
             "residual": [each.residual for each in matches],
             "seen": [each.is_seen_scan for each in matches],
             "refused": [each.is_out_of_distribution for each in matches],
         }
     )
-    write_atomically(run.folder / GATE_FILE, lambda partial: table.to_csv(partial, index=False))
-    tested = table[table["part"] == splits.TEST]
-    if tested.empty:
-        return None
+    write_atomically(run.folder / GATE_FILE, lambda partial: tested.to_csv(partial, index=False))
     return {"test_foreign": float(tested["refused"].mean()), "test_seen": float(tested["seen"].mean())}

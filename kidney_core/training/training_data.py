@@ -84,8 +84,8 @@ def read_training_data(
     if n_left_out:
         title = f"{n_left_out} extra images left out: of scans, or next to scans, that are tested or validated on"
         progress_of(title)(1, 1)
-    painted = _painted(config, dataset, table, progress_of)
     masks = dataset_masks(dataset, config.view, progress_of=progress_of) if config.drawn_lesions else None
+    painted = None if masks is None else _painted(config, dataset, table, masks, progress_of)
     data = _assemble(config, dataset, table, pixels, masks, painted, extras)
     if writes:
         _write_findings(run, config, dataset, table, painted, extras)
@@ -96,10 +96,11 @@ def _painted(
     config: TrainingConfig,
     dataset: Dataset,
     table: pd.DataFrame,
+    masks: np.ndarray,
     progress_of: Callable[[str], Callable[[int, int], None]],
 ) -> ExtraData | None:
-    """Training slices with their marked lesions painted over, as extra data; None where there are none, or none are asked for."""
-    if not config.drawn_lesions or NORMAL not in dataset.labels:
+    """Training slices with their marked lesions painted over, as extra data; None where there are none."""
+    if NORMAL not in dataset.labels:
         return None
     rows, pixels = painted_pixels(dataset, config.view, progress_of=progress_of)
     is_trained = (table["part"].to_numpy(object) == splits.TRAIN)[rows]
@@ -108,7 +109,7 @@ def _painted(
         return None
     return ExtraData(
         pixels=pixels[is_trained],
-        masks=dataset_masks(dataset, config.view, progress_of=progress_of)[rows],
+        masks=masks[rows],
         y=np.full(len(rows), dataset.labels.index(NORMAL)),
         series=table["series"].to_numpy()[rows],
         sha256=[],

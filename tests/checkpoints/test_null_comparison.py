@@ -5,6 +5,7 @@ import pytest
 
 from kidney_core.checkpoints import null_comparison
 from kidney_core.checkpoints.null_comparison import MAP
+from kidney_core.data import lesions
 from kidney_core.data.lesions import AnnotatedSlice
 from kidney_core.networks.null_maps import BRIGHTNESS, NULLS
 from kidney_core.simulation import phantom
@@ -41,4 +42,4 @@ def test_the_interval_is_wide_where_scans_differ_and_slices_of_one_are_alike():
 def test_a_slice_of_unknown_scan_is_one_of_its_own():
     image = phantom.draw_series("Stone", 1, n_slices=1)[0].as_slice("")
     slices = [AnnotatedSlice(image, "Stone", np.ones((8, 8), bool), scan) for scan in (5, None, 5, None)]
-    assert null_comparison.scan_numbers(slices).tolist() == [0, 1, 0, 2]
+    assert lesions.scan_numbers(slices).tolist() == [0, 1, 0, 2]
