@@ -19,10 +19,11 @@ DATA_SOURCE = "CT KIDNEY DATASET: Normal-Cyst-Tumor and Stone (Islam et al., Sci
 _PUBLIC = ("ct-kidney-plain", "ct-kidney-clahe", "CT-KIDNEY-DATASET-Normal-Cyst-Tumor-Stone")
 UNKNOWN = "Not known."
 _SEEN = {
-    "whole": "the whole image",
-    "body": "cut to the body",
-    "kidneys": "cut to the kidneys",
-    "each-kidney": "each kidney cut out",
+    "whole": "the whole image, padded",
+    "stretched": "the whole image, stretched",
+    "body": "cut to the body, padded",
+    "kidneys": "cut to the kidneys, padded",
+    "each-kidney": "each kidney cut out, padded",
 }
 _GREYS = {
     "original": "Grey",
@@ -170,7 +171,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         (
             "Data",
             "Preprocessing",
-            f"{_GREYS[checkpoint.view.greys]}, {_SEEN[checkpoint.view.framing]}, padded to a square of {checkpoint.size_px} px, ImageNet mean and deviation",
+            f"{_GREYS[checkpoint.view.greys]}, {_SEEN[checkpoint.view.framing]} to a square of {checkpoint.size_px} px, ImageNet mean and deviation",
         ),
         ("Data", "Selection of subsets", _subset(checkpoint)),
         (

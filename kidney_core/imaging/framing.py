@@ -1,4 +1,4 @@
-"""How a network sees an image: the whole image, the body, both kidneys or each kidney, fitted into a square.
+"""How a network sees an image: the whole image, the body, both kidneys or each kidney, in a square.
 
 Scanners reconstruct fields of view of many sizes, so that kidneys differ in scale; around the body there are air and the
 table. A frame around the body shows kidneys larger and at about the same scale, and hides the table. Where the kidneys are
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image
 
-WHOLE, BODY, KIDNEYS, EACH_KIDNEY = "whole", "body", "kidneys", "each-kidney"
-FRAMINGS = (WHOLE, BODY, KIDNEYS, EACH_KIDNEY)
+WHOLE, STRETCHED, BODY, KIDNEYS, EACH_KIDNEY = "whole", "stretched", "body", "kidneys", "each-kidney"
+FRAMINGS = (WHOLE, STRETCHED, BODY, KIDNEYS, EACH_KIDNEY)
 ORIGINAL, EQUALIZED, RELATIVE = "original", "equalized", "relative"
 GREYS = (ORIGINAL, EQUALIZED, RELATIVE)
 MASK_PX = 64  # side of the mask of a kidney in its box
@@ -64,17 +64,20 @@ class FramedImage:
         shape: (H, W) of the image.
         place: of the kidney that it shows alone, see `KidneyBox`; None where it shows more. The one on the right of the
             picture is mirrored, so that a network sees both kidneys alike.
+        stretched: whether the frame fills the square whatever its shape; otherwise the square is padded.
     """
 
     square: np.ndarray = field(repr=False)
     frame: Frame
     shape: tuple[int, int]
     place: int | None = None
+    stretched: bool = False
 
     def fit_mask(self, mask: np.ndarray) -> np.ndarray:
         """A mask or heatmap of the image, fitted into the square: (H, W) in 0..1 -> (S, S) float32 in 0..1."""
         cropped = np.rint(self.frame.crop(mask).astype(np.float32) * 255).clip(0, 255).astype(np.uint8)
-        return self._mirror(square(cropped, len(self.square))).astype(np.float32) / 255
+        fitted = square(cropped, len(self.square), stretched=self.stretched)
+        return self._mirror(fitted).astype(np.float32) / 255
 
     def _mirror(self, pixels: np.ndarray) -> np.ndarray:
         """Mirror (h, w) between image and square where this one is mirrored."""
@@ -86,7 +89,7 @@ class FramedImage:
         The part over the padding is cut off; outside the frame the result is 0.
         """
         frame, size_px = self.frame, len(self.square)
-        top, left, height, width = placement(frame.height, frame.width, size_px)
+        top, left, height, width = placement(frame.height, frame.width, size_px, stretched=self.stretched)
         down, across = heatmap.shape[0] / size_px, heatmap.shape[1] / size_px
         inner = (left * across, top * down, (left + width) * across, (top + height) * down)
         full = np.zeros(self.shape, np.float32)
@@ -102,7 +105,7 @@ class View:
     """How a network sees images: a part of each, with grey values, fitted into a square of `size_px` pixels.
 
     Attributes:
-        framing: "whole" image, "body", both "kidneys" with a margin, or "each-kidney" in an image of its own.
+        framing: "whole" image, the whole image "stretched" to the square, "body", both "kidneys" with a margin, or "each-kidney" in an image of its own.
         greys: "original" values; "equalized" contrast (CLAHE, clip limit 4, 8 x 8 tiles); or "relative" to the kidneys: their
             median becomes 128, and differences from it are doubled.
     """
@@ -188,7 +191,9 @@ class View:
         if self.greys == RELATIVE and medians:
             median = sum(medians) / len(medians)
             seen = relative_to(seen, median)
-        framed = FramedImage(square(seen, self.size_px), frame, (height, width), place)
+        stretched = self.framing == STRETCHED
+        shown = square(seen, self.size_px, stretched=stretched)
+        framed = FramedImage(shown, frame, (height, width), place, stretched)
         return replace(framed, square=framed._mirror(framed.square))
 
 
@@ -221,15 +226,20 @@ def _equalize(grey: np.ndarray) -> np.ndarray:
     return cv2.createCLAHE(_CLIP_LIMIT, _TILES).apply(np.ascontiguousarray(grey))
 
 
-def square(grey: np.ndarray, size_px: int, *, resample: Image.Resampling = Image.Resampling.BILINEAR) -> np.ndarray:
-    """Fit a grey image into a square: (H, W) uint8 -> (size_px, size_px) uint8, padded with black.
-
-    The aspect ratio is kept, since the network was not trained on stretched kidneys.
+def square(
+    grey: np.ndarray,
+    size_px: int,
+    *,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+    stretched: bool = False,
+) -> np.ndarray:
+    """Fit a grey image into a square: (H, W) uint8 -> (size_px, size_px) uint8.
 
     Args:
         resample: nearest for codes, which have no values in between.
+        stretched: to the square; otherwise the aspect ratio is kept, and the rest is padded with black.
     """
-    top, left, height, width = placement(grey.shape[0], grey.shape[1], size_px)
+    top, left, height, width = placement(grey.shape[0], grey.shape[1], size_px, stretched=stretched)
     if grey.shape != (height, width):
         grey = np.asarray(Image.fromarray(grey).resize((width, height), resample))
     if (height, width) == (size_px, size_px):
@@ -239,15 +249,17 @@ def square(grey: np.ndarray, size_px: int, *, resample: Image.Resampling = Image
     return padded
 
 
-def placement(height_px: int, width_px: int, size_px: int) -> tuple[int, int, int, int]:
+def placement(height_px: int, width_px: int, size_px: int, *, stretched: bool = False) -> tuple[int, int, int, int]:
     """The rectangle where `square` puts an image: (top, left, height, width) in pixels of the square."""
+    if stretched:
+        return 0, 0, size_px, size_px
     scale = size_px / max(height_px, width_px)
     height, width = max(1, round(height_px * scale)), max(1, round(width_px * scale))
     return (size_px - height) // 2, (size_px - width) // 2, height, width
 
 
 def find_frame(grey: np.ndarray, framing: str, kidneys: Sequence[KidneyBox] = ()) -> Frame:
-    """The frame of an image, (H, W) uint8: the whole image for "whole", or where no body is found.
+    """The frame of an image, (H, W) uint8: the whole image for "whole" and "stretched", or where no body is found.
 
     Args:
         kidneys: of the slice; without any, the frame around kidneys is that of the body.
@@ -256,7 +268,7 @@ def find_frame(grey: np.ndarray, framing: str, kidneys: Sequence[KidneyBox] = ()
     """
     if framing not in FRAMINGS:
         raise ValueError(f"framing must be one of {FRAMINGS}, got {framing!r}")
-    if framing == WHOLE:
+    if framing in (WHOLE, STRETCHED):
         return Frame(0, 0, grey.shape[0], grey.shape[1])
     if framing == KIDNEYS and kidneys:
         return _around_kidneys(kidneys, grey.shape)

@@ -45,9 +45,9 @@ class TrainingConfig:
     image_size_px: int = _option(224, "side of the square that the network sees, in pixels", limits=(32, 1024))
     framing: str = _option(
         "whole",
-        "part of the image that the network sees: whole; body (without the table and the air around the patient); kidneys "
+        "part of the image that the network sees: whole; stretched (the whole image without padding, as in the paper; distorts what is not square); body (without the table and the air around the patient); kidneys "
         "(both, with a margin); or each-kidney (one image a kidney; the one that is less likely normal carries the answer)",
-        ("whole", "body", "kidneys", "each-kidney"),
+        ("whole", "stretched", "body", "kidneys", "each-kidney"),
     )
     greys: str = _option(
         "original",

@@ -10,6 +10,7 @@ from kidney_core.imaging.framing import (
     EQUALIZED,
     KIDNEYS,
     RELATIVE,
+    STRETCHED,
     WHOLE,
     Frame,
     KidneyBox,
@@ -24,6 +25,12 @@ def test_square_pads_and_keeps_the_aspect_ratio():
     assert (squared[20:60] == 200).all()
     assert (squared[:20] == 0).all()
     assert (squared[60:] == 0).all()
+
+
+def test_square_stretches_on_request():
+    squared = framing.square(np.full((40, 80), 200, np.uint8), 80, stretched=True)
+    assert squared.shape == (80, 80)
+    assert (squared == 200).all()
 
 
 def test_square_leaves_an_image_of_the_right_size_alone():
@@ -50,7 +57,7 @@ def test_to_image_cuts_the_padding_off():
     assert heatmap[0].max() < 0.2
 
 
-@pytest.mark.parametrize("kind", [WHOLE, BODY])
+@pytest.mark.parametrize("kind", [WHOLE, STRETCHED, BODY])
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (200, 256), (256, 180)])
 def test_to_image_is_the_inverse_of_square(kind, height, width):
     """A bright spot comes back at its position in the image, whatever part of the image the network sees."""
