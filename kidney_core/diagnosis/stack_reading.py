@@ -44,6 +44,7 @@ class LookedAt:
             from the kidneys, or the network looks at kidneys alone and there are none.
         kidneys: where the finder sees kidneys, for a slice of a scan; None without a finder, and far from the kidneys.
         sides: the kidneys that it sees, for a slice by itself; None without a finder.
+        turned_by_deg: as of a `KidneyMap`.
         letters, pixel_mm2: of the slice; None where they are unknown.
     """
 
@@ -52,6 +53,7 @@ class LookedAt:
     square: np.ndarray | None = field(default=None, repr=False)
     kidneys: SmallMap | None = field(default=None, repr=False)
     sides: tuple[str, ...] | None = None
+    turned_by_deg: int = 0
     letters: dict[str, str] | None = None
     pixel_mm2: float | None = None
 
@@ -64,7 +66,7 @@ class StackReading:
         checkpoint_name, stack_fingerprint: which network, and which stack.
         table: one row a slice, in the order of the stack, with the columns index; name; position_mm (NaN where
             unknown); problem, the sentence why it cannot be read, or ""; sides, the kidneys it shows ("right, left", "" for
-            none, None where nobody looked); refused, out of distribution;
+            none, None where nobody looked or it is turned); turned, by so many degrees; refused, turned or out of distribution;
             seen, its scan was in the training data; trained, this very file was; predicted (None where there is no
             prediction); p_<label>, calibrated (NaN there); and where the network reads each kidney, right_p_<label> and
             left_p_<label>, NaN where the kidney is not shown.
@@ -266,6 +268,7 @@ class _Decoded:
 def _with_kidneys(looked_at: LookedAt, view: View, grey: np.ndarray, found: KidneyMap, *, is_scan: bool) -> LookedAt:
     """Most networks frame the body as the finder does; it is found once."""
     own: np.ndarray | None
+    looked_at = replace(looked_at, turned_by_deg=found.turned_by_deg)
     if view == View(view.size_px, BODY):
         own = square(found.framed.frame.crop(grey), view.size_px)
     elif view.needs_kidneys:
@@ -312,7 +315,7 @@ def _judge(
 
 def _rows_to_predict(table: pd.DataFrame, looked_at: Sequence[LookedAt | None]) -> list[int]:
     """Readable slices that show a kidney, or all readable ones where nobody looked for kidneys."""
-    chosen = table.index[(table["problem"] == "") & (table["sides"] != "")]
+    chosen = table.index[(table["problem"] == "") & (table["sides"] != "") & (table["turned"] == 0)]
     return [int(row) for row in chosen if (each := looked_at[int(row)]) and each.square is not None]
 
 
@@ -350,14 +353,22 @@ def _start_table(
     n = len(items)
     own = [each.sides if each else None for each in looked_at]
     sides = [kidneys.sides_at(row) for row in range(n)] if kidneys else own
+    turned = np.array([each.turned_by_deg if each else 0 for each in looked_at], dtype=int)
+    if kidneys and not stack_verdict.is_turned(
+        turned
+    ):  # where a scan is upright, single slices far from the kidneys may look turned
+        turned *= [bool(each) for each in sides]
     table = pd.DataFrame(
         {
             "index": np.arange(n),
             "name": [item.name for item in items],
             "position_mm": np.array([item.position_mm for item in items], dtype=float),
             "problem": [each.problem if each else "" for each in looked_at],
-            "sides": [None if each is None else ", ".join(each) for each in sides],
-            "refused": np.zeros(n, bool),
+            "sides": [
+                None if each is None or turn else ", ".join(each) for each, turn in zip(sides, turned, strict=True)
+            ],
+            "turned": turned,
+            "refused": turned != 0,
             "seen": np.zeros(n, bool),
             "trained": np.zeros(n, bool),
             "predicted": np.full(n, None, dtype=object),

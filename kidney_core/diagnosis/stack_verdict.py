@@ -13,6 +13,7 @@ from kidney_core.diagnosis.verdict import (
     CONFIDENCE,
     EACH_KIDNEY,
     FAILED,
+    IMAGE,
     KIDNEYS,
     OOD_CHECK,
     PASSED,
@@ -22,6 +23,7 @@ from kidney_core.diagnosis.verdict import (
     Step,
     never_answered,
     required_confidence,
+    turned_in_words,
 )
 from kidney_core.kidneys.found import LEFT, RIGHT, UNKNOWN_SIDE
 from kidney_core.kidneys.stack_kidneys import KidneyAlongStack, StackKidneys
@@ -169,7 +171,13 @@ def judge_stack(
         judged = judged.loc[within[0] : within[1]]
     accepted = judged[~judged["refused"]]
     share_refused = float(judged["refused"].mean()) if len(judged) else float("nan")
-    steps = [_check_read(table, n_read), _check_kidneys(kidneys, len(table))]
+    steps = [_check_read(table, n_read)]
+    turned = readable["turned"].to_numpy(int)
+    if turned.any():
+        steps.append(_check_turned(turned))
+    if steps[-1].outcome == FAILED:
+        return StackVerdict(Outcome.REFUSED, {}, None, share_refused, tuple(steps), (), ())
+    steps.append(_check_kidneys(kidneys, len(table)))
     if steps[-1].outcome == FAILED:
         return StackVerdict(Outcome.NO_KIDNEY, {}, None, share_refused, tuple(steps), (), ())
     if judged.empty and _waits_for_prediction(readable).any():
@@ -208,6 +216,11 @@ def judge_stack(
         is_whole_scan=is_whole,
         by_kidney=by_kidney,
     )
+
+
+def is_turned(turned: np.ndarray) -> bool:
+    """Whether most slices of a stack are turned, by (N,) degrees."""
+    return bool((turned != 0).mean() > 0.5)
 
 
 def kidney_column(side: str, label: str) -> str:
@@ -250,7 +263,7 @@ def _label_of_whole_scan(means: dict[str, float], peaks: tuple[Peak, ...]) -> st
 
 def _waits_for_prediction(table: pd.DataFrame) -> "pd.Series[bool]":
     """Readable rows that were not predicted though they may show a kidney."""
-    return table["predicted"].isna() & (table["sides"] != "") & (table["problem"] == "")
+    return table["predicted"].isna() & (table["sides"] != "") & (table["problem"] == "") & (table["turned"] == 0)
 
 
 def slice_outcomes(table: pd.DataFrame, card: dict[str, Any]) -> list[Outcome]:
@@ -285,6 +298,14 @@ def _check_read(table: pd.DataFrame, n_read: int) -> Step:
     if n_left:
         reason += f" {n_left} have not been read yet: this verdict is of a part of the scan."
     return Step("Slices", WARNED if n_bad or n_left else PASSED, reason)
+
+
+def _check_turned(turned: np.ndarray) -> Step:
+    """How many slices are turned; fails where most are."""
+    n_turned, values = int((turned != 0).sum()), turned[turned != 0]
+    most = int(np.bincount(values).argmax())
+    reason = turned_in_words(most, f"{n_turned} of {len(turned)} slices seem")
+    return Step(IMAGE, FAILED if is_turned(turned) else WARNED, reason)
 
 
 def _check_kidneys(kidneys: StackKidneys | None, n_slices: int) -> Step:

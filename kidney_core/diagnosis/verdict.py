@@ -11,6 +11,7 @@ from kidney_core.checkpoints.ood import Reference, TrainingMatch
 from kidney_core.diagnosis.inference import Diagnosis, Predictor
 from kidney_core.diagnosis.outcomes import Outcome, outcome_of
 from kidney_core.imaging.slices import Slice
+from kidney_core.kidneys import orientation
 from kidney_core.kidneys.found import UNKNOWN_SIDE, mask_area_cm2
 from kidney_core.metrics import abstention
 
@@ -35,8 +36,8 @@ class Verdict:
     """Whether a prediction can be used, and why.
 
     Attributes:
-        steps: the checks in order; after one of the first three has failed there are no others.
-        refused: the slice shows no kidney or is out of distribution, so its probabilities mean nothing.
+        steps: the checks in order; after a turned image, or one of the next two that has failed, there are no others.
+        refused: the slice is turned, shows no kidney or is out of distribution, so its probabilities mean nothing.
         abstains: the confidence is below the threshold of the model.
         seen: the file or its scan was in the training data, so the prediction says nothing about new patients.
         training_match: the nearest training slices; None where the checkpoint has no reference.
@@ -74,6 +75,10 @@ def judge(
         sides: the kidneys that the slice shows by the whole stack it belongs to, which knows better; None for a slice alone.
     """
     card, reference = predictor.checkpoint.card, predictor.reference
+    turned_by_deg = answer.kidneys.turned_by_deg if answer.kidneys else 0
+    if turned_by_deg:
+        step = Step(IMAGE, FAILED, turned_in_words(turned_by_deg))
+        return Verdict((step,), refused=True, abstains=True, seen=False, training_match=None)
     steps = [Step(IMAGE, PASSED, f"{image.width_px} × {image.height_px} px, {_format(image)}.")]
     steps.append(_check_kidneys(answer, image, sides))
     match = _training_match(predictor, answer)
@@ -111,6 +116,14 @@ def never_answered(card: dict[str, Any], label: str) -> str:
     return (
         f"On unseen scans {100 * error:.0f} % of the answers {label} were wrong, more than the {accepted} that are accepted, so the "
         "model abstains."
+    )
+
+
+def turned_in_words(turned_by_deg: int, what: str = "The image seems") -> str:
+    """That images are turned, and what to do."""
+    return (
+        f"{what} to be turned ({orientation.in_words(turned_by_deg)}), or no CT slice of the abdomen. The network reads upright images: "
+        "patient lying on the back, or standing. Turn it and upload it again."
     )
 
 

@@ -3,6 +3,7 @@
     checkpoints/kidney-finder/
         card.json           encoder, view, training data, metrics on volumes held out, limits
         model.safetensors   weights, half precision (norms and biases in single)
+        orientation.safetensors  the classifier of turned pictures, see `orientation`
 
 Nothing is ever unpickled.
 """
@@ -17,17 +18,19 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import nn
 
 from kidney_core.common import digests, settings
 from kidney_core.common.errors import CheckpointError
+from kidney_core.common.files import write_json
 from kidney_core.imaging.framing import FramedImage, View
+from kidney_core.kidneys import orientation
 from kidney_core.kidneys.finder_network import KIDNEY, SIDE, FinderNetwork
 from kidney_core.kidneys.found import KidneyMap
+from kidney_core.kidneys.orientation import TurnClassifier, features_of
 from kidney_core.networks import batch_norm, preprocessing
 
 FOLDER = settings.FINDER_FOLDER
-CARD_FILE, WEIGHTS_FILE = "card.json", "model.safetensors"
+CARD_FILE, WEIGHTS_FILE, ORIENTATION_FILE = "card.json", "model.safetensors", "orientation.safetensors"
 CARD_FORMAT = 1
 _BATCH = 16
 _NEEDED = ("format", "encoder", "view", "metrics", "weights_sha256")
@@ -35,10 +38,15 @@ _NEEDED = ("format", "encoder", "view", "metrics", "weights_sha256")
 
 @dataclass(frozen=True)
 class KidneyFinder:
-    """The finder ready to read slices; safe to share between threads."""
+    """The finder ready to read slices; safe to share between threads.
+
+    Attributes:
+        orientation: tells turned pictures; None in a finder without such a classifier, which takes every picture for upright.
+    """
 
     card: dict[str, Any]
-    network: nn.Module = field(repr=False)
+    network: FinderNetwork = field(repr=False)
+    orientation: TurnClassifier | None = None
 
     @property
     def view(self) -> View:
@@ -64,11 +72,21 @@ class KidneyFinder:
         return maps
 
     @torch.inference_mode()
-    def _answer(self, squares: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(B, S, S) uint8 -> for each the probabilities of a kidney, and of its being on the left, (S, S) float32 each."""
+    def _answer(self, squares: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        """(B, S, S) uint8 -> for each what a `KidneyMap` holds beside the framed slice."""
+        maps, size = self._encode(squares)
+        answers = self.network.decode(maps, size).sigmoid().cpu().numpy()
+        turns = self.orientation.probabilities(features_of(maps)) if self.orientation else [None] * len(squares)
+        return [(answer[KIDNEY], answer[SIDE], turn) for answer, turn in zip(answers, turns, strict=True)]
+
+    @torch.inference_mode()
+    def turn_features(self, squares: np.ndarray) -> torch.Tensor:
+        """What tells turned pictures, see `orientation`: (B, S, S) uint8 -> (B, F) float32."""
+        return features_of(self._encode(squares)[0]).float().cpu()
+
+    def _encode(self, squares: np.ndarray) -> tuple[list[torch.Tensor], torch.Size]:
         images = preprocessing.to_input(torch.from_numpy(squares).to(next(self.network.parameters()).device))
-        answers = self.network(images).sigmoid().cpu().numpy()
-        return [(answer[KIDNEY], answer[SIDE]) for answer in answers]
+        return self.network.encoder(images), images.shape[-2:]
 
 
 def find_folder() -> Path | None:
@@ -77,16 +95,22 @@ def find_folder() -> Path | None:
     return next((folder for folder in folders if (folder / CARD_FILE).is_file()), None)
 
 
-def open_installed() -> KidneyFinder:
-    """The finder of this installation, opened once until it is replaced.
-
-    Raises: CheckpointError where there is none, or as `open_finder`.
-    """
+def installed_folder() -> Path:
+    """The same. Raises CheckpointError where there is none."""
     folder = find_folder()
     if folder is None:
         raise CheckpointError(
             f"No kidney finder is installed. Copy its folder “{FOLDER}” into “{settings.checkpoints_folder()}”."
         )
+    return folder
+
+
+def open_installed() -> KidneyFinder:
+    """The finder of this installation, opened once until it is replaced.
+
+    Raises: CheckpointError where there is none, or as `open_finder`.
+    """
+    folder = installed_folder()
     return _open_once(folder, (folder / CARD_FILE).stat().st_mtime_ns)
 
 
@@ -108,6 +132,11 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Write the finder's card with a new seal."""
+    write_json(folder / CARD_FILE, digests.add_seal(card))
+
+
 def open_finder(folder: Path, *, device: str = "cpu") -> KidneyFinder:
     """Open a finder from its folder. Raises CheckpointError where a file is missing, damaged or changed."""
     card = read_card(folder)
@@ -125,4 +154,16 @@ def open_finder(folder: Path, *, device: str = "cpu") -> KidneyFinder:
         ) from error
     folded = batch_norm.fold_batch_norms(network, int(card["view"]["size_px"]))
     folded.requires_grad_(False)
-    return KidneyFinder(card, folded.to(memory_format=torch.channels_last).to(device).eval())
+    return KidneyFinder(
+        card, folded.to(memory_format=torch.channels_last).to(device).eval(), _open_orientation(folder, card, network)
+    )
+
+
+def _open_orientation(folder: Path, card: dict[str, Any], network: FinderNetwork) -> TurnClassifier | None:
+    if "orientation" not in card:
+        return None
+    content = digests.read_verified(folder / ORIENTATION_FILE, card["orientation"]["weights_sha256"])
+    try:
+        return orientation.from_bytes(content, orientation.n_features(network.channels))
+    except ValueError as error:
+        raise CheckpointError(f"“{folder / ORIENTATION_FILE}” is {error}. Copy the folder again.") from error

@@ -4,6 +4,8 @@ Source: Lin et al. 2017, "Feature Pyramid Networks for Object Detection", with d
 al. 2017, "MobileNets".
 """
 
+from collections.abc import Sequence
+
 import timm
 import torch
 import torch.nn.functional as F
@@ -23,21 +25,25 @@ class FinderNetwork(nn.Module):
     def __init__(self, encoder: str = "mobilenetv2_100") -> None:
         super().__init__()
         self.encoder = timm.create_model(encoder, features_only=True)
-        channels: list[int] = self.encoder.feature_info.channels()  # type: ignore[operator, union-attr]  # a timm attribute
-        self.lateral = nn.ModuleList(nn.Conv2d(n, _WIDTH, 1) for n in channels)
-        self.smooth = nn.ModuleList(_separable(_WIDTH) for _ in channels)
+        # A timm attribute.
+        self.channels: list[int] = self.encoder.feature_info.channels()  # type: ignore[operator, union-attr]
+        self.lateral = nn.ModuleList(nn.Conv2d(n, _WIDTH, 1) for n in self.channels)
+        self.smooth = nn.ModuleList(_separable(_WIDTH) for _ in self.channels)
         self.head = nn.Conv2d(_WIDTH, 2, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        maps = self.encoder(images)
+        return self.decode(self.encoder(images), images.shape[-2:])
+
+    def decode(self, maps: Sequence[torch.Tensor], size: torch.Size) -> torch.Tensor:
+        """The logits from the encoder's maps, (B, C, h, w) each, fine before coarse: (B, 2, *size)."""
         decoded = None
         for features, lateral, smooth in zip(
             reversed(maps), reversed(self.lateral), reversed(self.smooth), strict=True
         ):
             level = lateral(features)
             decoded = smooth(level if decoded is None else level + _resize(decoded, level.shape[-2:]))
-        return _resize(self.head(decoded), images.shape[-2:])
+        return _resize(self.head(decoded), size)
 
 
 def _separable(n_channels: int) -> nn.Sequential:

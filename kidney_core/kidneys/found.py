@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from kidney_core.imaging.framing import Frame, FramedImage, KidneyBox, shrink_mask
 from kidney_core.imaging.slices import Slice
+from kidney_core.kidneys import orientation
 
 RIGHT, LEFT, UNKNOWN_SIDE = "right", "left", "side unknown"
 NONE, PICTURE_LEFT, PICTURE_RIGHT = 0, 1, 2  # codes of a mask: in radiological view the right kidney is on the left
@@ -22,11 +23,18 @@ class KidneyMap:
         framed: the slice as the network saw it.
         kidney: (S, S) float32, the probability of a kidney.
         picture_left: (S, S) float32, the probability that a kidney there is the one on the left of the picture.
+        turns: (4,) float32, the probability of each of `orientation.TURNS_DEG`; None where nobody looked.
     """
 
     framed: FramedImage = field(repr=False)
     kidney: np.ndarray = field(repr=False)
     picture_left: np.ndarray = field(repr=False)
+    turns: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def turned_by_deg(self) -> int:
+        """By how many degrees counter-clockwise the picture was turned; 0 unless that is certain."""
+        return 0 if self.turns is None else orientation.turned_by(self.turns)
 
     @property
     def presence(self) -> float:
@@ -45,7 +53,7 @@ class KidneyMap:
         """The kidneys on the slice's own pixels."""
         kidney, left = self.framed.to_image(self.kidney), self.framed.to_image(self.picture_left)
         codes = codes_of(kidney, left, min_area_px=min_area_px(self.framed))
-        return FoundKidneys(codes == PICTURE_LEFT, codes == PICTURE_RIGHT)
+        return FoundKidneys(codes == PICTURE_LEFT, codes == PICTURE_RIGHT, self.turned_by_deg)
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,12 @@ class FoundKidneys:
     Attributes:
         picture_left: (H, W) bool, the kidney on the left of the picture, all False where there is none.
         picture_right: the same on the right.
+        turned_by_deg: see `KidneyMap`; of a turned picture the kidneys mean little.
     """
 
     picture_left: np.ndarray = field(repr=False)
     picture_right: np.ndarray = field(repr=False)
+    turned_by_deg: int = 0
 
     @property
     def mask(self) -> np.ndarray:

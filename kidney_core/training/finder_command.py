@@ -13,18 +13,18 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import nn
 
 from kidney_core.checkpoints.checkpoint import half_precision
 from kidney_core.common import digests, settings
 from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.errors import DatasetError
-from kidney_core.common.files import write_atomically, write_json
+from kidney_core.common.files import write_atomically
 from kidney_core.data import annotated_volumes
 from kidney_core.data.annotated_volumes import AnnotatedSlices, Volume
 from kidney_core.data.dataset import Dataset, read_dataset
 from kidney_core.imaging.framing import BODY, View
 from kidney_core.kidneys import finder
+from kidney_core.kidneys.finder_network import FinderNetwork
 from kidney_core.training import finder_evaluation, finder_pseudo_labels, finder_training
 from kidney_core.training.finder_training import FinderRecipe
 
@@ -50,7 +50,7 @@ def train_and_measure(
     encoder_weights: Path,
     n_folds: int,
     unlabelled: Dataset | None = None,
-) -> tuple[nn.Module, list[dict[str, Any]]]:
+) -> tuple[FinderNetwork, list[dict[str, Any]]]:
     """The network trained on all volumes, and the measures of each volume by the fold that left it out.
 
     Args:
@@ -60,7 +60,7 @@ def train_and_measure(
     phantoms = annotated_volumes.simulated(_N_PHANTOM_SCANS, _TRAINED_VIEW)
     rows: list[dict[str, Any]] = []
 
-    def train(name: str, chosen: list[int]) -> nn.Module:
+    def train(name: str, chosen: list[int]) -> FinderNetwork:
         slices = annotated_volumes.concatenate([*(per_volume[i] for i in chosen), phantoms])
         network = _train(name, slices, recipe, work, encoder_weights)
         if unlabelled is None:
@@ -89,8 +89,8 @@ def _train(
     work: Path,
     encoder_weights: Path,
     *,
-    start: nn.Module | None = None,
-) -> nn.Module:
+    start: FinderNetwork | None = None,
+) -> FinderNetwork:
     folder = work / name
     folder.mkdir(parents=True, exist_ok=True)
     return finder_training.train(
@@ -107,13 +107,13 @@ def _view(recipe: FinderRecipe) -> dict[str, Any]:
     return {"size_px": recipe.size_px, "framing": BODY}
 
 
-def write(folder: Path, network: nn.Module, card: dict[str, Any]) -> None:
+def write(folder: Path, network: FinderNetwork, card: dict[str, Any]) -> None:
     """Write a finder as `finder.open_finder` reads it; the card last."""
     content = save(half_precision(network.state_dict()))
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / finder.WEIGHTS_FILE, lambda partial: partial.write_bytes(content))
     described = {"format": finder.CARD_FORMAT, **card, "weights_sha256": digests.sha256(content)}
-    write_json(folder / finder.CARD_FILE, digests.add_seal(described))
+    finder.write_card(folder, described)
 
 
 @command

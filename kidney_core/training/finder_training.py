@@ -71,9 +71,9 @@ def train(
     folder: Path,
     *,
     encoder_weights: Path,
-    start: nn.Module | None = None,
+    start: FinderNetwork | None = None,
     progress: Callable[[int, int, float], None] | None = None,
-) -> nn.Module:
+) -> FinderNetwork:
     """Train a finder; the average of its weights over the last steps.
 
     Args:

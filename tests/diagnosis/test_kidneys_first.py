@@ -1,15 +1,18 @@
 """No label without a kidney: in the verdict of a slice, and along a whole scan."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from kidney_core.common.labels import LABELS
 from kidney_core.diagnosis import inference, stack_reading, stack_verdict, verdict
 from kidney_core.diagnosis.outcomes import Outcome
 from kidney_core.imaging import stack
+from kidney_core.imaging.slices import read_slice
 from kidney_core.kidneys import finder as finders
 from kidney_core.kidneys.stack_kidneys import KidneyAlongStack, StackKidneys
 from kidney_core.metrics.predictions import probability_column
@@ -37,7 +40,9 @@ def kidneys_at(first, last, n, *, sides=("right",)):
 
 def table_of(labels, *, first, last, n):
     """Rows of a scan whose slices first to last show a kidney and have these labels, each with 90 %."""
-    rows = pd.DataFrame({"problem": [""] * n, "sides": "", "refused": False, "seen": False, "trained": False})
+    rows = pd.DataFrame(
+        {"problem": [""] * n, "sides": "", "turned": 0, "refused": False, "seen": False, "trained": False}
+    )
     rows["predicted"] = pd.Series([None] * n, dtype=object)
     rows = rows.assign(**{probability_column(label): np.nan for label in LABELS})
     for row, label in zip(range(first, last + 1), labels, strict=True):
@@ -91,6 +96,36 @@ def test_without_a_finder_the_check_is_open(tmp_path):
     image = phantom.draw_series("Normal", 4, n_slices=1)[0].as_slice("a")
     found = verdict.judge(alone, image, inference.diagnose(alone, image))
     assert found.steps[1].outcome == "not checked"
+
+
+def upside_down(image):
+    pixels = np.rot90(image.grey8(), 2)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_picture_that_is_upside_down_gets_no_label_and_the_reason_says_so(predictor):
+    drawn = phantom.draw_series("Normal", 4, n_slices=1)[0].as_slice("a")
+    image = read_slice(upside_down(drawn), name="turned.png")
+    found = verdict.judge(predictor, image, inference.diagnose(predictor, image))
+    assert (found.outcome, found.shows_no_kidney, len(found.steps)) == (Outcome.REFUSED, False, 1)
+    assert "turned (upside down)" in found.steps[0].reason
+
+
+@pytest.mark.parametrize("is_scan", [True, False])
+def test_a_stack_that_is_upside_down_gets_no_label(predictor, is_scan):
+    files = [
+        (f"{number}.png", upside_down(drawn.as_slice("a")))
+        for number, drawn in enumerate(phantom.draw_series("Normal", 4, n_slices=6))
+    ]
+    reading = stack_reading.read_stack(predictor, stack.open_stacks(files).stacks[0], is_scan=is_scan)
+    assert reading.complete
+    assert reading.verdict.outcome == Outcome.REFUSED
+    assert reading.verdict.steps[-1].reason.startswith("6 of 6 slices seem to be turned (upside down)")
+    assert (reading.table["turned"] == 180).all()
+    assert reading.table["predicted"].isna().all()
+    assert stack_verdict.slice_outcomes(reading.table, {}) == [Outcome.REFUSED] * 6
 
 
 def test_only_slices_with_a_kidney_are_predicted(predictor):
