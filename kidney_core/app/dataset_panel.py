@@ -10,7 +10,7 @@ from kidney_core.app import formatting, loading, progress, tables
 from kidney_core.common.errors import KidneyError
 from kidney_core.imaging import rendering
 from kidney_core.metrics.number_format import percent
-from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
+from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
 
 if TYPE_CHECKING:
     from kidney_core.data.leak_audit import Audit, ProtocolAudit
@@ -35,21 +35,24 @@ def show(audit: "Audit") -> None:
 
 
 def _show_protocols(audit: "Audit") -> None:
-    for column, protocol in zip(st.columns(2, gap="large"), (GROUPED, RANDOM), strict=True):
+    measured = (*((FOLDER,) if FOLDER in audit.protocols or FOLDER in audit.problems else ()), GROUPED, RANDOM)
+    for column, protocol in zip(st.columns(len(measured), gap="large"), measured, strict=True):
         with column:
             st.markdown(f"#### {PROTOCOL_TITLES[protocol].capitalize()}")
             if protocol in audit.problems:
                 st.info(audit.problems[protocol])
             else:
-                _show_leakage(audit.protocols[protocol])
+                _show_leakage(audit.protocols[protocol], n_beside=4 - len(measured))
     st.caption(
-        "How to read this. Five folds under each split test every slice once. A model that is no better than the 1-NN baseline, "
+        "How to read this. Five folds under a random and a scan-level split test every slice once. A model that is no better than the 1-NN baseline, "
         "which copies the label of the most similar training slice, has learned nothing useful."
     )
 
 
-def _show_leakage(measured: "ProtocolAudit") -> None:
-    (duplicates, correlation), (accuracy, balanced) = st.columns(2), st.columns(2)
+def _show_leakage(measured: "ProtocolAudit", *, n_beside: int) -> None:
+    duplicates, correlation, accuracy, balanced = (
+        column for _ in range(0, 4, n_beside) for column in st.columns(n_beside)
+    )
     duplicates.metric(
         "Near-duplicate in training",
         percent(measured.near_duplicate_fraction),
@@ -58,7 +61,7 @@ def _show_leakage(measured: "ProtocolAudit") -> None:
     )
     correlation.metric(
         "Correlation",
-        f"{float(np.median(measured.correlation)):.3f}",
+        f"{float(np.median(measured.correlation[measured.tested])):.3f}",
         help="Median over the test slices of the correlation with the most similar training slice",
     )
     accuracy.metric(
@@ -84,6 +87,8 @@ def _show_examples(audit: "Audit") -> None:
         for row in examples(audit):
             shown: list[tuple[int, str]] = [(row, "test slice")]
             for protocol, measured in audit.protocols.items():
+                if row not in measured.tested:
+                    continue
                 title = f"{PROTOCOL_NAMES[protocol]}, correlation {float(measured.correlation[row]):.3f}"
                 shown.append((int(measured.nearest[row]), title))
             for column, (position, title) in zip(st.columns(len(shown)), shown, strict=True):

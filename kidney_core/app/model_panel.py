@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kidney_core.app import (
     checkpoint_choice,
@@ -16,7 +17,7 @@ from kidney_core.app import (
 )
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.metrics import echarts, number_format
-from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
+from kidney_core.metrics.splits import CROSS_VALIDATED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
 
 if TYPE_CHECKING:
     from kidney_core.metrics.intervals import Interval
@@ -63,9 +64,9 @@ def show(checkpoint: Checkpoint) -> None:
 
 def _matrices(checkpoint: Checkpoint) -> None:
     st.caption(f"How to read this. {matrix_panel.HOW_TO_READ_MATRIX} {matrix_panel.HOW_TO_READ_REPORT}")
-    shown = (checkpoint.unseen_protocol or GROUPED, RANDOM)
+    shown = checkpoint.shown_protocols
     selected = {}
-    for column, protocol in zip(st.columns(2, gap="large"), shown, strict=True):
+    for column, protocol in zip(_two_beside(len(shown)), shown, strict=True):
         with column:
             st.markdown(f"#### {PROTOCOL_TITLES[protocol].capitalize()}")
             metrics = checkpoint.metrics(protocol)
@@ -90,7 +91,7 @@ def _matrices(checkpoint: Checkpoint) -> None:
                 where=PROTOCOL_NAMES[protocol],
                 same_network=_is_of_these_weights(checkpoint, protocol),
             )
-    for column, protocol in zip(st.columns(2, gap="large"), shown, strict=True):
+    for column, protocol in zip(_two_beside(len(shown)), shown, strict=True):
         metrics = checkpoint.metrics(protocol)
         if metrics is not None:
             with column:
@@ -100,6 +101,11 @@ def _matrices(checkpoint: Checkpoint) -> None:
                     checkpoint.intervals(protocol),
                     key=f"{checkpoint.name}-{protocol}",
                 )
+
+
+def _two_beside(n: int) -> list[DeltaGenerator]:
+    """Columns for n results, two beside each other."""
+    return [column for _ in range(0, n, 2) for column in st.columns(2, gap="large")][:n]
 
 
 def _is_of_these_weights(checkpoint: Checkpoint, protocol: str) -> bool:
@@ -116,9 +122,14 @@ def _choose_predictions(checkpoint: Checkpoint) -> tuple[str, "Predictions"] | N
     if predictions is None:
         st.info("The folder of this checkpoint holds no predictions of this protocol. Copy the whole folder again.")
         return None
+    leak = checkpoint.card["split"][protocol]["shared_series_fraction"]
     if protocol == RANDOM:
         st.warning(
             "Random split: slices of the same scans were in training (data leakage). These results are too good."
+        )
+    elif leak:
+        st.warning(
+            f"{number_format.percent(leak, 0)} of the test slices have slices of the same scan in training (data leakage)."
         )
     return protocol, predictions
 

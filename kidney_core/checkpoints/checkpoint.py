@@ -32,7 +32,7 @@ from kidney_core.common.errors import CheckpointError, ModelError
 from kidney_core.common.files import new_folder, read_table, remove_leftovers, write_json
 from kidney_core.imaging.framing import EACH_KIDNEY, ORIGINAL, WHOLE, View
 from kidney_core.metrics.predictions import Predictions, probability_column
-from kidney_core.metrics.splits import unseen_protocol
+from kidney_core.metrics.splits import FOLDER, GROUPED, RANDOM, unseen_protocol
 from kidney_core.runs.run_folder import TRAINED_ON_FILE
 
 if TYPE_CHECKING:
@@ -88,6 +88,14 @@ class Checkpoint:
     def metrics(self, protocol: str) -> dict[str, Any] | None:
         """The card's metrics under a protocol, or None where it was not measured."""
         return self.card["metrics"].get(protocol)
+
+    @property
+    def shown_protocols(self) -> tuple[str, ...]:
+        """The protocols to show beside each other, the most honest first: those measured, where the folder's own split was."""
+        pair = (self.unseen_protocol or GROUPED, RANDOM)
+        if not self.metrics(FOLDER):
+            return pair
+        return tuple(protocol for protocol in (pair[0], FOLDER, RANDOM) if self.metrics(protocol))
 
     @property
     def unseen_protocol(self) -> str | None:

@@ -67,7 +67,7 @@ def markdown(checkpoint: Checkpoint) -> str:
         f"- Extra slices added to training: {data.get('extra_training_slices', 0):,} of “{data.get('extra_data') or 'none'}”",
         f"- Fingerprint: `{data.get('fingerprint', 'unknown')}`",
         "",
-        "## Metrics, per class and under both protocols",
+        "## Metrics, per class and protocol",
         "",
     ]
     for protocol in reversed(MEASURED):

@@ -3,11 +3,10 @@
 import hashlib
 import itertools
 import json
-import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,19 +17,16 @@ from PIL import Image
 from kidney_core.common.cache import cache_folder, make_room, mark_used
 from kidney_core.common.errors import DatasetError, SliceError
 from kidney_core.common.files import natural_key, remove_leftovers, write_atomically
-from kidney_core.common.labels import LABELS, canonical_label, order_labels
+from kidney_core.common.labels import order_labels
+from kidney_core.common.threads import thread_pool
+from kidney_core.data import folder_layout
+from kidney_core.data.folder_layout import LAYOUT_HELP, ListedFile, vanished_error
 from kidney_core.imaging.planes import plane_of
 from kidney_core.imaging.slices import FILES_PER_BATCH, Slice, read_slices
 
 THUMBNAIL_PX = 32
 DECODING_VERSION = 5  # raised when a file decodes to other pixels or another error, so that older caches are not used
-NOT_CLASSES = ("masks", "labels")  # folders of lesion masks and of boxes
 Progress = Callable[[int, int], None]
-
-LAYOUT_HELP = (
-    "Expected one folder per class with the images inside, for example FOLDER/Cyst/…, FOLDER/Normal/…, "
-    "FOLDER/Stone/…, FOLDER/Tumor/… (PNG, JPEG, BMP, TIFF or DICOM)."
-)
 
 
 @dataclass(frozen=True)
@@ -38,12 +34,13 @@ class Dataset:
     """The slices of a folder, as it was when it was read.
 
     Attributes:
-        root: the folder.
+        root: the folder that holds the class folders, or the parts of a split.
         labels: its classes, the four standard ones first.
         table: one row per readable slice, in file order within each class, with the columns `path` (relative to root,
-            with /), `label`, `sha256` (of the file) and `plane`.
+            with /), `label`, `sha256` (of the file), `plane` and, where the folder has a split of its own, `folder_part`
+            ("train", "validation" or "test").
         thumbnails: (N, 32, 32) uint8, in the order of `table`.
-        unreadable: (path, reason) of each file that is not a usable image.
+        unreadable: (path, reason) of each file that is not a usable image, and of folders that belong to no class.
         fingerprint: SHA-256 of all paths, labels and contents; equal for equal data in different places.
         part_of: the dataset that these slices were chosen from, and their rows there; None for all slices of a folder.
     """
@@ -76,7 +73,7 @@ class Dataset:
 def read_dataset(
     root: Path | str, *, label: str | None = None, progress: Progress | None = None, use_cache: bool = True
 ) -> Dataset:
-    """Read every image below the class folders of `root`.
+    """Read every image below the class folders of `root`, see `folder_layout`.
 
     The result is cached by the sizes and modification times of the files, so that reading an unchanged folder again
     takes a fraction of a second.
@@ -90,8 +87,10 @@ def read_dataset(
     """
     try:
         root = Path(root).expanduser()
-        files, unlisted = _list_files(root, label)
-        cached = cache_folder() / f"index-{_listing_key(root, files)}.npz"
+        layout = folder_layout.list_files(root, label=label)
+        root, files, left_out = layout.root, _in_file_order(layout.files), layout.left_out
+        files, key = _listing_key(root, files, left_out)
+        cached = cache_folder() / f"index-{key}.npz"
     except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a name too long, a NUL, no permission
         raise DatasetError(f"The folder “{root}” cannot be read ({error}). {LAYOUT_HELP}") from error
     dataset = _load_index(root, cached) if use_cache else None
@@ -101,7 +100,9 @@ def read_dataset(
         dataset, is_reproducible = _read_files(root, files, progress)
         if is_reproducible:
             _save_index(dataset, cached)
-    return replace(dataset, unreadable=(*unlisted, *dataset.unreadable))
+    parts = folder_layout.parts_of(dataset.table["path"].tolist())
+    table = dataset.table if parts is None or label else dataset.table.assign(folder_part=parts)
+    return replace(dataset, table=table, unreadable=(*left_out, *dataset.unreadable))
 
 
 def require_classes(dataset: Dataset) -> None:
@@ -112,81 +113,36 @@ def require_classes(dataset: Dataset) -> None:
         )
 
 
-def vanished_error(root: Path, path: Path) -> DatasetError:
-    """The error for a file or folder of a dataset that was deleted or moved after it was listed."""
-    if not root.is_dir():
-        return DatasetError(
-            f"The folder “{root}” vanished while it was read. Mount it or move it back, then start or resume again."
-        )
-    return DatasetError(
-        f"“{path.relative_to(root)}” vanished from “{root}” while it was read. Wait until no other program changes the "
-        "folder, then start or resume again."
-    )
-
-
 def short_hash(sha256: str) -> str:
     """The first 12 hexadecimal digits of a digest: enough to identify one of a million files."""
     return sha256[:12]
 
 
-def _list_files(root: Path, label: str | None) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """(relative path, label) of every visible file, in file order within each class; (path, reason) of unlistable folders.
-
-    Suffixes do not matter, since only the content decides: files of a PACS have none, or end in a number.
-    """
-    if not root.is_dir():
-        raise DatasetError(f"There is no folder “{root}”. Check its name, or mount its disk. {LAYOUT_HELP}")
-    class_folders = [root]
-    if label is None:
-        class_folders = sorted(
-            entry
-            for entry in root.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".") and entry.name not in NOT_CLASSES
-        )
-        _check_layout(root, class_folders)
-    files: list[tuple[str, str]] = []
-    unlisted: list[tuple[str, str]] = []
-
-    def record_unlisted(error: OSError) -> None:
-        if isinstance(error, FileNotFoundError):
-            raise vanished_error(root, Path(error.filename)) from error
-        path = Path(error.filename).relative_to(root).as_posix()
-        unlisted.append((path, f"The folder “{path}” cannot be listed ({error.strerror}). Check its permissions."))
-
-    for class_folder in class_folders:
-        folder_label = label or canonical_label(class_folder.name)
-        for parent, subfolders, names in os.walk(class_folder, onerror=record_unlisted):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".") and name not in NOT_CLASSES]
-            folder = Path(parent).relative_to(root)
-            files += [((folder / name).as_posix(), folder_label) for name in names if not name.startswith(".")]
-    if not files:
-        content = ", ".join(f"“{folder.name}”" for folder in class_folders[:5]) or "no folders"
-        raise DatasetError(f"No images were found in class folders of “{root}” (it contains {content}). {LAYOUT_HELP}")
-    labels = order_labels({each for _, each in files})
-    return sorted(files, key=lambda item: (labels.index(item[1]), natural_key(item[0]))), unlisted
+def _in_file_order(files: list[ListedFile]) -> list[ListedFile]:
+    labels = order_labels({file.label for file in files})
+    return sorted(files, key=lambda file: (labels.index(file.label), natural_key(file.path)))
 
 
-def _check_layout(root: Path, class_folders: list[Path]) -> None:
-    """Raise DatasetError where the class folders are one level below, as in an unpacked archive or train and test."""
-    if {canonical_label(folder.name) for folder in class_folders} & set(LABELS):
-        return
-    for folder in class_folders:
+def _listing_key(root: Path, files: list[ListedFile], left_out: list[tuple[str, str]]) -> tuple[list[ListedFile], str]:
+    """The files that are there, and a digest of their names, sizes and times; what is no file goes to `left_out`."""
+    digest, there = hashlib.sha256(f"index 2 {DECODING_VERSION} {root.resolve()}".encode()), []
+    for file in files:
         try:
-            labels = {canonical_label(entry.name) for entry in folder.iterdir() if entry.is_dir()}
-        except OSError:  # reported later, as a folder that cannot be listed
+            status = (root / file.path).stat()
+        except FileNotFoundError as error:
+            if not (root / file.path).is_symlink():
+                raise vanished_error(root, root / file.path) from error
+            left_out.append((file.path, f"“{file.path}” is a link to a file that does not exist."))
             continue
-        if len(labels & set(LABELS)) >= 2:
-            raise DatasetError(
-                f"The class folders are in “{folder}”, one level below “{root}”. Choose that folder instead."
-            )
-
-
-def _listing_key(root: Path, files: list[tuple[str, str]]) -> str:
-    digest = hashlib.sha256(f"index 2 {DECODING_VERSION} {root.resolve()}".encode())
-    for path, label in files:
-        stat = (root / path).stat()
-        digest.update(f"{path}\0{label}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:24]
+        except OSError as error:
+            left_out.append((file.path, f"“{file.path}” cannot be read ({error.strerror}). Check its permissions."))
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            left_out.append((file.path, f"“{file.path}” is no file."))
+            continue
+        there.append(file)
+        digest.update(f"{file.path}\0{file.label}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return there, digest.hexdigest()[:24]
 
 
 _Summary = tuple[np.ndarray, str, str]  # thumbnail, SHA-256, plane
@@ -204,26 +160,26 @@ def _summarize(image: Slice, content: bytes) -> _Summary:
     return thumbnail, hashlib.sha256(content).hexdigest(), plane_of(image, thumbnail)
 
 
-def _read_files(root: Path, files: list[tuple[str, str]], progress: Progress | None) -> tuple[Dataset, bool]:
+def _read_files(root: Path, files: list[ListedFile], progress: Progress | None) -> tuple[Dataset, bool]:
     """The dataset, and False where an error may be temporary: missing permission, or a decoder that ran out of time.
 
     Raises: DatasetError where a listed file has been deleted, since the rest would be another dataset.
     """
     rows, thumbnails, unreadable, is_reproducible = [], [], [], True
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each thread waits for its own decoder
+    with thread_pool() as pool:  # each thread waits for its own decoder
         batches = [
-            [root / path for path, _ in files[i : i + FILES_PER_BATCH]] for i in range(0, len(files), FILES_PER_BATCH)
+            [root / file.path for file in files[i : i + FILES_PER_BATCH]] for i in range(0, len(files), FILES_PER_BATCH)
         ]
         results = itertools.chain.from_iterable(pool.map(_read_summaries, batches))
-        for done, ((path, label), result) in enumerate(zip(files, results, strict=True), start=1):
+        for done, (file, result) in enumerate(zip(files, results, strict=True), start=1):
             if isinstance(result, SliceError):
                 if isinstance(result.__cause__, FileNotFoundError):
-                    raise vanished_error(root, root / path) from result
-                unreadable.append((path, str(result)))
+                    raise vanished_error(root, root / file.path) from result
+                unreadable.append((file.path, str(result)))
                 is_reproducible = is_reproducible and not isinstance(result.__cause__, OSError)
             else:
                 thumbnails.append(result[0])
-                rows.append((path, label, *result[1:]))
+                rows.append((file.path, file.label, *result[1:]))
             if progress and (done % 100 == 0 or done == len(files)):
                 progress(done, len(files))
     if not rows:

@@ -1,11 +1,11 @@
 """The images of a dataset, decoded on all cores, a few files at a time."""
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from kidney_core.common.errors import SliceError
-from kidney_core.data.dataset import Dataset, vanished_error
+from kidney_core.common.threads import thread_pool
+from kidney_core.data.dataset import Dataset
+from kidney_core.data.folder_layout import vanished_error
 from kidney_core.imaging.slices import FILES_PER_BATCH, Slice, read_slices
 
 
@@ -38,7 +38,7 @@ def for_each_batch(
         work(start, images)
         return start + len(batch)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with thread_pool() as pool:
         reported = 0
         for done in pool.map(decode, range(0, len(dataset), FILES_PER_BATCH)):
             if progress and (done - reported >= 100 or done == len(dataset)):

@@ -30,17 +30,19 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class ProtocolAudit:
-    """The result for the folds of one protocol.
+    """The result for the folds of one protocol, or for the split of the folder.
 
     Attributes:
+        tested: (M,) the rows of the tested slices: all of them, but for the split of the folder.
         near_duplicate_fraction: fraction (0 to 1) of test slices that correlate above 0.95 with a training slice. Under
             "grouped" it is 0 by definition where series were found by that correlation, and meaningful where
             `series.csv` lists them.
         baseline: the `evaluation.metrics` of 1-nearest-neighbour classification on thumbnails.
-        nearest: (N,) int64, the row of the most similar training slice of each slice.
+        nearest: (N,) int64, the row of the most similar training slice of each slice, where it is tested.
         correlation: (N,) float32, the correlation with it, -1 to 1.
     """
 
+    tested: np.ndarray = field(repr=False)
     near_duplicate_fraction: float
     baseline: dict[str, Any] = field(repr=False)
     nearest: np.ndarray = field(repr=False)
@@ -91,6 +93,14 @@ def audit(
             folds[protocol] = fold_numbers(table, protocol=protocol, seed=seed, n_folds=n_folds)
         except KidneyError as error:
             problems[protocol] = str(error)
+    tested = dict.fromkeys(folds, np.arange(len(table)))
+    if "folder_part" in table:
+        try:
+            parts = splits.split(table, protocol=splits.FOLDER, seed=seed)
+            folds[splits.FOLDER] = (parts != splits.TRAIN).astype(np.int64)
+            tested[splits.FOLDER] = np.flatnonzero(parts == splits.TEST)
+        except KidneyError as error:
+            problems[splits.FOLDER] = str(error)
     y = table["label"].map(dataset.labels.index).to_numpy()
     nearest = _nearest_in_other_groups(dataset.thumbnails, {"label": y, **folds}, progress)
     near_duplicate, correlation = nearest.pop("label")
@@ -101,7 +111,10 @@ def audit(
         series=_describe_series(table),
         copies=_copies(table),
         contradictions=_contradictions(table, near_duplicate, correlation),
-        protocols={protocol: _audit_protocol(table, dataset.labels, *result) for protocol, result in nearest.items()},
+        protocols={
+            protocol: _audit_protocol(table, dataset.labels, tested[protocol], *result)
+            for protocol, result in nearest.items()
+        },
         problems=problems,
     )
 
@@ -135,13 +148,13 @@ def _nearest_in_other_groups(
 
 
 def _audit_protocol(
-    table: pd.DataFrame, labels: tuple[str, ...], nearest: np.ndarray, correlation: np.ndarray
+    table: pd.DataFrame, labels: tuple[str, ...], tested: np.ndarray, nearest: np.ndarray, correlation: np.ndarray
 ) -> ProtocolAudit:
-    predicted = table["label"].to_numpy(object)[nearest]
+    predicted = table["label"].to_numpy(object)[nearest[tested]]
     one_hot = (predicted[:, None] == np.array(labels, dtype=object)[None, :]).astype(float)
-    predictions = Predictions.from_probabilities(table[["path", "label", "series"]], one_hot, labels)
-    near_duplicate_fraction = float((correlation > LINK_CORRELATION).mean())
-    return ProtocolAudit(near_duplicate_fraction, evaluation.metrics(predictions), nearest, correlation)
+    predictions = Predictions.from_probabilities(table[["path", "label", "series"]].iloc[tested], one_hot, labels)
+    near_duplicate_fraction = float((correlation[tested] > LINK_CORRELATION).mean())
+    return ProtocolAudit(tested, near_duplicate_fraction, evaluation.metrics(predictions), nearest, correlation)
 
 
 def _describe_series(table: pd.DataFrame) -> pd.DataFrame:
@@ -226,7 +239,7 @@ def _protocol_lines(result: Audit) -> list[str]:
         accuracy, balanced = audited.baseline["accuracy"], audited.baseline["balanced_accuracy"]
         lines.append(
             f"{splits.PROTOCOL_TITLES[protocol]:38} {100 * audited.near_duplicate_fraction:16.2f} %  "
-            f"{np.median(audited.correlation):11.3f}   {100 * accuracy:.2f} % / {100 * balanced:.2f} %"
+            f"{np.median(audited.correlation[audited.tested]):11.3f}   {100 * accuracy:.2f} % / {100 * balanced:.2f} %"
         )
     return lines + [f"{splits.PROTOCOL_TITLES[protocol]}: {problem}" for protocol, problem in result.problems.items()]
 

@@ -4,9 +4,9 @@ import plotly.graph_objects as go
 
 from kidney_core.common.labels import color_of
 from kidney_core.metrics.number_format import percent, percent_range
-from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_NAMES, RANDOM
+from kidney_core.metrics.splits import CROSS_VALIDATED, FOLDER, GROUPED, MEASURED, PROTOCOL_NAMES, RANDOM
 
-PROTOCOL_COLORS = {RANDOM: "#999999", GROUPED: "#0072B2", CROSS_VALIDATED: "#009E73"}
+PROTOCOL_COLORS = {RANDOM: "#999999", FOLDER: "#CC79A7", GROUPED: "#0072B2", CROSS_VALIDATED: "#009E73"}
 
 
 def probability_bars(probabilities: dict[str, float]) -> go.Figure:

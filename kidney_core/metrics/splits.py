@@ -1,8 +1,9 @@
-"""Two ways to divide a dataset into training, validation and test parts.
+"""Ways to divide a dataset into training, validation and test parts.
 
 `random` is the slice-level split of the paper and of nearly every publication on this dataset: slices are
 drawn one by one, so neighbours of nearly every test slice are in training (data leakage). `grouped` is the
-scan-level split: each series stays on one side, so the test measures performance on unseen scans.
+scan-level split: each series stays on one side, so the test measures performance on unseen scans. `folder` takes
+the split that a dataset brings along in folders such as `train` and `test`; whether that leaks, the audit tells.
 """
 
 from collections.abc import Iterable
@@ -13,20 +14,22 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from kidney_core.common.errors import DatasetError
 
-RANDOM, GROUPED = "random", "grouped"
-PROTOCOLS = (RANDOM, GROUPED)
+RANDOM, GROUPED, FOLDER = "random", "grouped", "folder"
+PROTOCOLS = (RANDOM, GROUPED)  # those that every dataset allows
 # How metrics were measured: under one split, or pooled over the folds of a scan-level cross-validation.
 CROSS_VALIDATED = "cross-validated"
-MEASURED = (RANDOM, GROUPED, CROSS_VALIDATED)
+MEASURED = (RANDOM, FOLDER, GROUPED, CROSS_VALIDATED)
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PROTOCOL_TITLES = {
     RANDOM: "random split (the paper's protocol)",
     GROUPED: "scan-level split (unseen scans)",
+    FOLDER: "split as in the folder",
     CROSS_VALIDATED: "scan-level cross-validation (unseen scans)",
 }
 PROTOCOL_NAMES = {
     RANDOM: "random split (paper)",
     GROUPED: "unseen scans",
+    FOLDER: "split of the folder",
     CROSS_VALIDATED: "unseen scans, all folds",
 }
 
@@ -50,8 +53,8 @@ def split(
     """Assign each slice to train, validation or test.
 
     Args:
-        table: rows in file order with the columns `label` and `series`.
-        protocol: "random" or "grouped".
+        table: rows in file order with the columns `label` and `series`, and `folder_part` for "folder".
+        protocol: "random", "grouped" or "folder", which takes no folds, and no fraction of what the folder has.
         seed: the same seed gives the same split of the same table, and the same folds.
         test_fraction, validation_fraction: of all slices; approximate under "grouped". 0 for no such part.
         n_folds: 0 for one split; otherwise the test part is fold number `fold` of as many, whatever
@@ -61,7 +64,7 @@ def split(
         (N,) array of "train", "validation" and "test".
 
     Raises:
-        DatasetError: too few slices or series of a class to have it on both sides.
+        DatasetError: too few slices or series of a class to have it on both sides, or no split in the folder.
         ValueError: an unknown protocol or impossible fractions.
     """
     if n_folds:
@@ -70,10 +73,34 @@ def split(
         raise ValueError(f"fold must be one of 2 folds or more, got {fold=} {n_folds=}")
     if not 0 <= test_fraction < 1 or not 0 <= validation_fraction < 1 - test_fraction:
         raise ValueError(f"fractions must leave something to train on, got {test_fraction=} {validation_fraction=}")
+    if protocol == FOLDER:
+        return _split_of_folder(table, seed, validation_fraction)
     if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
+        raise ValueError(f"protocol must be one of {(*PROTOCOLS, FOLDER)}, got {protocol!r}")
     divide = _random_split if protocol == RANDOM else _grouped_split
     return divide(table, seed, test_fraction, validation_fraction, n_folds, fold)
+
+
+def _split_of_folder(table: pd.DataFrame, seed: int, validation_fraction: float) -> np.ndarray:
+    """The parts of the folder; without a test part, its validation part is tested. Scans of training validate, where none do."""
+    if "folder_part" not in table:
+        raise DatasetError(
+            "This folder has no split of its own: it needs a folder test or val beside train, or in each class. Choose another split."
+        )
+    parts = table["folder_part"].to_numpy(object).copy()
+    if not (parts == TEST).any():
+        parts[parts == VALIDATION] = TEST
+    for part, purpose in ((TRAIN, "train"), (TEST, "test")):
+        missing = sorted(set(table["label"]) - set(table.loc[parts == part, "label"]))
+        if missing:
+            raise DatasetError(
+                f"The split of this folder has no slice of the class {missing[0]} to {purpose} on. Add some, or choose another split."
+            )
+    if validation_fraction and not (parts == VALIDATION).any():
+        trained = np.flatnonzero(parts == TRAIN)
+        drawn = _grouped_split(table.iloc[trained].reset_index(drop=True), seed, validation_fraction, 0.0, 0, 0)
+        parts[trained[drawn == TEST]] = VALIDATION
+    return parts
 
 
 def shared_series_fraction(table: pd.DataFrame, parts: np.ndarray) -> float:
@@ -182,8 +209,8 @@ def _arc_starts(lengths: np.ndarray, n_folds: int, *, longest: int) -> list[int]
 def _require(counts: "pd.Series[int]", least: int, noun: str) -> None:
     short = counts[counts < least]
     if len(short):
-        label, n = short.index[0], int(short.iloc[0])
+        found = ", ".join(f"{label} has {n} {noun if n == 1 else noun + 's'}" for label, n in short.items())
         raise DatasetError(
-            f"The class {label} has {n} {noun if n == 1 else noun + 's'}; at least {least} are needed to train and to test on it. "
-            "Add images of that class, or choose another protocol or folder."
+            f"The class {found}; at least {least} of each are needed to train and to test on it. Add images, or choose another split or "
+            "folder."
         )

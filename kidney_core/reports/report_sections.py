@@ -12,7 +12,7 @@ from kidney_core.diagnosis import outcomes
 from kidney_core.diagnosis.outcomes import Outcome
 from kidney_core.diagnosis.verdict import FAILED
 from kidney_core.metrics.number_format import model_name, percent, percent_range
-from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES, RANDOM
+from kidney_core.metrics.splits import FOLDER, PROTOCOL_NAMES, RANDOM
 from kidney_core.reports.report import SOFTWARE, Report, ReportBasis
 
 _MEANINGS = {
@@ -65,7 +65,7 @@ def performance(report: ReportBasis) -> Section:
     correct.
     """
     checkpoint = report.checkpoint
-    rows = [_protocol_row(checkpoint, protocol) for protocol in (checkpoint.unseen_protocol or GROUPED, RANDOM)]
+    rows = [_protocol_row(checkpoint, protocol) for protocol in checkpoint.shown_protocols]
     rows += _hospital_rows(checkpoint)
     note = describe_label(checkpoint, report.label) if report.has_prediction and report.label else ""
     return Section(
@@ -100,6 +100,9 @@ def _protocol_row(checkpoint: Checkpoint, protocol: str) -> tuple[str, str, str]
     n_scans = checkpoint.card["split"][protocol].get("test_series")
     text = f"{interval}balanced accuracy {percent(metrics['balanced_accuracy'])}; {metrics['n']:,} slices"
     text += f" of {n_scans:,} scans." if n_scans else "."
+    leak = checkpoint.card["split"][protocol].get("shared_series_fraction")
+    if protocol == FOLDER and leak:
+        text += f" {percent(leak, 0)} of them have slices of the same scan in training (data leakage)."
     if protocol == RANDOM:
         text += " Neighbours of these slices were in training (data leakage): too high for a new patient."
     return title, percent(metrics["accuracy"]), text
@@ -156,9 +159,9 @@ def measurements(report: Report) -> Section | None:
 
 
 def metrics_by_label(report: ReportBasis) -> Section | None:
-    """Recall and precision of each label under both protocols."""
+    """Recall and precision of each label under each protocol."""
     checkpoint = report.checkpoint
-    shown = [each for each in (checkpoint.unseen_protocol, RANDOM) if each and checkpoint.metrics(each)]
+    shown = [each for each in checkpoint.shown_protocols if checkpoint.metrics(each)]
     if not shown:
         return None
     columns = ["Label"]

@@ -99,8 +99,9 @@ class TrainingConfig:
     )
     protocol: str = _option(
         "random",
-        "split: random (slice-level, as in the paper) or grouped (scan-level: tested on unseen scans)",
-        ("random", "grouped"),
+        "split: random (slice-level, as in the paper), grouped (scan-level: tested on unseen scans) or folder (as in the folders train, "
+        "val and test)",
+        ("random", "grouped", "folder"),
     )
     test_fraction: float = _option(
         0.2,
@@ -174,6 +175,10 @@ class TrainingConfig:
         if self.fold >= max(self.n_folds, 1):
             raise RunError(
                 f"fold {self.fold} of {self.n_folds} folds is impossible: give 2 folds or more, numbered from 0."
+            )
+        if self.n_folds and self.protocol == "folder":
+            raise RunError(
+                "protocol “folder” is one split, so it has no folds. Set n_folds to 0, or choose the protocol “grouped”."
             )
         if not self.test_fraction and not self.validation_fraction:
             raise RunError("Without a test part the run needs a validation part. Give a validation_fraction.")

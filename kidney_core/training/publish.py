@@ -18,7 +18,7 @@ from kidney_core.checkpoints.checkpoint import (
 from kidney_core.common import os_errors, settings
 from kidney_core.common.entry_point import command
 from kidney_core.common.errors import CheckpointError, RunError
-from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, PROTOCOLS, TEST
+from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, MEASURED, TEST
 from kidney_core.runs.cross_validation import (
     OF_A_PAIR,
     OF_FOLDS,
@@ -60,7 +60,7 @@ def publish(
     source = runs.get(GROUPED, run)
     state = _weights(source)
     tested = {
-        protocol: runs[protocol] for protocol in PROTOCOLS if protocol in runs and runs[protocol].data()["parts"][TEST]
+        protocol: runs[protocol] for protocol in MEASURED if protocol in runs and runs[protocol].data()["parts"][TEST]
     }
     if not tested and folds is None:
         raise RunError(f"Nothing was tested in “{run.name}”. Give the cross-validation of its recipe with --folds.")

@@ -155,7 +155,7 @@ def _assemble(
         series=series,
         train=train,
         # Without a validation part the test part is watched, as in the paper; nothing is chosen by it.
-        validation=validation if config.validation_fraction else test,
+        validation=validation if len(validation) else test,
         test=test,
         n_draws=len(train) if weights is None else n_train,
         weights=weights,

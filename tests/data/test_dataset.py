@@ -176,11 +176,6 @@ def test_read_dataset__error_impossible_path(name):
         dataset.read_dataset(name)
 
 
-def test_read_dataset__error_names_the_folder_below_that_has_the_classes(small_dataset):
-    with pytest.raises(DatasetError, match=r"The class folders are in “.*/dataset”, one level below"):
-        dataset.read_dataset(small_dataset.parent)
-
-
 def test_read_dataset__error_cache_folder_that_cannot_be_made(small_dataset, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("KIDNEY_CACHE", str(tmp_path / "file" / "cache"))

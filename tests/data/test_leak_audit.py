@@ -129,3 +129,23 @@ def test_the_1_nn_baseline_solves_the_random_split_of_the_public_dataset(shared_
     assert protocols["random"].near_duplicate_fraction > 0.995
     assert 0.25 < protocols["grouped"].baseline["balanced_accuracy"] < 0.45
     assert protocols["grouped"].near_duplicate_fraction == 0.0
+
+
+def test_the_split_of_the_folder_is_audited_as_it_is(tmp_path):
+    """Neighbours on both sides of a folder's own split are told; only the tested slices count."""
+    wide = write_series_dataset(tmp_path / "wide", n_series=6, n_slices=4)
+    for path in sorted(wide.glob("*/*.png")):
+        number = int(path.stem.split("(")[1].rstrip(")"))
+        leaks = number <= 4  # of the first scan, two slices are tested on and two trained on
+        part = "test" if (number % 2 and leaks) or 4 < number <= 8 else "train"
+        target = wide / part / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    for label in ("Cyst", "Normal", "Stone", "Tumor"):
+        (wide / label).rmdir()
+    result = leak_audit.audit(dataset.read_dataset(wide))
+    found = result.protocols["folder"]
+    assert len(found.tested) == 4 * 6
+    assert found.baseline["n"] == 24
+    assert found.near_duplicate_fraction == pytest.approx(2 / 6)
+    assert "split as in the folder" in leak_audit.summary(result)

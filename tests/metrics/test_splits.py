@@ -1,5 +1,7 @@
 """The random split leaks scans, the grouped one does not; both are reproducible and stratified."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,3 +141,43 @@ def test_random_split__error_too_few_slices_to_test_every_class(n_slices, valida
     table = table_of({label: [n_slices] for label in ("Cyst", "Normal", "Stone", "Tumor")})
     with pytest.raises(DatasetError, match="slices are too few: .*cannot hold all 4 classes"):
         splits.split(table, protocol="random", seed=0, validation_fraction=validation)
+
+
+def of_folder(**counts):
+    """A table whose scans of four slices lie in these parts: train=3 gives three scans of each label."""
+    rows = []
+    for part, n in counts.items():
+        for label in ("Cyst", "Normal"):
+            for scan in range(n):
+                rows += [(f"{part}/{label}/{scan}-{i}.png", label, f"{part}{label}{scan}", part) for i in range(4)]
+    table = pd.DataFrame(rows, columns=["path", "label", "series", "folder_part"])
+    return table.assign(series=pd.factorize(table["series"])[0])
+
+
+def test_the_split_of_the_folder_is_kept():
+    table = of_folder(train=4, validation=2, test=3)
+    parts = splits.split(table, protocol="folder", seed=0, validation_fraction=0.1)
+    assert parts.tolist() == table["folder_part"].tolist()
+
+
+def test_a_validation_part_is_tested_where_the_folder_has_no_test_part():
+    parts = splits.split(of_folder(train=4, validation=2), protocol="folder", seed=0)
+    assert Counter(parts) == {"train": 32, "test": 16}
+
+
+def test_whole_scans_of_training_validate_where_the_folder_has_no_validation_part():
+    table = of_folder(train=10, test=3)
+    parts = splits.split(table, protocol="folder", seed=0, validation_fraction=0.2)
+    assert (parts[table["folder_part"] == "test"] == "test").all()
+    sides = table.assign(part=parts).groupby("series")["part"].nunique()
+    assert sides.max() == 1
+    assert 8 <= (parts == "validation").sum() <= 24
+
+
+def test_split_of_the_folder__errors():
+    table = of_folder(train=4, test=2)
+    with pytest.raises(DatasetError, match="no split of its own"):
+        splits.split(table.drop(columns="folder_part"), protocol="folder", seed=0)
+    one_sided = table[(table["folder_part"] == "train") | (table["label"] == "Cyst")]
+    with pytest.raises(DatasetError, match="no slice of the class Normal to test on"):
+        splits.split(one_sided, protocol="folder", seed=0)
