@@ -300,8 +300,7 @@ def _show_lead(verdict: "StackVerdict") -> None:
     if verdict.outcome in outcomes.NO_PREDICTION or verdict.predicted_label is None:
         st.subheader(outcomes.NO_PREDICTION.get(verdict.outcome, "No prediction"), anchor=False)
         return
-    what = "Whole scan" if verdict.is_whole_scan else "Series of kidney slices"
-    st.caption(f"{what}. {outcomes.lead(verdict.outcome, abstains=verdict.abstains)}")
+    st.caption(f"{verdict.what}. {outcomes.lead(verdict.outcome, abstains=verdict.abstains)}")
     st.subheader(verdict.result, anchor=False)
 
 

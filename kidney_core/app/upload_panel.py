@@ -151,6 +151,8 @@ def _open(files: Sequence[UploadedFile]) -> UploadContents | None:
     except KidneyError as error:
         st.error(str(error))
         return None
+    if uploads.refusal():
+        opened = opened.with_note("Some files of this upload found no room: slices may be missing.")
     _show_problems(opened.problems, show=st.warning if opened.stacks else st.error)
     if not opened.stacks and not opened.problems:
         st.error(

@@ -1,8 +1,6 @@
 """A stack is read in two passes, batch after batch, with progress and a way to stop: find the kidneys, then predict their slices."""
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +10,7 @@ from PIL import Image
 
 from kidney_core.checkpoints import ood, prediction
 from kidney_core.common.errors import SliceError
+from kidney_core.common.threads import thread_pool
 from kidney_core.data.dataset import short_hash
 from kidney_core.diagnosis import stack_verdict
 from kidney_core.diagnosis.inference import Predictor
@@ -44,7 +43,7 @@ class LookedAt:
             from the kidneys, or the network looks at kidneys alone and there are none.
         kidneys: where the finder sees kidneys, for a slice of a scan; None without a finder, and far from the kidneys.
         sides: the kidneys that it sees, for a slice by itself; None without a finder.
-        turned_by_deg: as of a `KidneyMap`.
+        fault: as of a `KidneyMap`.
         letters, pixel_mm2: of the slice; None where they are unknown.
     """
 
@@ -53,7 +52,7 @@ class LookedAt:
     square: np.ndarray | None = field(default=None, repr=False)
     kidneys: SmallMap | None = field(default=None, repr=False)
     sides: tuple[str, ...] | None = None
-    turned_by_deg: int = 0
+    fault: int = 0
     letters: dict[str, str] | None = None
     pixel_mm2: float | None = None
 
@@ -66,7 +65,7 @@ class StackReading:
         checkpoint_name, stack_fingerprint: which network, and which stack.
         table: one row a slice, in the order of the stack, with the columns index; name; position_mm (NaN where
             unknown); problem, the sentence why it cannot be read, or ""; sides, the kidneys it shows ("right, left", "" for
-            none, None where nobody looked or it is turned); turned, by so many degrees; refused, turned or out of distribution;
+            none, None where nobody looked or it has a fault); fault, see `picture_check.FAULTS`; refused, for a fault or out of distribution;
             seen, its scan was in the training data; trained, this very file was; predicted (None where there is no
             prediction); p_<label>, calibrated (NaN there); and where the network reads each kidney, right_p_<label> and
             left_p_<label>, NaN where the kidney is not shown.
@@ -78,6 +77,7 @@ class StackReading:
         n_slices: in the stack.
         complete: whether every slice was looked at, and every slice with a kidney predicted.
         verdict: of the slices read together.
+        notes: of the stack.
     """
 
     checkpoint_name: str
@@ -89,6 +89,7 @@ class StackReading:
     n_slices: int
     complete: bool
     verdict: StackVerdict
+    notes: tuple[str, ...] = ()
 
     @property
     def n_read(self) -> int:
@@ -166,10 +167,10 @@ def read_stack(
         _predict(predictor, stack, looked_at, table, batches[n_done])
         n_done += 1
         report(len(items) + n_done, len(items) + len(batches))
-    verdict = _judge(predictor, table, _n_looked_at(looked_at), kidneys)
+    verdict = _judge(predictor, table, _n_looked_at(looked_at), kidneys, notes=stack.notes)
     complete = all_looked_at and n_done == len(batches)
     rough = _rough_range(looked_at, step)
-    return StackReading(*of, table, tuple(looked_at), kidneys, rough, len(items), complete, verdict)
+    return StackReading(*of, table, tuple(looked_at), kidneys, rough, len(items), complete, verdict, stack.notes)
 
 
 def _n_looked_at(looked_at: Sequence[LookedAt | None]) -> int:
@@ -232,7 +233,7 @@ def _look_at(
         is_far = finder is None or _is_far_from_kidneys(looked_at, row, step)
         return _Decoded(image, grey, _preview(grey), None if finder is None or is_far else finder.view.frame(grey))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with thread_pool() as pool:
         decoded = list(pool.map(decode, rows))
     for row, each in zip(rows, decoded, strict=True):
         if isinstance(each, SliceError):
@@ -268,7 +269,7 @@ class _Decoded:
 def _with_kidneys(looked_at: LookedAt, view: View, grey: np.ndarray, found: KidneyMap, *, is_scan: bool) -> LookedAt:
     """Most networks frame the body as the finder does; it is found once."""
     own: np.ndarray | None
-    looked_at = replace(looked_at, turned_by_deg=found.turned_by_deg)
+    looked_at = replace(looked_at, fault=found.fault)
     if view == View(view.size_px, BODY):
         own = square(found.framed.frame.crop(grey), view.size_px)
     elif view.needs_kidneys:
@@ -293,7 +294,8 @@ def _kidneys_of(looked_at: Sequence[LookedAt | None], stack: Stack) -> StackKidn
 
 def judged_within(predictor: Predictor, reading: StackReading, within: tuple[int, int]) -> StackReading:
     """The same reading with the verdict of the rows from `within[0]` to `within[1]` alone."""
-    return replace(reading, verdict=_judge(predictor, reading.table, reading.n_read, reading.kidneys, within))
+    verdict = _judge(predictor, reading.table, reading.n_read, reading.kidneys, within, notes=reading.notes)
+    return replace(reading, verdict=verdict)
 
 
 def _judge(
@@ -302,6 +304,8 @@ def _judge(
     n_read: int,
     kidneys: StackKidneys | None,
     within: tuple[int, int] | None = None,
+    *,
+    notes: tuple[str, ...],
 ) -> StackVerdict:
     return stack_verdict.judge_stack(
         table,
@@ -310,12 +314,13 @@ def _judge(
         has_reference=predictor.reference is not None,
         kidneys=kidneys,
         within=within,
+        notes=notes,
     )
 
 
 def _rows_to_predict(table: pd.DataFrame, looked_at: Sequence[LookedAt | None]) -> list[int]:
     """Readable slices that show a kidney, or all readable ones where nobody looked for kidneys."""
-    chosen = table.index[(table["problem"] == "") & (table["sides"] != "") & (table["turned"] == 0)]
+    chosen = table.index[(table["problem"] == "") & (table["sides"] != "") & (table["fault"] == 0)]
     return [int(row) for row in chosen if (each := looked_at[int(row)]) and each.square is not None]
 
 
@@ -353,22 +358,19 @@ def _start_table(
     n = len(items)
     own = [each.sides if each else None for each in looked_at]
     sides = [kidneys.sides_at(row) for row in range(n)] if kidneys else own
-    turned = np.array([each.turned_by_deg if each else 0 for each in looked_at], dtype=int)
-    if kidneys and not stack_verdict.is_turned(
-        turned
-    ):  # where a scan is upright, single slices far from the kidneys may look turned
-        turned *= [bool(each) for each in sides]
+    fault = np.array([each.fault if each else 0 for each in looked_at], dtype=int)
+    # In an upright scan, single slices far from the kidneys may look turned.
+    if kidneys and not stack_verdict.is_faulty(fault):
+        fault *= [bool(each) for each in sides]
     table = pd.DataFrame(
         {
             "index": np.arange(n),
             "name": [item.name for item in items],
             "position_mm": np.array([item.position_mm for item in items], dtype=float),
             "problem": [each.problem if each else "" for each in looked_at],
-            "sides": [
-                None if each is None or turn else ", ".join(each) for each, turn in zip(sides, turned, strict=True)
-            ],
-            "turned": turned,
-            "refused": turned != 0,
+            "sides": [None if each is None or bad else ", ".join(each) for each, bad in zip(sides, fault, strict=True)],
+            "fault": fault,
+            "refused": fault != 0,
             "seen": np.zeros(n, bool),
             "trained": np.zeros(n, bool),
             "predicted": np.full(n, None, dtype=object),

@@ -21,15 +21,16 @@ from kidney_core.diagnosis.verdict import (
     UNCHECKED,
     WARNED,
     Step,
+    fault_in_words,
     never_answered,
     required_confidence,
-    turned_in_words,
 )
 from kidney_core.kidneys.found import LEFT, RIGHT, UNKNOWN_SIDE
 from kidney_core.kidneys.stack_kidneys import KidneyAlongStack, StackKidneys
 from kidney_core.metrics import number_format
 from kidney_core.metrics.predictions import labels_of, probabilities_of, probability_column
 
+SLICES = "Slices"  # title of the check of what was read
 N_DRIVING = 5
 MIN_RUN = 3  # neighbouring slices
 MIN_CROPPED_SHARE = 0.9  # of the slices of a series cropped to the kidneys show one
@@ -137,6 +138,13 @@ class StackVerdict:
         return f"{label} · {number_format.percent(self.probabilities[label])}, mean over its slices"
 
     @property
+    def what(self) -> str:
+        """What was judged: a whole scan, a part of one, or a series cropped to the kidneys."""
+        if any(step.title == SLICES and step.outcome == WARNED for step in self.steps):
+            return "Part of a scan, see Slices below"
+        return "Whole scan" if self.is_whole_scan else "Series of kidney slices"
+
+    @property
     def abstains(self) -> bool:
         """Whether the confidence is below the threshold of the model."""
         return any(step.title == CONFIDENCE and step.outcome == WARNED for step in self.steps)
@@ -150,6 +158,7 @@ def judge_stack(
     has_reference: bool,
     kidneys: StackKidneys | None = None,
     within: tuple[int, int] | None = None,
+    notes: Sequence[str] = (),
 ) -> StackVerdict:
     """The verdict of a stack from the rows of its slices (see `stack_reading.StackReading`).
 
@@ -163,6 +172,7 @@ def judge_stack(
         has_reference: whether the checkpoint can recognise refused and seen slices.
         kidneys: of the stack; None where nobody looked for them.
         within: first and last row that count; all by default.
+        notes: what may be wrong with the stack, such as missing slices, in sentences.
     """
     readable = table[table["problem"] == ""]
     judged = readable[readable["predicted"].notna()]
@@ -171,10 +181,10 @@ def judge_stack(
         judged = judged.loc[within[0] : within[1]]
     accepted = judged[~judged["refused"]]
     share_refused = float(judged["refused"].mean()) if len(judged) else float("nan")
-    steps = [_check_read(table, n_read)]
-    turned = readable["turned"].to_numpy(int)
-    if turned.any():
-        steps.append(_check_turned(turned))
+    steps = [_check_read(table, n_read, notes)]
+    fault = readable["fault"].to_numpy(int)
+    if fault.any():
+        steps.append(_check_faults(fault))
     if steps[-1].outcome == FAILED:
         return StackVerdict(Outcome.REFUSED, {}, None, share_refused, tuple(steps), (), ())
     steps.append(_check_kidneys(kidneys, len(table)))
@@ -218,9 +228,9 @@ def judge_stack(
     )
 
 
-def is_turned(turned: np.ndarray) -> bool:
-    """Whether most slices of a stack are turned, by (N,) degrees."""
-    return bool((turned != 0).mean() > 0.5)
+def is_faulty(fault: np.ndarray) -> bool:
+    """Whether most pictures of a stack are no upright slices, by (N,) keys of `picture_check.FAULTS`."""
+    return bool((fault != 0).mean() > 0.5)
 
 
 def kidney_column(side: str, label: str) -> str:
@@ -263,7 +273,7 @@ def _label_of_whole_scan(means: dict[str, float], peaks: tuple[Peak, ...]) -> st
 
 def _waits_for_prediction(table: pd.DataFrame) -> "pd.Series[bool]":
     """Readable rows that were not predicted though they may show a kidney."""
-    return table["predicted"].isna() & (table["sides"] != "") & (table["problem"] == "") & (table["turned"] == 0)
+    return table["predicted"].isna() & (table["sides"] != "") & (table["problem"] == "") & (table["fault"] == 0)
 
 
 def slice_outcomes(table: pd.DataFrame, card: dict[str, Any]) -> list[Outcome]:
@@ -290,22 +300,21 @@ def _is_seen(accepted: pd.DataFrame) -> bool:
     return bool(accepted["trained"].any() or accepted["seen"].mean() > 0.5)
 
 
-def _check_read(table: pd.DataFrame, n_read: int) -> Step:
+def _check_read(table: pd.DataFrame, n_read: int, notes: Sequence[str]) -> Step:
     n_bad, n_left = int((table["problem"] != "").sum()), len(table) - n_read
     reason = f"{n_read - n_bad} of {len(table)} slices were read."
     if n_bad:
         reason += f" {n_bad} could not be decoded and are left out; the table gives the reasons."
     if n_left:
         reason += f" {n_left} have not been read yet: this verdict is of a part of the scan."
-    return Step("Slices", WARNED if n_bad or n_left else PASSED, reason)
+    return Step(SLICES, WARNED if n_bad or n_left or notes else PASSED, " ".join((reason, *notes)))
 
 
-def _check_turned(turned: np.ndarray) -> Step:
-    """How many slices are turned; fails where most are."""
-    n_turned, values = int((turned != 0).sum()), turned[turned != 0]
-    most = int(np.bincount(values).argmax())
-    reason = turned_in_words(most, f"{n_turned} of {len(turned)} slices seem")
-    return Step(IMAGE, FAILED if is_turned(turned) else WARNED, reason)
+def _check_faults(fault: np.ndarray) -> Step:
+    """How many pictures are no upright slices; fails where most are."""
+    n_faulty, most = int((fault != 0).sum()), int(np.bincount(fault[fault != 0]).argmax())
+    reason = fault_in_words(most, f"{n_faulty} of {len(fault)} slices seem")
+    return Step(IMAGE, FAILED if is_faulty(fault) else WARNED, reason)
 
 
 def _check_kidneys(kidneys: StackKidneys | None, n_slices: int) -> Step:

@@ -1,6 +1,8 @@
 """The position of each frame of a DICOM file in its scan, from the header alone; nothing that identifies the patient."""
 
-from dataclasses import asdict, dataclass
+import hashlib
+import re
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,26 @@ from kidney_core.common.errors import KidneyError, OversizedSlice, UnreadableSli
 from kidney_core.imaging import decoder, dicom, dicom_file
 from kidney_core.imaging.slices import MAX_IMAGES, check_content
 
-_MAX_SERIES = 128  # characters; a UID has 64
+_MAX_TEXT = 128  # characters
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _./+-]{0,23}")  # other texts may hold a name, and are not shown
+# Pointers of dimensions that say where a frame lies: in-stack position, image position, acquisition (which is a trait of its own).
+_PLACES = (0x00209057, 0x00200032, 0x00209156)
 _TAGS = [
     "Modality",
     "ImageType",
     "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "PatientID",
     "Rows",
+    "Columns",
+    "PixelSpacing",
+    "SliceThickness",
+    "KVP",
+    "ConvolutionKernel",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "DimensionIndexSequence",
     "NumberOfFrames",
     "InstanceNumber",
     "SliceLocation",
@@ -31,12 +47,14 @@ class FramePosition:
     """The position and orientation of one frame.
 
     Attributes:
-        series: the SeriesInstanceUID, a key for grouping that is neither shown nor stored.
+        series: a digest of what tells series and patients apart: SeriesInstanceUID, StudyInstanceUID, FrameOfReferenceUID and
+            PatientID. A key for grouping that is neither shown nor stored.
         is_localizer: True for the scout view on which the scan was planned.
         orientation: direction cosines of a row, then of a column; None where unknown.
         position_mm: along the normal of the slice; None where unknown.
         location_mm: SliceLocation, whose origin is arbitrary; None where unknown.
         number: InstanceNumber; None where unknown.
+        traits: what may tell acquisitions within a series apart, in words: "matrix", "kernel" and so on, see `acquisitions`.
     """
 
     series: str
@@ -45,6 +63,12 @@ class FramePosition:
     position_mm: float | None
     location_mm: float | None
     number: float | None
+    traits: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> float:
+        """Where it lies along the scan, by the best measure that it has; 0 without any."""
+        return next((each for each in (self.position_mm, self.location_mm, self.number) if each is not None), 0.0)
 
 
 def read_positions(content: bytes, *, name: str) -> list[FramePosition]:
@@ -61,13 +85,18 @@ def _from_wire(response: decoder.Response) -> list[FramePosition]:
 
 
 def _check_position(
-    series: str, is_localizer: bool, orientation: list[float] | None, **numbers: float | None
+    series: str,
+    is_localizer: bool,
+    orientation: list[float] | None,
+    traits: dict[str, str],
+    **numbers: float | None,
 ) -> FramePosition:
     """The position in a child's response. Raises TypeError or ValueError where it is invalid."""
     return FramePosition(
-        series=str(series)[:_MAX_SERIES],
+        series=str(series)[:_MAX_TEXT],
         is_localizer=is_localizer is True,
         orientation=None if orientation is None else tuple(_check_finite(each) for each in orientation),
+        traits={str(key)[:_MAX_TEXT]: str(value)[:_MAX_TEXT] for key, value in traits.items()},
         **{key: None if value is None else _check_finite(value) for key, value in numbers.items()},
     )
 
@@ -91,6 +120,8 @@ def positions_of(content: bytes, *, name: str) -> list[FramePosition]:
     dataset = dicom_file.parse(content, name, stop_before_pixels=True, specific_tags=_TAGS)
     try:
         dicom.check_modality(dataset, name)
+        if "Rows" not in dataset and dataset.get("Modality") == "CT":
+            raise UnreadableSlice(f"“{name}” is cut off or damaged: it has no pixels (tag 0028,0010). Export it again.")
         if "Rows" not in dataset:
             raise UnsupportedSlice(
                 f"“{name}” is a DICOM file without an image (no tag 0028,0010). Choose the image files of the CT series."
@@ -114,13 +145,63 @@ def positions_of(content: bytes, *, name: str) -> list[FramePosition]:
 def _position(tags: dicom.FrameTags) -> FramePosition:
     orientation = tags.numbers("ImageOrientationPatient", 6)
     return FramePosition(
-        series=str(tags.dataset.get("SeriesInstanceUID", "")),
+        series=_series_of(tags.dataset),
         is_localizer="LOCALIZER" in _image_type(tags.dataset),
         orientation=tuple(orientation) if orientation else None,
         position_mm=_along_normal(tags.numbers("ImagePositionPatient", 3), orientation),
         location_mm=tags.number("SliceLocation"),
         number=tags.number("InstanceNumber"),
+        traits=_traits(tags),
     )
+
+
+def _series_of(dataset: pydicom.Dataset) -> str:
+    names = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID")
+    return hashlib.sha256("\0".join(str(dataset.get(name) or "") for name in names).encode()).hexdigest()
+
+
+def _traits(tags: dicom.FrameTags) -> dict[str, str]:
+    """The traits of a frame that are known."""
+    rows, columns = tags.number("Rows"), tags.number("Columns")
+    spacing = tags.numbers("PixelSpacing", 2)
+    found = {
+        "matrix": f"{columns:g} × {rows:g}" if rows and columns else "",
+        "pixel spacing": " × ".join(f"{each:.3g}" for each in sorted(set(spacing))) + " mm" if spacing else "",
+        "kernel": _code(tags.get("ConvolutionKernel")),
+        "temporal position": _whole(tags, "TemporalPositionIndex", "TemporalPositionIdentifier"),
+        "stack": _code(tags.get("StackID")),
+        "acquisition": _whole(tags, "FrameAcquisitionNumber", "AcquisitionNumber"),
+        "dimension": _dimension(tags),
+        "image type": " ".join(filter(None, map(_code, _image_type(tags.dataset)[:4]))).lower(),
+        "thickness": _with_unit(tags.number("SliceThickness"), "mm"),
+        "tube voltage": _with_unit(tags.number("KVP"), "kV"),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _whole(tags: dicom.FrameTags, *keywords: str) -> str:
+    number = next((each for each in map(tags.number, keywords) if each is not None), None)
+    return "" if number is None else f"{number:g}"
+
+
+def _with_unit(number: float | None, unit: str) -> str:
+    return "" if number is None else f"{number:g} {unit}"
+
+
+def _code(value: Any) -> str:
+    """A coded value that may be shown; "another" for a text that may not."""
+    text = "/".join(map(str, value)) if isinstance(value, (list, pydicom.multival.MultiValue)) else str(value or "")
+    text = text.strip("\0 ")
+    return text if not text or _CODE.fullmatch(text) else f"another ({hashlib.sha256(text.encode()).hexdigest()[:4]})"
+
+
+def _dimension(tags: dicom.FrameTags) -> str:
+    """The dimension indices of a frame of an enhanced file, but for those of its place within a stack (PS3.3 C.7.6.17)."""
+    values = tags.get("DimensionIndexValues")
+    pointers = [item.get("DimensionIndexPointer") for item in tags.dataset.get("DimensionIndexSequence") or []]
+    if not isinstance(values, (list, pydicom.multival.MultiValue)) or len(values) != len(pointers):
+        return ""
+    return " ".join(str(value) for value, pointer in zip(values, pointers, strict=True) if pointer not in _PLACES)
 
 
 def _image_type(dataset: pydicom.Dataset) -> list[str]:

@@ -11,16 +11,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kidney_core.common.errors import SliceError
+from kidney_core.common.errors import SliceError, UnsupportedSlice
 from kidney_core.common.files import natural_key
-from kidney_core.imaging import archive, dicom, slices
+from kidney_core.imaging import acquisitions, archive, dicom, slices
 from kidney_core.imaging.archive import Member
 from kidney_core.imaging.dicom_geometry import FramePosition, read_positions
 from kidney_core.imaging.slices import Slice
 
 BY_POSITION, BY_LOCATION, BY_NUMBER = "position", "slice location", "instance number"
 BY_FRAME, BY_NAME = "frame number", "file name"
-_MAX_COSINE_DIFFERENCE = 0.02  # between slices of one orientation, about 1 degree
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,17 @@ class StackItem:
 
 @dataclass(frozen=True)
 class Stack:
-    """Slices in order; `ordered_by` is BY_POSITION, BY_LOCATION, BY_NUMBER, BY_FRAME or BY_NAME."""
+    """Slices of one acquisition in order.
+
+    Attributes:
+        ordered_by: BY_POSITION, BY_LOCATION, BY_NUMBER, BY_FRAME or BY_NAME.
+        notes: what may be wrong with it, in sentences: holes, slices at the same place, files that could not be used.
+    """
 
     title: str
     items: tuple[StackItem, ...]
     ordered_by: str
+    notes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -69,6 +74,14 @@ class UploadContents:
     stacks: tuple[Stack, ...]
     problems: tuple[str, ...]
 
+    def with_note(self, note: str) -> "UploadContents":
+        """The same with a note for every stack of DICOM files, whose slices belong together."""
+        stacks = (
+            stack if stack.ordered_by == BY_NAME else replace(stack, notes=(*stack.notes, note))
+            for stack in self.stacks
+        )
+        return replace(self, stacks=tuple(stacks))
+
 
 def open_stacks(uploads: Iterable[tuple[str, bytes]]) -> UploadContents:
     """Sort uploaded files into stacks; zips are unpacked, and of identical files only one is used.
@@ -82,10 +95,12 @@ def open_stacks(uploads: Iterable[tuple[str, bytes]]) -> UploadContents:
     images: list[StackItem] = []
     problems: list[str] = []
     name_by_digest: dict[str, str] = {}
+    n_missing = 0  # files that may be slices of a scan
     for file in _files(uploads):
         name, content = file.name, file.content
         if content is None:
             problems.append(file.problem)
+            n_missing += 1
             continue
         digest = hashlib.sha256(content).hexdigest()
         if digest in name_by_digest:
@@ -99,13 +114,20 @@ def open_stacks(uploads: Iterable[tuple[str, bytes]]) -> UploadContents:
                 images += _items(file, digest, "page", slices.count_images(content, name=name))
         except SliceError as error:
             problems.append(str(error))
+            n_missing += slices.is_dicom(content) and not isinstance(error, UnsupportedSlice)
             continue
         name_by_digest[digest] = name
     stacks = _dicom_stacks(positioned)
     if images:
         images.sort(key=lambda item: (natural_key(item.name), item.frame))
         stacks.append(Stack(f"Images ({_slice_count(len(images))})", tuple(images), BY_NAME))
-    return UploadContents(tuple(sorted(stacks, key=lambda stack: -len(stack.items))), tuple(problems))
+    opened = UploadContents(tuple(sorted(stacks, key=lambda stack: -len(stack.items))), tuple(problems))
+    return opened.with_note(_missing_note(n_missing)) if n_missing else opened
+
+
+def _missing_note(n_files: int) -> str:
+    what = "One file of this upload" if n_files == 1 else f"{n_files:,} files of this upload"
+    return f"{what} could not be used: slices may be missing."
 
 
 def open_item(item: StackItem) -> Slice:
@@ -140,30 +162,19 @@ def _items(file: Member, digest: str, word: str, n_images: int) -> list[StackIte
 
 
 def _dicom_stacks(positioned: list[tuple[StackItem, FramePosition]]) -> list[Stack]:
-    """One stack per series, or per orientation where a series has several."""
-    by_series: dict[str, list[list[tuple[StackItem, FramePosition]]]] = {}
+    """One stack for each acquisition of each series."""
+    by_series: dict[str, list[tuple[StackItem, FramePosition]]] = {}
     for item, position in positioned:
-        parts = by_series.setdefault(position.series, [])
-        part = next((part for part in parts if _same_orientation(part[0][1], position)), None)
-        if part is None:
-            parts.append([(item, position)])
-        else:
-            part.append((item, position))
+        by_series.setdefault(position.series, []).append((item, position))
     stacks = []
-    for number, parts in enumerate(by_series.values(), start=1):
-        for part_number, part in enumerate(sorted(parts, key=len, reverse=True), start=1):
+    for number, frames in enumerate(by_series.values(), start=1):
+        parts = sorted(acquisitions.separate(frames), key=lambda part: -len(part[1]))
+        for part_number, (trait, part) in enumerate(parts, start=1):
             title_number = f"{number}.{part_number}" if len(parts) > 1 else str(number)
             items, ordered_by = _sort_items(part)
-            stacks.append(Stack(_title(title_number, part[0][1], items), items, ordered_by))
+            notes = acquisitions.notes_of([item.position_mm for item in items])
+            stacks.append(Stack(_title(title_number, trait, part[0][1], items), items, ordered_by, notes))
     return stacks
-
-
-def _same_orientation(one: FramePosition, other: FramePosition) -> bool:
-    if one.is_localizer != other.is_localizer or (one.orientation is None) != (other.orientation is None):
-        return False
-    if one.orientation is None or other.orientation is None:
-        return True
-    return max(abs(a - b) for a, b in zip(one.orientation, other.orientation, strict=True)) < _MAX_COSINE_DIFFERENCE
 
 
 def _sort_items(part: list[tuple[StackItem, FramePosition]]) -> tuple[tuple[StackItem, ...], str]:
@@ -182,11 +193,11 @@ def _sort_items(part: list[tuple[StackItem, FramePosition]]) -> tuple[tuple[Stac
     return tuple(item for item, _ in by_name), BY_FRAME if is_one_file else BY_NAME
 
 
-def _title(number: str, position: FramePosition, items: tuple[StackItem, ...]) -> str:
+def _title(number: str, trait: str, position: FramePosition, items: tuple[StackItem, ...]) -> str:
     """The title of a stack for the user, such as “DICOM series 1 (axial, 120 slices, 2.5 mm apart)”."""
     plane = dicom.plane_of(list(position.orientation)) if position.orientation else None
     facts = ["localizer"] if position.is_localizer else []
-    facts += [plane] if plane else []
+    facts += [each for each in (plane, trait) if each]
     facts.append(_slice_count(len(items)))
     positions = [item.position_mm for item in items if item.position_mm is not None]
     steps = np.diff(positions)

@@ -136,7 +136,7 @@ def test_the_verdict_of_a_kidney_names_the_slices_that_carry_it():
         {
             "problem": "",
             "sides": "right, left",
-            "turned": 0,
+            "fault": 0,
             "refused": False,
             "seen": False,
             "trained": False,

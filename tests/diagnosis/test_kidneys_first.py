@@ -14,6 +14,7 @@ from kidney_core.diagnosis.outcomes import Outcome
 from kidney_core.imaging import stack
 from kidney_core.imaging.slices import read_slice
 from kidney_core.kidneys import finder as finders
+from kidney_core.kidneys import picture_check
 from kidney_core.kidneys.stack_kidneys import KidneyAlongStack, StackKidneys
 from kidney_core.metrics.predictions import probability_column
 from kidney_core.simulation import phantom, phantom_dicom
@@ -41,7 +42,7 @@ def kidneys_at(first, last, n, *, sides=("right",)):
 def table_of(labels, *, first, last, n):
     """Rows of a scan whose slices first to last show a kidney and have these labels, each with 90 %."""
     rows = pd.DataFrame(
-        {"problem": [""] * n, "sides": "", "turned": 0, "refused": False, "seen": False, "trained": False}
+        {"problem": [""] * n, "sides": "", "fault": 0, "refused": False, "seen": False, "trained": False}
     )
     rows["predicted"] = pd.Series([None] * n, dtype=object)
     rows = rows.assign(**{probability_column(label): np.nan for label in LABELS})
@@ -110,7 +111,7 @@ def test_a_picture_that_is_upside_down_gets_no_label_and_the_reason_says_so(pred
     image = read_slice(upside_down(drawn), name="turned.png")
     found = verdict.judge(predictor, image, inference.diagnose(predictor, image))
     assert (found.outcome, found.shows_no_kidney, len(found.steps)) == (Outcome.REFUSED, False, 1)
-    assert "turned (upside down)" in found.steps[0].reason
+    assert "seems to be upside down" in found.steps[0].reason
 
 
 @pytest.mark.parametrize("is_scan", [True, False])
@@ -122,8 +123,8 @@ def test_a_stack_that_is_upside_down_gets_no_label(predictor, is_scan):
     reading = stack_reading.read_stack(predictor, stack.open_stacks(files).stacks[0], is_scan=is_scan)
     assert reading.complete
     assert reading.verdict.outcome == Outcome.REFUSED
-    assert reading.verdict.steps[-1].reason.startswith("6 of 6 slices seem to be turned (upside down)")
-    assert (reading.table["turned"] == 180).all()
+    assert reading.verdict.steps[-1].reason.startswith("6 of 6 slices seem to be upside down")
+    assert (reading.table["fault"] == picture_check.UPSIDE_DOWN).all()
     assert reading.table["predicted"].isna().all()
     assert stack_verdict.slice_outcomes(reading.table, {}) == [Outcome.REFUSED] * 6
 
@@ -177,6 +178,16 @@ def test_a_missing_kidney_and_a_scan_without_kidneys_are_told():
         kidneys=StackKidneys(()),
     )
     assert (none.outcome, none.predicted_label) == (Outcome.NO_KIDNEY, None)
+
+
+def test_a_scan_with_missing_slices_is_no_whole_scan():
+    whole, part = (
+        judged(["Cyst"] * 18),
+        judged(["Cyst"] * 18, notes=("Slices are missing: 5 mm between slices 2 and 3.",)),
+    )
+    assert (whole.what, part.what) == ("Whole scan", "Part of a scan, see Slices below")
+    assert part.steps[0].outcome == "warning"
+    assert part.steps[0].reason == "60 of 60 slices were read. Slices are missing: 5 mm between slices 2 and 3."
 
 
 def test_a_cropped_series_that_is_predicted_in_part_is_no_whole_scan():

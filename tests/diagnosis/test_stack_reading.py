@@ -208,7 +208,7 @@ def rows(p, *, refused=(), seen=(), trained=(), problem=(), sides=()):
     table = pd.DataFrame({"problem": [("damaged" if i in problem else "") for i in range(len(p))]})
     table["refused"], table["trained"] = table.index.isin(refused), table.index.isin(trained)
     table["seen"] = table.index.isin((*seen, *trained))
-    table["sides"], table["turned"] = sides if len(sides) else None, 0
+    table["sides"], table["fault"] = sides if len(sides) else None, 0
     silent = (table["problem"] != "") | (table["sides"] == "")
     table["predicted"] = pd.Series([LABELS[int(np.argmax(each))] for each in p], dtype=object).where(~silent, None)
     return table.assign(**{f"p_{label}": np.asarray(p)[:, i] for i, label in enumerate(LABELS)})

@@ -201,7 +201,8 @@ def test_the_pages_of_a_tiff_are_slices():
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (ct_file(PixelData=None, Rows=None), "without an image"),
+        (ct_file(PixelData=None, Rows=None), "cut off or damaged"),
+        (ct_file(PixelData=None, Rows=None, Modality=None), "without an image"),
         (ct_file(Modality="SR"), "is a report"),
         (ct_file(Modality="MR"), "is a magnetic resonance image"),
         (ct_file(NumberOfFrames=2_000_000), "2,000,000 frames; the limit is 3,000"),
