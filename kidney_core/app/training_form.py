@@ -3,7 +3,7 @@
 import os
 import zlib
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -14,10 +14,13 @@ from kidney_core.common.labels import LABELS
 from kidney_core.common.paper import ARCHITECTURE_NAMES
 from kidney_core.engines import jobs
 from kidney_core.metrics import number_format
-from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES, RANDOM
+from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, RANDOM, TEST, TRAIN, VALIDATION
 from kidney_core.runs import cross_validation, recipes
 from kidney_core.runs.recipes import RECIPE_DESCRIPTIONS, RECIPES, TrainingConfig
 from kidney_core.runs.run_folder import Run
+
+if TYPE_CHECKING:
+    from kidney_core.data.dataset import Dataset
 
 DOWNLOADED, RANDOM_WEIGHTS, FILE = "imagenet", "scratch", "file"
 STARTS = {
@@ -58,8 +61,17 @@ def _check_folder(folder: str) -> FolderCheck:
     except KidneyError as error:
         return FolderCheck(folder, problem=str(error))
     counts = ", ".join(f"{count:,} {label}" for label, count in images.counts().items())
-    contents = f"{len(images):,} slices in {n_series:,} scans: {counts}."
+    contents = f"{len(images):,} slices in {n_series:,} scans: {counts}.{_split_in_words(images)}"
     return FolderCheck(folder, contents=contents, unreadable=tuple(images.unreadable))
+
+
+def _split_in_words(images: "Dataset") -> str:
+    """The split that a folder brings along; empty where it has none."""
+    if "folder_part" not in images.table:
+        return ""
+    sizes = images.table["folder_part"].value_counts()
+    named = ", ".join(f"{sizes[part]:,} {part}" for part in (TRAIN, VALIDATION, TEST) if part in sizes)
+    return f" It has a split of its own: {named}."
 
 
 def _show_check(folder: str) -> None:
@@ -191,10 +203,10 @@ def show() -> None:
     )
     protocol = middle.selectbox(
         "Split",
-        [BOTH, GROUPED, RANDOM],
+        [BOTH, GROUPED, RANDOM, FOLDER],
         format_func=lambda name: PROTOCOL_NAMES.get(name, name),
         key="training_protocol",
-        help="“Both” trains two networks: the accuracy on unseen scans shows what data leakage adds to that of a random split.",
+        help="“Both” trains two networks: the accuracy on unseen scans shows what data leakage adds to that of a random split. “Split of the folder” needs folders such as train and test.",
     )
     start = right.selectbox("Initial weights", list(STARTS), key="training_start")
     init = STARTS[start]
@@ -350,20 +362,18 @@ def _with_allowed_paths(config: TrainingConfig) -> TrainingConfig:
 def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
     try:
         access.require(access.RESEARCHER)
-        from kidney_core.data import dataset
         from kidney_core.networks import models
+        from kidney_core.training import readiness
 
         if not folder:
             raise RunError("Enter the folder of images first.")
         if "FILE" in {config.init for config in configs}:
             raise RunError("Enter the safetensors file, or choose other initial weights.")
         configs = [_with_allowed_paths(config) for config in configs]
-        dataset.require_classes(
-            dataset.read_dataset(path_inputs.allowed_path(folder), progress=progress.progress_bar("Reading images"))
-        )
-        for extra in sorted({folder for config in configs for folder in config.extra_folders}):
-            dataset.read_dataset(extra, progress=progress.progress_bar("Reading extra images"))
         ready = [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]
+        images = None
+        for config in ready:  # all of them before the first is started
+            images = readiness.require_trainable(config, progress.progress_bar, checked=images)
         for config in ready:
             audit_recorder.job(asdict(config), engine=engine)
             jobs.submit(Run.create(config), engine)

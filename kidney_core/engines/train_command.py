@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from kidney_core.common import allocator, os_errors, rlimits
-from kidney_core.common.entry_point import command
+from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.errors import RunError
 from kidney_core.engines.worker import log_output, require_unfinished, train_here, train_in_processes
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_TITLES
@@ -84,6 +84,7 @@ def open_runs(arguments: argparse.Namespace) -> Iterator[Run]:
     if given.get("n_folds"):
         given.setdefault("protocol", GROUPED)  # a cross-validation is there to test every scan once
     config = config_from_recipe(given.pop("recipe", "paper"), **given)
+    _require_trainable(config)
     if not config.n_folds or one_fold:
         yield Run.create(config, name=name)
         return
@@ -91,6 +92,13 @@ def open_runs(arguments: argparse.Namespace) -> Iterator[Run]:
     print(f"cross-validation “{name}”: if it is interrupted, the same command with --name {name} resumes it")
     for fold in cross_validation.fold_configs(config):
         yield cross_validation.open_fold(fold, name=f"{name}-fold-{fold.fold + 1}")
+
+
+def _require_trainable(config: TrainingConfig) -> None:
+    """Check a configuration before its run folder is made. Raises KidneyError."""
+    from kidney_core.training import readiness  # imports torch
+
+    readiness.require_trainable(config, progress_printer)
 
 
 def train_all(runs: Iterator[Run]) -> int:

@@ -9,6 +9,7 @@ import torch
 from huggingface_hub import constants
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.models import PretrainedCfg
 from torch import nn
 
 from kidney_core.common.errors import ModelError
@@ -18,6 +19,9 @@ from kidney_core.networks import layer_groups
 HEAD, LAST_BLOCK, ALL = "head", "last-block", "all"
 TRAINABLE = (HEAD, LAST_BLOCK, ALL)
 IMAGENET, SCRATCH = "imagenet", "scratch"
+_OTHERWISE = (
+    "give a safetensors file of timm's weights on this machine as init, or choose init “scratch” with trainable “all”."
+)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -41,11 +45,28 @@ def timm_name(architecture: str) -> str:
     Raises: ModelError for a name timm does not know, with the nearest ones.
     """
     name = TIMM_NAMES.get(architecture, architecture)
-    if not timm.is_model(name.split(".")[0]):
+    if not timm.is_model(name.split(".")[0]) or not _is_pretrained_tag(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f" Did you mean {', '.join(near)}?" if near else " See timm.list_models()."
         raise ModelError(f"timm has no architecture “{architecture}”.{hint}")
     return name
+
+
+def _is_pretrained_tag(name: str) -> bool:
+    """Whether what follows the first dot of a name, if anything does, is one of timm's sets of weights."""
+    return "." not in name or name in timm.list_pretrained(name.split(".")[0] + ".*")
+
+
+def require_start(architecture: str, init: str, image_size_px: int) -> None:
+    """Raise ModelError where a network cannot be built, or its initial weights are not there or do not fit.
+
+    Weights that timm downloads are not fetched: only whether it has some is checked.
+    """
+    if init != IMAGENET:
+        build_model(architecture, 2, init=init, image_size_px=image_size_px)
+        return
+    build_model(architecture, 2, image_size_px=image_size_px)
+    _require_pretrained(timm_name(architecture), architecture)
 
 
 def build_model(
@@ -84,18 +105,22 @@ def build_model(
 
 def _pretrained(name: str, architecture: str, options: dict[str, Any]) -> nn.Module:
     """A network with timm's weights, from Hugging Face's cache on this machine or downloaded into it."""
-    source = timm.get_pretrained_cfg(name)
-    otherwise = "give a safetensors file of timm's weights on this machine as init, or choose init “scratch” with trainable “all”."
-    if source is None or not source.has_weights:
-        raise ModelError(f"timm has no pretrained weights for {architecture}: {otherwise}")
+    source = _require_pretrained(name, architecture)
     try:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # of the network, the disk or Hugging Face's library, which has many
         raise ModelError(
             f"The ImageNet weights of {architecture} (“{source.hf_hub_id or source.url}”) are not in "
             f"“{constants.HF_HUB_CACHE}” and could not be downloaded ({type(error).__name__}). Check the internet access "
-            f"and try again. Without it, {otherwise}"
+            f"and try again. Without it, {_OTHERWISE}"
         ) from error
+
+
+def _require_pretrained(name: str, architecture: str) -> PretrainedCfg:
+    source = timm.get_pretrained_cfg(name)
+    if source is None or not source.has_weights:
+        raise ModelError(f"timm has no pretrained weights for {architecture}: {_OTHERWISE}")
+    return source
 
 
 def _start_head(model: nn.Module) -> None:

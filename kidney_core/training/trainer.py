@@ -68,7 +68,10 @@ def _train(log: TrainingLog, should_stop: Callable[[], bool]) -> str:
     config = run.config().validated()
     run.remove_leftovers()
     log.note("Preparing")
-    task = setup.prepare_task(run, config, log.progress_of)
+    try:
+        task = setup.prepare_task(run, config, _stoppable(log.progress_of, should_stop))
+    except _StopAskedError:
+        return _stopped(run)
     if task.group.any(should_stop()):
         return _stopped(run)
     progress = log.progress_of("Computing frozen layers")
@@ -83,6 +86,33 @@ def _train(log: TrainingLog, should_stop: Callable[[], bool]) -> str:
     if task.group.leads:
         _write_report(task, learner, position, log)
     return FINISHED
+
+
+class _StopAskedError(Exception):
+    """The run was asked to stop while its data were read."""
+
+
+def _stoppable(
+    progress_of: Callable[[str], Callable[[int, int], None]], should_stop: Callable[[], bool]
+) -> Callable[[str], Callable[[int, int], None]]:
+    """The same, but a report of progress ends the work when the run is asked to stop.
+
+    One of several processes goes on reading: the others wait for it, and all stop together afterwards.
+    """
+    if launch.size() > 1:
+        return progress_of
+
+    def of(title: str) -> Callable[[int, int], None]:
+        report = progress_of(title)
+
+        def report_or_stop(done: int, total: int) -> None:
+            if should_stop():
+                raise _StopAskedError
+            report(done, total)
+
+        return report_or_stop
+
+    return of
 
 
 def _stopped(run: Run) -> str:
