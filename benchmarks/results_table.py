@@ -40,7 +40,7 @@ APP_SPEED = ROOT / "docs" / "app-speed.json"
 SPEED_START, SPEED_END = "<!-- speed: make results -->", "<!-- end of speed -->"
 OPTIONS_START, OPTIONS_END = "<!-- options: make results -->", "<!-- end of options -->"
 SETTINGS_START, SETTINGS_END = "<!-- settings: make results -->", "<!-- end of settings -->"
-TURNED_START, TURNED_END = "<!-- turned pictures: make results -->", "<!-- end of turned pictures -->"
+PICTURES_START, PICTURES_END = "<!-- picture check: make results -->", "<!-- end of picture check -->"
 FINDER_START, FINDER_END = "<!-- kidney finder: make results -->", "<!-- end of kidney finder -->"
 HOSPITALS_START, HOSPITALS_END = "<!-- other hospitals: make results -->", "<!-- end of other hospitals -->"
 ANSWERS_START, ANSWERS_END = "<!-- answers: make results -->", "<!-- end of answers -->"
@@ -359,19 +359,19 @@ def finder_table() -> str:
     return "\n".join(lines)
 
 
-def orientation_table() -> str:
-    """How well the finder's classifier tells turned pictures, by source."""
-    measured = finder.read_card(settings.SHIPPED_CHECKPOINTS / finder.FOLDER)["orientation"]
+def picture_check_table() -> str:
+    """How well the finder's check tells turned pictures and contact sheets, by source."""
+    measured = finder.read_card(settings.SHIPPED_CHECKPOINTS / finder.FOLDER)["picture_check"]
+    names = ("upright_refused", "turned_found", "several_found")
     lines = [
         f"Protocol: {measured['protocol']}.",
         "",
-        "| source | slices | scans | upright ones taken for turned | turned ones found |",
-        "|---|---|---|---|---|",
+        "| source | slices | scans | upright slices refused | turned ones found | contact sheets found |",
+        "|---|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {source} | {row['n']:,} | {row['n_scans']} | {100 * row['upright_called_turned']:.1f} % | {100 * row['turned_found']:.1f} % |"
-        for source, row in measured["metrics"].items()
-    ]
+    for source, row in measured["metrics"].items():
+        shares = " | ".join(f"{100 * row[name]:.1f} %" for name in names)
+        lines.append(f"| {source} | {row['n']:,} | {row['n_scans']} | {shares} |")
     return "\n".join(lines)
 
 
@@ -398,7 +398,7 @@ def main() -> int:
     rewrite(COMMAND_LINE, OPTIONS_START, OPTIONS_END, options_table())
     rewrite(SETTINGS, SETTINGS_START, SETTINGS_END, settings_table())
     rewrite(FINDER_PAGE, FINDER_START, FINDER_END, finder_table())
-    rewrite(FINDER_PAGE, TURNED_START, TURNED_END, orientation_table())
+    rewrite(FINDER_PAGE, PICTURES_START, PICTURES_END, picture_check_table())
     if any(path.is_file() for path in (TRAINING_SPEED, INFERENCE_SPEED, APP_SPEED)):
         rewrite(SPEED, SPEED_START, SPEED_END, speed())
     return 0

@@ -11,9 +11,9 @@ COMMANDS = {
     "app": ("kidney_core.app.serve", "Start the workbench in the browser."),
     "train": ("kidney_core.engines.train_command", "Train a network on a folder of CT slices."),
     "train-finder": ("kidney_core.training.finder_command", "Train the network that finds the kidneys."),
-    "train-orientation": (
-        "kidney_core.training.orientation_command",
-        "Train the classifier of turned pictures of the finder.",
+    "train-picture-check": (
+        "kidney_core.training.picture_check_command",
+        "Train the check for turned pictures and contact sheets.",
     ),
     "publish": ("kidney_core.training.publish", "Publish a finished run as a checkpoint."),
     "evaluate": ("kidney_core.diagnosis.evaluate", "Evaluate checkpoints on a labelled folder."),
@@ -32,7 +32,7 @@ COMMANDS = {
 
 def usage() -> str:
     """The text of `kidney-ct --help`."""
-    commands = "\n".join(f"  {name:18}{purpose}" for name, (_, purpose) in COMMANDS.items())
+    commands = "\n".join(f"  {name:20}{purpose}" for name, (_, purpose) in COMMANDS.items())
     return (
         f"usage: kidney-ct COMMAND [OPTIONS]\n\nKidney CT workbench {__version__}. For research and teaching, not a medical "
         f"device.\n\ncommands:\n{commands}\n\nkidney-ct COMMAND --help lists the options of a command."

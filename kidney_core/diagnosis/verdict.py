@@ -11,7 +11,7 @@ from kidney_core.checkpoints.ood import Reference, TrainingMatch
 from kidney_core.diagnosis.inference import Diagnosis, Predictor
 from kidney_core.diagnosis.outcomes import Outcome, outcome_of
 from kidney_core.imaging.slices import Slice
-from kidney_core.kidneys import orientation
+from kidney_core.kidneys import picture_check
 from kidney_core.kidneys.found import UNKNOWN_SIDE, mask_area_cm2
 from kidney_core.metrics import abstention
 
@@ -36,8 +36,8 @@ class Verdict:
     """Whether a prediction can be used, and why.
 
     Attributes:
-        steps: the checks in order; after a turned image, or one of the next two that has failed, there are no others.
-        refused: the slice is turned, shows no kidney or is out of distribution, so its probabilities mean nothing.
+        steps: the checks in order; after one of the first three has failed there are no others.
+        refused: the image is no upright slice, shows no kidney or is out of distribution, so its probabilities mean nothing.
         abstains: the confidence is below the threshold of the model.
         seen: the file or its scan was in the training data, so the prediction says nothing about new patients.
         training_match: the nearest training slices; None where the checkpoint has no reference.
@@ -75,9 +75,9 @@ def judge(
         sides: the kidneys that the slice shows by the whole stack it belongs to, which knows better; None for a slice alone.
     """
     card, reference = predictor.checkpoint.card, predictor.reference
-    turned_by_deg = answer.kidneys.turned_by_deg if answer.kidneys else 0
-    if turned_by_deg:
-        step = Step(IMAGE, FAILED, turned_in_words(turned_by_deg))
+    fault = answer.kidneys.fault if answer.kidneys else picture_check.UPRIGHT
+    if fault:
+        step = Step(IMAGE, FAILED, fault_in_words(fault))
         return Verdict((step,), refused=True, abstains=True, seen=False, training_match=None)
     steps = [Step(IMAGE, PASSED, f"{image.width_px} × {image.height_px} px, {_format(image)}.")]
     steps.append(_check_kidneys(answer, image, sides))
@@ -119,11 +119,11 @@ def never_answered(card: dict[str, Any], label: str) -> str:
     )
 
 
-def turned_in_words(turned_by_deg: int, what: str = "The image seems") -> str:
-    """That images are turned, and what to do."""
+def fault_in_words(fault: int, what: str = "The image seems") -> str:
+    """That images are no upright slices, and what to do; `fault` is a key of `picture_check.FAULTS`."""
     return (
-        f"{what} to be turned ({orientation.in_words(turned_by_deg)}), or no CT slice of the abdomen. The network reads upright images: "
-        "patient lying on the back, or standing. Turn it and upload it again."
+        f"{what} to be {picture_check.FAULTS[fault]}, or no CT slice of the abdomen. The network reads one upright slice: patient lying "
+        f"on the back, or standing. {'Cut out one slice' if fault == picture_check.SEVERAL else 'Turn it'} and upload it again."
     )
 
 

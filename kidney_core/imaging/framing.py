@@ -65,6 +65,7 @@ class FramedImage:
         place: of the kidney that it shows alone, see `KidneyBox`; None where it shows more. The one on the right of the
             picture is mirrored, so that a network sees both kidneys alike.
         stretched: whether the frame fills the square whatever its shape; otherwise the square is padded.
+        n_bodies: see `body.Body`; looked for where the frame is that of the body.
     """
 
     square: np.ndarray = field(repr=False)
@@ -72,6 +73,7 @@ class FramedImage:
     shape: tuple[int, int]
     place: int | None = None
     stretched: bool = False
+    n_bodies: int = 1
 
     def fit_mask(self, mask: np.ndarray) -> np.ndarray:
         """A mask or heatmap of the image, fitted into the square: (H, W) in 0..1 -> (S, S) float32 in 0..1."""
@@ -144,9 +146,10 @@ class View:
             raise ValueError(f"greys must be one of {GREYS}, got {self.greys!r}")
         shown = _equalize(grey) if self.greys == EQUALIZED else grey
         if self.framing != EACH_KIDNEY or not kidneys:
-            frame = find_frame(grey, self.framing, kidneys)
-            return (self._fit(shown, frame, [each.median for each in kidneys]),)
-        body = find_frame(grey, BODY)
+            frame, n_bodies = find_frame(grey, self.framing, kidneys)
+            framed = self._fit(shown, frame, [each.median for each in kidneys])
+            return (replace(framed, n_bodies=n_bodies),)
+        body, _ = find_frame(grey, BODY)
         return tuple(
             self._fit(shown, _around_kidney(each, body, grey.shape), [each.median], each.place) for each in kidneys
         )
@@ -258,8 +261,8 @@ def placement(height_px: int, width_px: int, size_px: int, *, stretched: bool = 
     return (size_px - height) // 2, (size_px - width) // 2, height, width
 
 
-def find_frame(grey: np.ndarray, framing: str, kidneys: Sequence[KidneyBox] = ()) -> Frame:
-    """The frame of an image, (H, W) uint8: the whole image for "whole" and "stretched", or where no body is found.
+def find_frame(grey: np.ndarray, framing: str, kidneys: Sequence[KidneyBox] = ()) -> tuple[Frame, int]:
+    """The frame of an image, (H, W) uint8, and how many bodies it shows, 1 unless they are looked for: the whole image for "whole" and "stretched", or where no body is found.
 
     Args:
         kidneys: of the slice; without any, the frame around kidneys is that of the body.
@@ -269,12 +272,13 @@ def find_frame(grey: np.ndarray, framing: str, kidneys: Sequence[KidneyBox] = ()
     if framing not in FRAMINGS:
         raise ValueError(f"framing must be one of {FRAMINGS}, got {framing!r}")
     if framing in (WHOLE, STRETCHED):
-        return Frame(0, 0, grey.shape[0], grey.shape[1])
+        return Frame(0, 0, grey.shape[0], grey.shape[1]), 1
     if framing == KIDNEYS and kidneys:
-        return _around_kidneys(kidneys, grey.shape)
-    from kidney_core.imaging.body import body_box  # here, since SciPy takes a third of a second to import
+        return _around_kidneys(kidneys, grey.shape), 1
+    from kidney_core.imaging.body import find_body  # here, since SciPy takes a third of a second to import
 
-    return Frame(*body_box(grey))
+    body = find_body(grey)
+    return Frame(body.top, body.left, body.height, body.width), body.n_bodies
 
 
 def _around_kidneys(kidneys: Sequence[KidneyBox], shape: tuple[int, ...]) -> Frame:

@@ -3,7 +3,7 @@
     checkpoints/kidney-finder/
         card.json           encoder, view, training data, metrics on volumes held out, limits
         model.safetensors   weights, half precision (norms and biases in single)
-        orientation.safetensors  the classifier of turned pictures, see `orientation`
+        picture-check.safetensors  tells pictures that are no upright slice, see `picture_check`
 
 Nothing is ever unpickled.
 """
@@ -23,14 +23,14 @@ from kidney_core.common import digests, settings
 from kidney_core.common.errors import CheckpointError
 from kidney_core.common.files import write_json
 from kidney_core.imaging.framing import FramedImage, View
-from kidney_core.kidneys import orientation
+from kidney_core.kidneys import picture_check
 from kidney_core.kidneys.finder_network import KIDNEY, SIDE, FinderNetwork
 from kidney_core.kidneys.found import KidneyMap
-from kidney_core.kidneys.orientation import TurnClassifier, features_of
+from kidney_core.kidneys.picture_check import PictureClassifier, features_of
 from kidney_core.networks import batch_norm, preprocessing
 
 FOLDER = settings.FINDER_FOLDER
-CARD_FILE, WEIGHTS_FILE, ORIENTATION_FILE = "card.json", "model.safetensors", "orientation.safetensors"
+CARD_FILE, WEIGHTS_FILE, PICTURE_CHECK_FILE = "card.json", "model.safetensors", "picture-check.safetensors"
 CARD_FORMAT = 1
 _BATCH = 16
 _NEEDED = ("format", "encoder", "view", "metrics", "weights_sha256")
@@ -41,12 +41,12 @@ class KidneyFinder:
     """The finder ready to read slices; safe to share between threads.
 
     Attributes:
-        orientation: tells turned pictures; None in a finder without such a classifier, which takes every picture for upright.
+        picture_check: tells pictures that are no upright slice; None in a finder without it, which takes every picture for one.
     """
 
     card: dict[str, Any]
     network: FinderNetwork = field(repr=False)
-    orientation: TurnClassifier | None = None
+    picture_check: PictureClassifier | None = None
 
     @property
     def view(self) -> View:
@@ -76,12 +76,12 @@ class KidneyFinder:
         """(B, S, S) uint8 -> for each what a `KidneyMap` holds beside the framed slice."""
         maps, size = self._encode(squares)
         answers = self.network.decode(maps, size).sigmoid().cpu().numpy()
-        turns = self.orientation.probabilities(features_of(maps)) if self.orientation else [None] * len(squares)
-        return [(answer[KIDNEY], answer[SIDE], turn) for answer, turn in zip(answers, turns, strict=True)]
+        kinds = self.picture_check.probabilities(features_of(maps)) if self.picture_check else [None] * len(squares)
+        return [(answer[KIDNEY], answer[SIDE], kind) for answer, kind in zip(answers, kinds, strict=True)]
 
     @torch.inference_mode()
-    def turn_features(self, squares: np.ndarray) -> torch.Tensor:
-        """What tells turned pictures, see `orientation`: (B, S, S) uint8 -> (B, F) float32."""
+    def picture_features(self, squares: np.ndarray) -> torch.Tensor:
+        """What tells kinds of pictures, see `picture_check`: (B, S, S) uint8 -> (B, F) float32."""
         return features_of(self._encode(squares)[0]).float().cpu()
 
     def _encode(self, squares: np.ndarray) -> tuple[list[torch.Tensor], torch.Size]:
@@ -155,15 +155,15 @@ def open_finder(folder: Path, *, device: str = "cpu") -> KidneyFinder:
     folded = batch_norm.fold_batch_norms(network, int(card["view"]["size_px"]))
     folded.requires_grad_(False)
     return KidneyFinder(
-        card, folded.to(memory_format=torch.channels_last).to(device).eval(), _open_orientation(folder, card, network)
+        card, folded.to(memory_format=torch.channels_last).to(device).eval(), _open_picture_check(folder, card, network)
     )
 
 
-def _open_orientation(folder: Path, card: dict[str, Any], network: FinderNetwork) -> TurnClassifier | None:
-    if "orientation" not in card:
+def _open_picture_check(folder: Path, card: dict[str, Any], network: FinderNetwork) -> PictureClassifier | None:
+    if "picture_check" not in card:
         return None
-    content = digests.read_verified(folder / ORIENTATION_FILE, card["orientation"]["weights_sha256"])
+    content = digests.read_verified(folder / PICTURE_CHECK_FILE, card["picture_check"]["weights_sha256"])
     try:
-        return orientation.from_bytes(content, orientation.n_features(network.channels))
+        return picture_check.from_bytes(content, picture_check.n_features(network.channels))
     except ValueError as error:
-        raise CheckpointError(f"“{folder / ORIENTATION_FILE}” is {error}. Copy the folder again.") from error
+        raise CheckpointError(f"“{folder / PICTURE_CHECK_FILE}” is {error}. Copy the folder again.") from error

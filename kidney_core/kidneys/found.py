@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from kidney_core.imaging.framing import Frame, FramedImage, KidneyBox, shrink_mask
 from kidney_core.imaging.slices import Slice
-from kidney_core.kidneys import orientation
+from kidney_core.kidneys import picture_check
 
 RIGHT, LEFT, UNKNOWN_SIDE = "right", "left", "side unknown"
 NONE, PICTURE_LEFT, PICTURE_RIGHT = 0, 1, 2  # codes of a mask: in radiological view the right kidney is on the left
@@ -23,18 +23,20 @@ class KidneyMap:
         framed: the slice as the network saw it.
         kidney: (S, S) float32, the probability of a kidney.
         picture_left: (S, S) float32, the probability that a kidney there is the one on the left of the picture.
-        turns: (4,) float32, the probability of each of `orientation.TURNS_DEG`; None where nobody looked.
+        picture: (5,) float32, the probability of each kind of picture, see `picture_check`; None where nobody looked.
     """
 
     framed: FramedImage = field(repr=False)
     kidney: np.ndarray = field(repr=False)
     picture_left: np.ndarray = field(repr=False)
-    turns: np.ndarray | None = field(default=None, repr=False)
+    picture: np.ndarray | None = field(default=None, repr=False)
 
     @property
-    def turned_by_deg(self) -> int:
-        """By how many degrees counter-clockwise the picture was turned; 0 unless that is certain."""
-        return 0 if self.turns is None else orientation.turned_by(self.turns)
+    def fault(self) -> int:
+        """Why the picture is no upright slice, a key of `picture_check.FAULTS`; 0 where it is one."""
+        if self.framed.n_bodies > 1:
+            return picture_check.SEVERAL
+        return picture_check.UPRIGHT if self.picture is None else picture_check.fault_of(self.picture)
 
     @property
     def presence(self) -> float:
@@ -53,7 +55,7 @@ class KidneyMap:
         """The kidneys on the slice's own pixels."""
         kidney, left = self.framed.to_image(self.kidney), self.framed.to_image(self.picture_left)
         codes = codes_of(kidney, left, min_area_px=min_area_px(self.framed))
-        return FoundKidneys(codes == PICTURE_LEFT, codes == PICTURE_RIGHT, self.turned_by_deg)
+        return FoundKidneys(codes == PICTURE_LEFT, codes == PICTURE_RIGHT, self.fault)
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,12 @@ class FoundKidneys:
     Attributes:
         picture_left: (H, W) bool, the kidney on the left of the picture, all False where there is none.
         picture_right: the same on the right.
-        turned_by_deg: see `KidneyMap`; of a turned picture the kidneys mean little.
+        fault: see `KidneyMap`; of a picture with one the kidneys mean little.
     """
 
     picture_left: np.ndarray = field(repr=False)
     picture_right: np.ndarray = field(repr=False)
-    turned_by_deg: int = 0
+    fault: int = picture_check.UPRIGHT
 
     @property
     def mask(self) -> np.ndarray:
