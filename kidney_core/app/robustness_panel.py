@@ -118,7 +118,7 @@ def _disturb(checkpoint: Checkpoint, image: Slice, simulated_as: str, before: "D
     checks = verdict.judge(predictor, disturbed, now)
     with picture:
         framed = now.framed
-        heat = None if now.heatmap is None else framed.fit_mask(now.heatmap)
+        heat = None if now.heatmap is None else framed.fit_mask(disturbed.upright.picture(now.heatmap))
         left, right = st.columns(2)
         left.image(framed.square, caption="network input", width="stretch")
         right.image(rendering.blend(framed.square, heat), caption=f"heatmap of {now.explained_label}", width="stretch")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -173,7 +174,8 @@ def _show_notes(image: Slice) -> None:
 
 
 def _show_picture(image: Slice, answer: "Diagnosis", position: StackPosition | None, *, key: str) -> None:
-    outline = outlines.outline(answer.kidneys.mask) if answer.kidneys is not None else ""
+    masks = list(answer.kidney_masks.values())
+    outline = outlines.outline(np.logical_or.reduce(masks)) if masks else ""
     events = viewer.show_scan(
         image,
         answer.heatmap,

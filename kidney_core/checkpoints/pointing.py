@@ -113,13 +113,13 @@ def _measure_set(
     heat: dict[str, dict[str, list[float]]] = {method: {name: [] for name in names} for method in peaks}
     chances, areas = [], []
     for number, annotated in enumerate(slices):
-        near, body = _near(annotated.lesion), body_mask(annotated.image.network_grey8())
+        near, body = _near(annotated.network_lesion), body_mask(annotated.image.network_grey8())
         chances.append(float((near & body).sum() / body.sum()))
-        areas.append(float((annotated.lesion & body).sum() / body.sum()))
+        areas.append(float((annotated.network_lesion & body).sum() / body.sum()))
         framed = _framed(checkpoint, annotated)
         target = checkpoint.labels.index(annotated.label)
         maps, keys = null_comparison.maps_and_nulls(model, framed, target, list(peaks), seed=number)
-        pointed = {key: _pointed(framed, each, near, annotated.lesion) for key, each in maps.items()}
+        pointed = {key: _pointed(framed, each, near, annotated.network_lesion) for key, each in maps.items()}
         for (method, name), key in keys.items():
             is_hit, share = pointed[key]
             hits[method][name].append(is_hit)
@@ -162,7 +162,7 @@ def _framed(checkpoint: Checkpoint, annotated: AnnotatedSlice) -> FramedImage:
     view = checkpoint.view
     finder = finders.open_installed() if view.needs_kidneys else None
     (frames,) = frame_slices(view, [annotated.image.network_grey8()], finder)
-    return max(frames, key=lambda framed: framed.frame.crop(annotated.lesion).sum())
+    return max(frames, key=lambda framed: framed.frame.crop(annotated.network_lesion).sum())
 
 
 def _input_of(checkpoint: Checkpoint, annotated: AnnotatedSlice) -> Tensor:

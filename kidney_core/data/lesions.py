@@ -35,6 +35,11 @@ class AnnotatedSlice:
     lesion: np.ndarray
     scan: int | str | None = None
 
+    @property
+    def network_lesion(self) -> np.ndarray:
+        """(H', W') bool, the mask over the upright picture that networks see."""
+        return self.image.upright.picture(self.lesion)
+
 
 def read_boxes(folder: Path, *, label: str) -> list[AnnotatedSlice]:
     """Read the slices with boxes of a folder in YOLO layout: `images/`, and `labels/` with a text file for each image.

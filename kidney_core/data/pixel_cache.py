@@ -22,7 +22,7 @@ from kidney_core.imaging.slices import Slice
 from kidney_core.kidneys import finder as finders
 
 # Of a slice: its row, its grey values (H, W) uint8 and its kidneys -> what a network sees.
-Show = Callable[[int, np.ndarray, tuple[KidneyBox, ...]], np.ndarray]
+Show = Callable[[int, Slice, tuple[KidneyBox, ...]], np.ndarray]
 
 _decoding = threading.Lock()
 
@@ -47,7 +47,7 @@ def dataset_pixels(
         dataset,
         view,
         "pixels",
-        lambda position, grey, kidneys: view.as_array(view.frames(grey, kidneys)),
+        lambda _, image, kidneys: view.as_array(view.frames(image.network_grey8(), kidneys)),
         progress_of=progress_of,
         title=title,
     )
@@ -59,8 +59,8 @@ def dataset_masks(dataset: Dataset, view: View, *, progress_of: Progress = lambd
     Cached and raises as `dataset_pixels`.
     """
 
-    def masks(position: int, grey: np.ndarray, kidneys: tuple[KidneyBox, ...]) -> np.ndarray:
-        frames = view.frames(grey, kidneys) if kidneys else ()
+    def masks(position: int, image: Slice, kidneys: tuple[KidneyBox, ...]) -> np.ndarray:
+        frames = view.frames(image.network_grey8(), kidneys) if kidneys else ()
         return view.masks_as_array(frames, kidneys).astype(np.uint8)
 
     return _cached(dataset, view, "masks", masks, progress_of=progress_of, title="Outlining kidneys")
@@ -82,9 +82,10 @@ def painted_pixels(
         return rows, np.empty((0, *view.shape), np.uint8)
     marked = dataset.only(is_marked, why=f"lesions {lesions.version(dataset.root)}")
 
-    def painted(position: int, grey: np.ndarray, kidneys: tuple[KidneyBox, ...]) -> np.ndarray:
-        lesion = lesions.lesion_mask(dataset.root, paths.iloc[rows[position]], grey.shape)
-        without = grey if lesion is None else paint_over(grey, lesion)
+    def painted(position: int, image: Slice, kidneys: tuple[KidneyBox, ...]) -> np.ndarray:
+        grey = image.network_grey8()
+        lesion = lesions.lesion_mask(dataset.root, paths.iloc[rows[position]], image.pixels.shape)
+        without = grey if lesion is None else paint_over(grey, image.upright.picture(lesion))
         return view.as_array(view.frames(without, kidneys))
 
     title = "Painting lesions over"
@@ -134,7 +135,7 @@ def _decode(
 
     def fit(start: int, images: list[Slice]) -> None:
         for position, image in enumerate(images, start=start):
-            pixels[position] = show(position, image.network_grey8(), kidneys[position])
+            pixels[position] = show(position, image, kidneys[position])
 
     for_each_batch(dataset, fit, progress=progress)
     pixels.flush()

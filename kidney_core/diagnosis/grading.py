@@ -81,5 +81,5 @@ def maps_of(predictors: tuple[Predictor, ...], image: Slice, answer: Diagnosis) 
                 )
             except ModelError:
                 continue
-            maps[predictor.checkpoint.name] = framed.to_image(drawn.scaled())
+            maps[predictor.checkpoint.name] = image.upright.back(framed.to_image(drawn.scaled()))
     return maps

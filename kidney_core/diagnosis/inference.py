@@ -15,6 +15,7 @@ from kidney_core.common import settings
 from kidney_core.common.errors import CheckpointError, ModelError
 from kidney_core.imaging.framing import FramedImage
 from kidney_core.imaging.slices import Slice
+from kidney_core.imaging.upright import Upright
 from kidney_core.kidneys.finder import FOLDER, KidneyFinder
 from kidney_core.kidneys.found import FoundKidneys, side_names
 from kidney_core.kidneys.kidney_view import frame_slices
@@ -78,7 +79,9 @@ class Diagnosis:
         answering: the image that gave the answer; another one than `framed` where the network reads each kidney and the map
             explains the other one.
         by_kidney: side -> probabilities, as `probabilities`, where the network reads each kidney; empty otherwise.
-        kidneys: what the finder sees; None without one.
+        kidneys: what the finder sees in the upright picture, see `Slice.upright`; None without one.
+        kidney_masks: the kidneys by the patient's side, (H, W) bool each over the slice's own pixels.
+        upright: of the slice.
         finder_sha256: of the finder's weights; empty without one.
     """
 
@@ -95,6 +98,8 @@ class Diagnosis:
     against_label: str | None = None
     strength: float | None = None
     kidneys: FoundKidneys | None = None
+    kidney_masks: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    upright: Upright | None = field(default=None, repr=False)
     finder_sha256: str = ""
 
     @property
@@ -108,9 +113,10 @@ class Diagnosis:
 
     def with_map_in_kidneys(self) -> "Diagnosis":
         """The same diagnosis with its heatmap cut to the kidneys and a margin around them."""
-        if self.heatmap is None or self.kidneys is None:
+        if self.heatmap is None or self.kidneys is None or self.upright is None:
             return self
-        return replace(self, heatmap=np.where(self.kidneys.with_margin(), self.heatmap, 0).astype(np.float32))
+        near = self.upright.back(self.kidneys.with_margin())
+        return replace(self, heatmap=np.where(near, self.heatmap, 0).astype(np.float32))
 
     @property
     def map_title(self) -> str:
@@ -240,7 +246,7 @@ def diagnose(
         against: explain why `explain` rather than this label.
         method: a name of `explanation.METHODS`; where its map is the same for every label, `explain` and `against` do
             not count.
-        kidneys: of the slice, where they are known already.
+        kidneys: of the upright picture of the slice, where they are known already.
     """
     labels = predictor.checkpoint.labels
     if kidneys is None and predictor.finder:
@@ -265,7 +271,7 @@ def diagnose(
             )
             reason = f"{cause}: the heatmap is zero everywhere."
         else:
-            heatmap = framed.to_image(drawn.scaled())
+            heatmap = image.upright.back(framed.to_image(drawn.scaled()))
     except ModelError as error:
         with torch.inference_mode():
             logits = predictor.network(network_input(predictor, framed))[0].double().cpu().numpy()
@@ -286,17 +292,24 @@ def diagnose(
         strength=strength,
         finder_sha256=predictor.finder.digest if predictor.finder else "",
         kidneys=kidneys,
+        kidney_masks=kidney_masks(image, kidneys) if kidneys else {},
+        upright=image.upright,
         framed=framed,
         answering=frames[strongest],
         by_kidney=_by_side(labels, frames, probabilities_of_each, image),
     )
 
 
+def kidney_masks(image: Slice, kidneys: FoundKidneys) -> dict[str, np.ndarray]:
+    """The mask of each kidney over a slice's own pixels by the patient's side: (H, W) bool."""
+    return {side: image.upright.back(mask) for side, mask in kidneys.by_side(image.upright.letters).items()}
+
+
 def _by_side(
     labels: tuple[str, ...], frames: tuple[FramedImage, ...], probabilities: np.ndarray, image: Slice
 ) -> dict[str, dict[str, float]]:
     """The probabilities of each kidney by the patient's side; empty where an image shows both, or the sides are unknown."""
-    names = side_names(image.letters)
+    names = side_names(image.upright.letters)
     if names[0] == names[1]:
         return {}
     return {

@@ -111,7 +111,11 @@ def measure(
 def versions(annotated: AnnotatedSlice) -> tuple[np.ndarray, ...]:
     """The slice in each of `VERSIONS`, (H, W) uint8."""
     grey = annotated.image.network_grey8()
-    return grey, paint_over(grey, annotated.lesion), paint_over(grey, mirrored_spot(grey, annotated.lesion))
+    return (
+        grey,
+        paint_over(grey, annotated.network_lesion),
+        paint_over(grey, mirrored_spot(grey, annotated.network_lesion)),
+    )
 
 
 def _squares(predictor: Predictor, batch: Sequence[AnnotatedSlice]) -> list[list[np.ndarray] | None]:

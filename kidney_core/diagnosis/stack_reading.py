@@ -44,7 +44,7 @@ class LookedAt:
         kidneys: where the finder sees kidneys, for a slice of a scan; None without a finder, and far from the kidneys.
         sides: the kidneys that it sees, for a slice by itself; None without a finder.
         fault: as of a `KidneyMap`.
-        letters, pixel_mm2: of the slice; None where they are unknown.
+        letters, pixel_mm2: of the upright picture; None where they are unknown.
     """
 
     problem: str = ""
@@ -239,12 +239,11 @@ def _look_at(
         if isinstance(each, SliceError):
             looked_at[row] = LookedAt(problem=str(each))
             continue
-        spacing = each.image.spacing_mm
         looked_at[row] = LookedAt(
             preview=each.preview,
             square=None if finder else view.as_array(view.frames(each.grey)),
-            letters=each.image.letters,
-            pixel_mm2=spacing[0] * spacing[1] if spacing else None,
+            letters=each.image.upright.letters,
+            pixel_mm2=each.image.network_pixel_mm2,
         )
         if each.framed:
             searched[row] = each

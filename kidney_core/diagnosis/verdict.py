@@ -79,7 +79,8 @@ def judge(
     if fault:
         step = Step(IMAGE, FAILED, fault_in_words(fault))
         return Verdict((step,), refused=True, abstains=True, seen=False, training_match=None)
-    steps = [Step(IMAGE, PASSED, f"{image.width_px} × {image.height_px} px, {_format(image)}.")]
+    read = f" The network reads it {image.upright.in_words}." if image.upright.in_words else ""
+    steps = [Step(IMAGE, PASSED, f"{image.width_px} × {image.height_px} px, {_format(image)}.{read}")]
     steps.append(_check_kidneys(answer, image, sides))
     match = _training_match(predictor, answer)
     steps.append(_check_distribution(match, predictor, trained_on_file))
@@ -143,7 +144,7 @@ def _format(image: Slice) -> str:
 def _check_kidneys(answer: Diagnosis, image: Slice, sides: tuple[str, ...] | None) -> Step:
     if answer.kidneys is None:
         return Step(KIDNEYS, UNCHECKED, "Not looked for: no kidney finder is installed.")
-    areas = {side: mask_area_cm2(mask, image) for side, mask in answer.kidneys.by_side(image.letters).items()}
+    areas = {side: mask_area_cm2(mask, image) for side, mask in answer.kidney_masks.items()}
     seen = tuple(areas) if sides is None else sides
     if not seen:
         where = "this slice" if sides is None else "this slice of the scan"

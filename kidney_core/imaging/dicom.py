@@ -12,7 +12,7 @@ from pydicom.pixels import apply_modality_lut
 
 from kidney_core.common.errors import KidneyError, UnreadableSlice, UnsupportedSlice
 from kidney_core.imaging import dicom_file, dicom_pixels
-from kidney_core.imaging.slices import SOFT_TISSUE, Slice, Window, check_pixels
+from kidney_core.imaging.slices import MAX_ASPECT, SOFT_TISSUE, Slice, Window, check_pixels
 
 # PS3.3 C.7.3.1.1.1: modalities that are sometimes uploaded by mistake instead of CT.
 _MODALITIES = {
@@ -98,6 +98,7 @@ def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
         window=window,
         inverted=dataset.PhotometricInterpretation == "MONOCHROME1",
         spacing_mm=_spacing(tags),
+        pixel_aspect=_pixel_aspect(tags),
         letters=_letters(tags.numbers("ImageOrientationPatient", 6)),
         n_frames=n_frames,
         frame=frame,
@@ -230,6 +231,14 @@ def _window(tags: FrameTags, values: np.ndarray, is_hu: bool) -> tuple[Window, s
 def _spacing(tags: FrameTags) -> tuple[float, float] | None:
     spacing = tags.numbers("PixelSpacing", 2)
     return (spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None
+
+
+def _pixel_aspect(tags: FrameTags) -> float:
+    """Height of a pixel over its width: of its spacing, or PixelAspectRatio (PS3.3 C.7.6.3.1.7); 1 where neither is plausible."""
+    sides = _spacing(tags) or tags.numbers("ImagerPixelSpacing", 2) or tags.numbers("PixelAspectRatio", 2)
+    if not sides or min(sides) <= 0 or max(sides) > MAX_ASPECT * min(sides):
+        return 1.0
+    return sides[0] / sides[1]
 
 
 def _facts(tags: FrameTags, is_hu: bool, window_note: str) -> dict[str, str]:

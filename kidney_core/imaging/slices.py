@@ -8,13 +8,15 @@ import math
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kidney_core.common.errors import OversizedSlice, SliceError, UnreadableSlice, UnsupportedSlice
-from kidney_core.imaging import decoder
+from kidney_core.imaging import decoder, upright
+from kidney_core.imaging.upright import Upright
 
 MAX_BYTES = 200 * 1024**2
 MAX_PIXELS = 64_000_000
@@ -63,6 +65,7 @@ class Slice:
         window: the window for display; networks use their own, see `network_grey8`.
         inverted: True where low values are bright (DICOM MONOCHROME1).
         spacing_mm: (row, column) pixel spacing, or None when unknown.
+        pixel_aspect: height of a pixel over its width.
         letters: the patient's side at "left", "right", "top" and "bottom" of the image, such as "R"; empty when unknown.
         n_frames, frame: the number of images in the file, and the index of this one, from 0.
         facts: properties of the image to display, name -> value; nothing that identifies the patient.
@@ -75,6 +78,7 @@ class Slice:
     window: Window
     inverted: bool = False
     spacing_mm: tuple[float, float] | None = None
+    pixel_aspect: float = 1.0
     letters: dict[str, str] = field(default_factory=dict)
     n_frames: int = 1
     frame: int = 0
@@ -104,13 +108,29 @@ class Slice:
         clipped = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
         return 255 - clipped if self.inverted else clipped
 
+    @cached_property
+    def upright(self) -> Upright:
+        """The way to the picture that networks see, and back."""
+        return upright.find(self.letters, (self.height_px, self.width_px), self.pixel_aspect)
+
+    @property
+    def network_pixel_mm2(self) -> float | None:
+        """The area of a pixel of `network_grey8`; None where the spacing is unknown."""
+        if self.spacing_mm is None:
+            return None
+        height, width = self.upright.size
+        return self.spacing_mm[0] * self.spacing_mm[1] * self.pixels.size / (height * width)
+
     def network_grey8(self) -> np.ndarray:
-        """The pixels for a network: (H, W) uint8, Hounsfield units in the soft-tissue window whatever is displayed.
+        """The picture that networks see: (H', W') uint8, upright, with square pixels, see `upright`.
+
+        Hounsfield units are in the soft-tissue window whatever is displayed.
 
         The networks were trained on exports in that window (400/40), and another one changes the greys of every organ.
         Grey values have no such scale and are used as displayed.
         """
-        return self.with_window(SOFT_TISSUE).grey8() if self.unit == "HU" else self.grey8()
+        grey = self.with_window(SOFT_TISSUE).grey8() if self.unit == "HU" else self.grey8()
+        return self.upright.picture(grey)
 
 
 def read_slice(source: Path | bytes, *, name: str | None = None, frame: int = 0) -> Slice:
@@ -208,6 +228,7 @@ def to_wire(image: Slice) -> tuple[dict[str, Any], memoryview]:
         "window": [image.window.center, image.window.width],
         "inverted": image.inverted,
         "spacing_mm": image.spacing_mm,
+        "pixel_aspect": image.pixel_aspect,
         "letters": image.letters,
         "n_frames": image.n_frames,
         "facts": image.facts,
@@ -229,6 +250,7 @@ def _from_wire(response: decoder.Response, name: str, frame: int) -> Slice:
         window=_checked_window(fields["window"]),
         inverted=fields["inverted"] is True,
         spacing_mm=_checked_spacing(fields["spacing_mm"]),
+        pixel_aspect=_checked_aspect(fields["pixel_aspect"]),
         letters=_texts(fields["letters"]),
         n_frames=fields["n_frames"],
         frame=frame,
@@ -261,6 +283,12 @@ def _checked_spacing(value: list[float] | None) -> tuple[float, float] | None:
     if not (math.isfinite(row) and math.isfinite(column) and min(row, column) > 0):
         raise ValueError(f"the spacing must be finite and above 0, got {row}, {column}")
     return row, column
+
+
+def _checked_aspect(value: float) -> float:
+    if not 1 / MAX_ASPECT <= float(value) <= MAX_ASPECT:
+        raise ValueError(f"a pixel must not be longer than {MAX_ASPECT} times its width, got {value}")
+    return float(value)
 
 
 def _is_integer(value: object, low: int, high: int = 2**31) -> bool:

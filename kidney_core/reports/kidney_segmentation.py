@@ -106,13 +106,14 @@ def _masks(
     masks: list[np.ndarray] = []
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
-        greys = [open_item(stack.items[row]).network_grey8() for row in batch]
-        for row, found in zip(batch, finder.find(greys), strict=True):
+        images = [open_item(stack.items[row]) for row in batch]
+        maps = finder.find([image.network_grey8() for image in images])
+        for row, image, found in zip(batch, images, maps, strict=True):
             of_sides = kidneys.masks_at(row, found.find())
-            numbers = np.zeros(found.framed.shape, np.uint8)
+            numbers = np.zeros(image.pixels.shape, np.uint8)
             for number, side in enumerate(kidneys.sides, start=1):
                 if side in of_sides:
-                    numbers[of_sides[side]] = number
+                    numbers[image.upright.back(of_sides[side])] = number
             masks.append(numbers)
         if progress:
             progress(len(masks), len(rows))

@@ -44,10 +44,9 @@ def _kidneys(report: Report, sources: list[PatientTags]) -> list:
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
-    found, image = report.diagnosis.kidneys, report.image
     groups = []
-    for side, mask in (found.by_side(image.letters) if found is not None else {}).items():
-        area_cm2 = mask_area_cm2(mask, image)
+    for side, mask in report.diagnosis.kidney_masks.items():
+        area_cm2 = mask_area_cm2(mask, report.image)
         areas = [] if area_cm2 is None else [round(100 * area_cm2, 1)]
         measurements = [
             sr.Measurement(name=codes.SCT.Area, value=area, unit=codes.UCUM.SquareMillimeter) for area in areas

@@ -165,5 +165,5 @@ def _picture(
     picture = rendering.blend(image.grey8(), heatmap)
     if found is not None and reading.kidneys is not None:
         for mask in reading.kidneys.masks_at(index, found).values():
-            picture = rendering.outlined(picture, mask)
+            picture = rendering.outlined(picture, image.upright.back(mask))
     return rendering.with_square_pixels(picture, image.spacing_mm)

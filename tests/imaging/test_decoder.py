@@ -280,6 +280,7 @@ def response(payload=bytes(12), **changes) -> bytes:
         "window": [127.5, 255],
         "inverted": False,
         "spacing_mm": None,
+        "pixel_aspect": 1.0,
         "letters": {},
         "n_frames": 1,
         "facts": {},

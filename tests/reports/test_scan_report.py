@@ -176,6 +176,32 @@ def test_the_segmentation_holds_the_kidneys_where_they_are(predictor, scan):
     assert min(positions) == pytest.approx(2 * 2.5)  # the first two slices show none
 
 
+def test_the_segmentation_of_a_scan_that_is_stored_upside_down_lies_on_its_own_pixels(predictor, scan):
+    import highdicom
+
+    files = []
+    for name, content in named_series():
+        dataset = pydicom.dcmread(io.BytesIO(content))
+        pixels = np.frombuffer(dataset.PixelData, "<i2").reshape(dataset.Rows, dataset.Columns)
+        dataset.PixelData = np.ascontiguousarray(pixels[::-1, ::-1]).tobytes()
+        dataset.ImageOrientationPatient = [-each for each in dataset.ImageOrientationPatient]
+        buffer = io.BytesIO()
+        dataset.save_as(buffer, enforce_file_format=True)
+        files.append((name, buffer.getvalue()))
+    (turned,) = stack.open_stacks(files).stacks
+    composed = made(predictor, (turned, stack_reading.read_stack(predictor, turned)))
+    content = kidney_segmentation.to_segmentation(composed, turned, predictor.finder)
+    planes = [
+        highdicom.seg.segread(io.BytesIO(each)).get_volume(combine_segments=True).array
+        for each in (
+            content,
+            kidney_segmentation.to_segmentation(made(predictor, scan), scan[0], predictor.finder),
+        )
+    ]
+    assert planes[0].any()
+    np.testing.assert_array_equal(planes[0][:, ::-1, ::-1], planes[1])
+
+
 def dataset_planes(segmentation):
     return [frame.PlanePositionSequence[0] for frame in segmentation.PerFrameFunctionalGroupsSequence]
 
