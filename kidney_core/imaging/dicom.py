@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from PIL import Image
 from pydicom.pixels import apply_modality_lut
 
 from kidney_core.common.errors import KidneyError, UnreadableSlice, UnsupportedSlice
 from kidney_core.imaging import dicom_file, dicom_pixels
+from kidney_core.imaging.raster import grey_of
 from kidney_core.imaging.slices import MAX_ASPECT, SOFT_TISSUE, Slice, Window, check_pixels
 
 # PS3.3 C.7.3.1.1.1: modalities that are sometimes uploaded by mistake instead of CT.
@@ -50,6 +52,7 @@ _ACCEPTED_MODALITIES = ("CT", "OT", "")  # exports of CT slices are often labell
 # Coded values that may be shown; any other value is left out, since free text typed into a coded tag may name the
 # patient.
 _BODY_PARTS = {"ABDOMEN", "ABDOMENPELVIS", "CHESTABDPELVIS", "KIDNEY", "PELVIS", "CHEST", "HEAD", "NECK", "SPINE"}
+_CAPTURES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # colour spaces of screen captures
 _OBLIQUE = 0.3  # direction cosine below which an axis gets no letter
 _last = threading.local()
 
@@ -89,7 +92,10 @@ def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
     check_pixels(int(dataset.Columns), int(dataset.Rows), name)
     dicom_pixels.check_depth(dataset, name)
     tags = FrameTags(dataset, frame)
-    values, is_hu = _rescale(dicom_pixels.stored_values(dataset, name, frame), tags)
+    stored = dicom_pixels.stored_values(dataset, name, frame)
+    if stored.ndim == 3:
+        return _of_capture(stored, tags, name, n_frames, frame)
+    values, is_hu = _rescale(stored, tags)
     window, window_note = _window(tags, values, is_hu)
     return Slice(
         name=name,
@@ -104,6 +110,24 @@ def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
         frame=frame,
         facts=_facts(tags, is_hu, window_note),
         notes=() if is_hu else ("The file gives no Hounsfield units; grey values are shown as stored.",),
+    )
+
+
+def _of_capture(colours: np.ndarray, tags: "FrameTags", name: str, n_frames: int, frame: int) -> Slice:
+    """A secondary capture in colour, read as a picture with these pixels: (H, W, 3) uint8."""
+    grey, notes = grey_of(Image.fromarray(colours))
+    return Slice(
+        name=name,
+        pixels=grey,
+        unit="grey",
+        window=Window(127.5, 255),
+        spacing_mm=_spacing(tags),
+        pixel_aspect=_pixel_aspect(tags),
+        letters=_letters(tags.numbers("ImageOrientationPatient", 6)),
+        n_frames=n_frames,
+        frame=frame,
+        facts=_facts(tags, False, "all values"),
+        notes=("The file is a screen capture without Hounsfield units.", *notes),
     )
 
 
@@ -199,13 +223,13 @@ def _check_kind(dataset: pydicom.Dataset, name: str) -> None:
     missing += [tag for tag in ("Rows", "Columns") if (_number(dataset.get(tag)) or 0) < 1]
     if missing:
         raise UnreadableSlice(f"“{name}” lacks the DICOM tag {missing[0]} and cannot be decoded. Export it again.")
-    if (_number(dataset.get("SamplesPerPixel")) or 1) != 1 or dataset.PhotometricInterpretation not in (
-        "MONOCHROME1",
-        "MONOCHROME2",
-    ):
+    n_samples = _number(dataset.get("SamplesPerPixel")) or 1
+    is_grey = n_samples == 1 and dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
+    is_capture = n_samples == 3 and dataset.BitsAllocated == 8 and dataset.PhotometricInterpretation in _CAPTURES
+    if not (is_grey or is_capture):
         raise UnsupportedSlice(
-            f"“{name}” is a colour DICOM image ({dataset.PhotometricInterpretation}), such as a screen capture. "
-            "Upload the original CT slice."
+            f"“{name}” is a colour DICOM image of a kind that CT slices are not ({dataset.PhotometricInterpretation}). Upload the original "
+            "CT slice."
         )
 
 

@@ -22,6 +22,7 @@ _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _DELIMITER = b"\xfe\xff\xdd\xe0"  # (FFFE,E0DD)
 _MAX_ELEMENTS = 20_000  # a CT image has about 200
 _MAX_META_ELEMENTS = 200  # PS3.10 7.1 defines about a dozen
+_PADDING = Tag(0, 0)  # no element: some archives fill files up to whole blocks
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _MAX_ITEMS = 200_000  # an enhanced CT of 3,000 frames has about 30 per frame
 _MAX_INFLATED_BYTES = 100 * 1024**2
@@ -60,7 +61,10 @@ def parse(
 
 
 def _stop_condition(*, at_pixels: bool, name: str) -> Callable[[BaseTag, str | None, int], bool]:
-    """The callback of pydicom that stops before an element; it also limits their number, or parsing takes minutes."""
+    """The callback of pydicom that stops before an element, or zeros that fill the file up; it also limits their number.
+
+    Parsing would take minutes otherwise.
+    """
     n_elements = 0
 
     def stop(tag: BaseTag, _kind: str | None, _length: int) -> bool:
@@ -70,7 +74,7 @@ def _stop_condition(*, at_pixels: bool, name: str) -> Callable[[BaseTag, str | N
             raise OversizedSlice(
                 f"“{name}” lists more than {_MAX_ELEMENTS:,} tags. Export the image files of the CT series."
             )
-        return at_pixels and tag in _PIXEL_TAGS
+        return tag == _PADDING or (at_pixels and tag in _PIXEL_TAGS)
 
     return stop
 

@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP, TIFF -> Slice, through Pillow, in a child process of `decoder`.
+"""PNG, JPEG, BMP, TIFF, GIF, WebP, JPEG 2000 -> Slice, through Pillow, in a child process of `decoder`.
 
 What Pillow ignores is refused here: images after the first, a PNG with wrong checksums, a file that ends before its
 image does.
@@ -19,13 +19,16 @@ from PIL import Image, TiffImagePlugin
 from kidney_core.common.errors import KidneyError, OversizedSlice, UnreadableSlice, UnsupportedSlice
 from kidney_core.imaging.slices import MAX_IMAGES, PNG_START, Slice, Window, check_pixels, not_an_image
 
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # Pillow calls a JPEG with several images MPO
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000")
+_MPO = "MPO"  # a JPEG followed by others, such as a phone's gain map or thumbnail: the first is the picture
 _STRIP_PIXELS = (
     4_000_000  # large images are converted to grey in strips, so that they are never in memory twice in colour
 )
 _WHITE_IS_ZERO, _PHOTOMETRIC_TAG, _ORIENTATION_TAG = 0, 262, 274  # Source: TIFF 6.0, section 8
+_BITS_TAG, _SAMPLES_TAG, _FORMAT_TAG, _SIGNED = 258, 277, 339, 2
 # Pillow warns at 89 megapixels and raises at twice that; our own limit is lower and checked first.
 Image.MAX_IMAGE_PIXELS = None
+_TIFF_STARTS = (b"II", b"MM")
 # A JPEG marker (T.81 B.1.1.2) after coded data, where FF00 is a byte FF, FFD0 to FFD7 are restarts, and FFFF is fill.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _JPEG_END, _JPEG_TEM = 0xD9, 0x01
@@ -50,10 +53,11 @@ def decode(content: bytes, *, name: str, frame: int) -> Slice:
             and mode.startswith("I;16")
             and image.tag_v2.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
         )
+        _check_tiff(image, name)
         _check_complete(content, kind)
         image.load()
-        pixels, notes = _to_grey(image)
-        pixels = _apply_orientation(pixels, image)
+        pixels, notes = grey_of(image)
+        pixels, more = _apply_orientation(pixels, image)
     return Slice(
         name=name,
         pixels=pixels,
@@ -63,7 +67,7 @@ def decode(content: bytes, *, name: str, frame: int) -> Slice:
         n_frames=n_frames,
         frame=frame,
         facts={"Format": f"{kind}, {mode}", "Bits": str(pixels.dtype.itemsize * 8)},
-        notes=notes,
+        notes=notes + more,
     )
 
 
@@ -78,11 +82,18 @@ def _open(content: bytes, name: str) -> Iterator[Image.Image]:
     """The image, not decoded yet; any error of Pillow within the block becomes a SliceError."""
     try:
         with warnings.catch_warnings():
-            # Pillow only warns about a directory that ends too early.
-            warnings.filterwarnings("error", message="Corrupt EXIF data|Truncated File Read")
+            # Pillow only warns about a directory that ends too early. That of a TIFF is the image; in others it is EXIF.
+            warnings.filterwarnings("ignore", message="Corrupt EXIF data")
+            message = "Corrupt EXIF data|Truncated File Read" if content[:2] in _TIFF_STARTS else "Truncated File Read"
+            warnings.filterwarnings("error", message=message)
             with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
                 yield image
     except Image.UnidentifiedImageError as error:
+        if content[:2] in _TIFF_STARTS:
+            raise UnsupportedSlice(
+                f"“{name}” is a TIFF of a kind that cannot be read here, such as 64-bit or complex numbers, or a damaged one. Export it as "
+                "grey with 8 or 16 bits, or as 32-bit floats."
+            ) from error
         raise not_an_image(name) from error
     except (KidneyError, MemoryError):
         raise
@@ -96,7 +107,7 @@ def _open(content: bytes, name: str) -> Iterator[Image.Image]:
 def _count_frames(image: Image.Image, name: str) -> int:
     if image.format == "TIFF":
         return _count_pages(image, name)
-    n_frames = getattr(image, "n_frames", 1)
+    n_frames = 1 if image.format == _MPO else getattr(image, "n_frames", 1)
     if n_frames > 1:
         raise UnsupportedSlice(
             f"“{name}” contains {n_frames} images in one {image.format} file (an animation or a camera's "
@@ -120,7 +131,7 @@ def _check_complete(content: bytes, kind: str | None) -> None:
     """Raise ValueError for a truncated or damaged file where its format shows it and Pillow does not check."""
     if kind == "PNG":
         _check_png(content)
-    elif kind == "JPEG":
+    elif kind in ("JPEG", _MPO):
         _check_jpeg(content)
 
 
@@ -151,8 +162,18 @@ def _check_jpeg(content: bytes) -> None:
     raise ValueError("the JPEG ends before its image does")
 
 
-def _apply_orientation(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
-    """The pixels upright, by the EXIF orientation 1 to 8. Source: TIFF 6.0 and EXIF 2.3, tag 274."""
+def _check_tiff(image: Image.Image, name: str) -> None:
+    """Raise UnsupportedSlice for a TIFF of which Pillow would keep only the upper 8 bits."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and int(image.tag_v2.get(_SAMPLES_TAG, 1)) > 1:
+        bits = image.tag_v2.get(_BITS_TAG, (8,))
+        if max(bits if isinstance(bits, tuple) else (bits,)) > 8:
+            raise UnsupportedSlice(
+                f"“{name}” is a TIFF with more than 8 bits per colour, of which only 8 would be read. Export it as 16-bit grey."
+            )
+
+
+def _apply_orientation(pixels: np.ndarray, image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The pixels upright, by the EXIF orientation 1 to 8, and notes. Source: TIFF 6.0 and EXIF 2.3, tag 274."""
     transforms: dict[Any, Callable[[np.ndarray], np.ndarray]] = {
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],
@@ -162,14 +183,19 @@ def _apply_orientation(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
         7: lambda a: a[::-1, ::-1].T,
         8: lambda a: np.rot90(a),
     }
-    transform = transforms.get(image.getexif().get(_ORIENTATION_TAG))
-    return np.ascontiguousarray(transform(pixels)) if transform else pixels
+    try:
+        transform = transforms.get(image.getexif().get(_ORIENTATION_TAG))
+    except Exception:  # noqa: BLE001 - damaged EXIF makes Pillow raise any error, and the pixels are sound
+        return pixels, ("The EXIF data of this picture are damaged, so it is shown as it is stored.",)
+    return np.ascontiguousarray(transform(pixels)) if transform else pixels, ()
 
 
-def _to_grey(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
+def grey_of(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
     """One grey channel at the file's own depth, (H, W) uint8, uint16 or float32, and notes for the user."""
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16, copy=False), ()
+    if image.mode == "L" and isinstance(image, TiffImagePlugin.TiffImageFile) and _is_signed(image):
+        return np.asarray(image).view(np.int8).astype(np.float32), ()  # Pillow takes them for unsigned
     if image.mode in ("I", "F"):
         pixels = np.asarray(image)
         if not np.isfinite(pixels).all():
@@ -186,6 +212,11 @@ def _to_grey(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
         total_spread += spread
     is_colour = total_spread // grey.size > 8
     return grey, ("This image is in colour, which CT slices are not; it was converted to grey.",) if is_colour else ()
+
+
+def _is_signed(image: TiffImagePlugin.TiffImageFile) -> bool:
+    formats = image.tag_v2.get(_FORMAT_TAG, (1,))
+    return (formats if isinstance(formats, tuple) else (formats,))[0] == _SIGNED
 
 
 def _has_alpha(image: Image.Image) -> bool:

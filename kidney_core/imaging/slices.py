@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kidney_core.common.errors import OversizedSlice, SliceError, UnreadableSlice, UnsupportedSlice
-from kidney_core.imaging import decoder, upright
+from kidney_core.imaging import decoder, other_formats, upright
 from kidney_core.imaging.upright import Upright
 
 MAX_BYTES = 200 * 1024**2
@@ -27,8 +27,20 @@ FILES_PER_BATCH = 16  # good number of files for one call of `read_slices`
 _MAX_BATCHED_BYTES = 1024**2  # size of a file up to which it is decoded together with others
 _MAX_TEXT = 300  # characters of a fact or a note
 PNG_START = b"\x89PNG\r\n\x1a\n"
-# The first bytes of PNG, JPEG, BMP, TIFF and BigTIFF.
-_RASTER_STARTS = (PNG_START, b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# The first bytes of PNG, JPEG, BMP, TIFF, BigTIFF, GIF and JPEG 2000 (file and codestream).
+_RASTER_STARTS = (
+    PNG_START,
+    b"\xff\xd8\xff",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+    b"GIF87a",
+    b"GIF89a",
+    b"\0\0\0\x0cjP  \r\n\x87\n",
+    b"\xff\x4f\xff\x51",
+)
 
 
 @dataclass(frozen=True)
@@ -333,8 +345,9 @@ def check_content(content: bytes, name: str) -> None:
     _check_bytes(len(content), name)
     if not content:
         raise UnreadableSlice(f"“{name}” is empty (0 bytes). Export or copy the file again.")
-    if not is_dicom(content) and not content.startswith(_RASTER_STARTS):
-        raise not_an_image(name)
+    if not is_dicom(content) and not content.startswith(_RASTER_STARTS) and not _is_webp(content):
+        kind = other_formats.recognise(content)
+        raise UnsupportedSlice(f"“{name}” is {kind}") if kind else not_an_image(name)
     # PNG 11.2.2: bit depth and colour type of the header. Pillow would keep the upper 8 of 16 bits, which is nearly
     # black for the 12 bits of a CT.
     if content.startswith(PNG_START) and content[24:25] == b"\x10" and content[25:26] not in (b"\x00", b""):
@@ -343,10 +356,14 @@ def check_content(content: bytes, name: str) -> None:
         )
 
 
+def _is_webp(content: bytes) -> bool:
+    return content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+
+
 def not_an_image(name: str) -> UnreadableSlice:
     """The error for content that is not an image of a supported format."""
     return UnreadableSlice(
-        f"“{name}” is not a PNG, JPEG, BMP, TIFF or DICOM image. "
+        f"“{name}” is not a PNG, JPEG, BMP, TIFF, GIF, WebP, JPEG 2000 or DICOM image. "
         "Upload the CT slice itself, exported in one of these formats."
     )
 

@@ -206,7 +206,7 @@ def test_the_pages_of_a_tiff_are_slices():
         (ct_file(Modality="SR"), "is a report"),
         (ct_file(Modality="MR"), "is a magnetic resonance image"),
         (ct_file(NumberOfFrames=2_000_000), "2,000,000 frames; the limit is 3,000"),
-        (b"some text", "is not a PNG, JPEG, BMP, TIFF or DICOM image"),
+        (b"some text", "is not a PNG, JPEG, BMP, TIFF, GIF, WebP, JPEG 2000 or DICOM image"),
         (b"", "is empty"),
     ],
 )
