@@ -14,6 +14,7 @@ from kidney_core.app import (
     formatting,
     loading,
     report_panel,
+    upload_panel,
     verdict_panel,
     viewer,
 )
@@ -61,6 +62,18 @@ def show_item(
     except KidneyError as error:
         room.picture.error(str(error))
         return
+    if image.recognised_as_hu or item.as_grey:
+        with room.panel:
+            as_grey = st.toggle(
+                "Read the numbers as grey values",
+                item.as_grey,
+                help="The file does not declare Hounsfield units, but its numbers look like them.",
+            )
+        if as_grey != item.as_grey:
+            st.session_state[upload_panel.AS_GREY] = (
+                as_grey  # a switch is forgotten while a scan is read and nothing else is drawn
+            )
+            st.rerun()
     show_slice(predictor, image, room, key=f"{item.sha256[:16]}-{item.frame}", item=item, position=position)
 
 

@@ -20,6 +20,7 @@ FIRST_SAMPLE_SEED = 990_000  # far from the seeds of the simulated slices the sh
 WHOLE_SCAN, N_SAMPLE_SLICES = "Scan", 40
 FILES, FOLDER = "Files or a zip", "A folder"
 SEPARATE, ONE_SCAN = "separate slices", "one scan"
+AS_GREY = "diagnosis_as_grey"  # in the session: recognised Hounsfield units are taken for grey values
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,11 @@ def _next_sample(name: str) -> None:
 
 def choose_stack(opened: UploadContents) -> tuple[Stack, bool]:
     """The slices to read, and whether they are one scan; the user decides where the files do not show it."""
+    stack, is_scan = _choose_slices(opened)
+    return stack.as_grey() if st.session_state.get(AS_GREY) else stack, is_scan
+
+
+def _choose_slices(opened: UploadContents) -> tuple[Stack, bool]:
     every = tuple(item for stack in opened.stacks for item in stack.items)
     if len(every) == 1:
         return opened.stacks[0], False

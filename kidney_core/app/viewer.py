@@ -148,6 +148,7 @@ def _presets(image: Slice) -> dict[str, list[float]]:
     """What the window may be set to: name -> [center, width]; the first is how the file wants to be shown."""
     window = image.window
     presets = {_FILE_WINDOW[image.unit]: [window.center, window.width]}
+    presets |= {name: [each.center, each.width] for name, each in list(image.windows.items())[1:]}
     if image.unit == "HU":
         return presets | {name: [each.center, each.width] for name, each in WINDOW_PRESETS_HU.items()}
     low, width = window.center - window.width / 2, window.width
@@ -156,8 +157,7 @@ def _presets(image: Slice) -> dict[str, list[float]]:
 
 def _ratio(image: Slice) -> float:
     """Width over height as it is in the patient: pixels need not be square."""
-    down, across = image.spacing_mm or (1.0, 1.0)
-    return image.width_px * across / (image.height_px * down)
+    return image.width_px / (image.height_px * image.pixel_aspect)
 
 
 def _packed(values: np.ndarray) -> str:

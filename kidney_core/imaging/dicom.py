@@ -4,6 +4,7 @@ It runs in a child process of `decoder`; use it through `slices`.
 """
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from pydicom.pixels import apply_modality_lut
 
 from kidney_core.common.errors import KidneyError, UnreadableSlice, UnsupportedSlice
-from kidney_core.imaging import dicom_file, dicom_pixels
+from kidney_core.imaging import dicom_file, dicom_pixels, hounsfield
 from kidney_core.imaging.raster import grey_of
 from kidney_core.imaging.slices import MAX_ASPECT, SOFT_TISSUE, Slice, Window, check_pixels
 
@@ -52,6 +53,8 @@ _ACCEPTED_MODALITIES = ("CT", "OT", "")  # exports of CT slices are often labell
 # Coded values that may be shown; any other value is left out, since free text typed into a coded tag may name the
 # patient.
 _BODY_PARTS = {"ABDOMEN", "ABDOMENPELVIS", "CHESTABDPELVIS", "KIDNEY", "PELVIS", "CHEST", "HEAD", "NECK", "SPINE"}
+_HU_TYPES = ("HU", "HU_MOD")  # PS3.3 C.11.1.1.2: HU_MOD are modified, as by metal artefact reduction
+_MAX_WINDOWS = 8
 _CAPTURES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # colour spaces of screen captures
 _OBLIQUE = 0.3  # direction cosine below which an axis gets no letter
 _last = threading.local()
@@ -96,8 +99,12 @@ def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
     if stored.ndim == 3:
         return _of_capture(stored, tags, name, n_frames, frame)
     values, is_hu = _rescale(stored, tags)
-    window, window_note = _window(tags, values, is_hu)
-    return Slice(
+    notes = () if is_hu else ("The file gives no Hounsfield units; grey values are shown as stored.",)
+    if is_hu and hounsfield.are_lost(values):
+        values, is_hu, notes = stored.astype(np.float32), False, (hounsfield.LOST_NOTE,)
+    windows = {} if notes == (hounsfield.LOST_NOTE,) else _windows(tags)
+    window, window_note = _window(windows, tags, values, is_hu)
+    found = Slice(
         name=name,
         pixels=values,
         unit="HU" if is_hu else "grey",
@@ -108,9 +115,20 @@ def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
         letters=_letters(tags.numbers("ImageOrientationPatient", 6)),
         n_frames=n_frames,
         frame=frame,
+        windows=windows,
         facts=_facts(tags, is_hu, window_note),
-        notes=() if is_hu else ("The file gives no Hounsfield units; grey values are shown as stored.",),
+        notes=(*notes, *_display_notes(tags)),
     )
+    # A file with a window was meant to be seen as it is.
+    recognised = found if windows or notes == (hounsfield.LOST_NOTE,) else found.recognised()
+    if recognised is found:
+        return found
+    facts = {
+        **found.facts,
+        "Values": "Hounsfield units, recognised",
+        "Window": "400/40, soft tissue (the file has none)",
+    }
+    return replace(recognised, facts=facts, notes=recognised.notes[1:])
 
 
 def _of_capture(colours: np.ndarray, tags: "FrameTags", name: str, n_frames: int, frame: int) -> Slice:
@@ -194,7 +212,7 @@ def _rescale(stored: np.ndarray, tags: FrameTags) -> tuple[np.ndarray, bool]:
     if not np.isfinite(values).all():
         raise ValueError("the rescaled values are beyond single precision")
     # PS3.3 C.11.1.1.2: a CT image without RescaleType is in HU.
-    is_hu = tags.get("Modality") == "CT" and str(tags.get("RescaleType") or "HU").upper() == "HU"
+    is_hu = tags.get("Modality") == "CT" and str(tags.get("RescaleType") or "HU").upper() in _HU_TYPES
     return values, is_hu
 
 
@@ -233,23 +251,47 @@ def _check_kind(dataset: pydicom.Dataset, name: str) -> None:
         )
 
 
-def _window(tags: FrameTags, values: np.ndarray, is_hu: bool) -> tuple[Window, str]:
-    """The display window of a frame, and where it comes from in words."""
-    center, width = tags.number("WindowCenter"), tags.number("WindowWidth")
+def _windows(tags: FrameTags) -> dict[str, Window]:
+    """The display windows of a frame by name, in the order of the file; none where the rescaled values that they apply to are undefined."""
     if tags.get("RescaleSlope") is not None and not (
         tags.number("RescaleSlope") and tags.number("RescaleIntercept") is not None
     ):
-        center = None  # the window applies to rescaled values, which this damaged file does not define
-    if center is not None and width is not None and width >= 1:
-        # PS3.3 C.11.2.1.2.1: LINEAR maps c - 0.5 to mid-grey over w - 1 values.
-        if str(tags.get("VOILUTFunction") or "LINEAR") == "LINEAR" and width > 1:
-            return Window(center - 0.5, width - 1), f"{width:g}/{center:g}, from the file"
-        return Window(center, width), f"{width:g}/{center:g}, from the file"
+        return {}
+    centers, widths = (_all_numbers(tags.get(keyword)) for keyword in ("WindowCenter", "WindowWidth"))
+    # PS3.3 C.11.2.1.2.1: LINEAR maps c - 0.5 to mid-grey over w - 1 values.
+    is_linear = str(tags.get("VOILUTFunction") or "LINEAR") == "LINEAR"
+    windows: dict[str, Window] = {}
+    for center, width in list(zip(centers, widths, strict=False))[:_MAX_WINDOWS]:
+        if center is not None and width is not None and width >= 1:
+            shown = Window(center - 0.5, width - 1) if is_linear and width > 1 else Window(center, width)
+            windows.setdefault(f"{width:g}/{center:g}, from the file", shown)
+    return windows
+
+
+def _window(windows: dict[str, Window], tags: FrameTags, values: np.ndarray, is_hu: bool) -> tuple[Window, str]:
+    """The window that is shown first, and where it comes from in words."""
+    for name, window in windows.items():
+        return window, name
     if is_hu:
         return SOFT_TISSUE, "400/40, soft tissue (the file has none)"
     padding = tags.number("PixelPaddingValue")  # PS3.3 C.7.5.1.1.2: not part of the image
     inside = values[values != padding] if padding is not None and (values != padding).any() else values
     return Window.spanning(inside), "all values"
+
+
+def _display_notes(tags: FrameTags) -> tuple[str, ...]:
+    """What the file says about its display that is not applied (PS3.3 C.11.2); networks see Hounsfield units whatever it says."""
+    if tags.get("VOILUTSequence"):
+        return ("The file has a lookup table for display (VOI LUT), which is not applied: a window is shown instead.",)
+    if str(tags.get("VOILUTFunction") or "").upper() == "SIGMOID":
+        return ("The file asks for a sigmoid window, which is shown as a linear one.",)
+    return ()
+
+
+def _all_numbers(value: Any) -> list[float | None]:
+    """Every number of a DICOM value that may be empty, single or multiple; None for what is no finite number."""
+    values = list(value) if isinstance(value, (list, pydicom.multival.MultiValue)) else [value]
+    return [_number(each) for each in values]
 
 
 def _spacing(tags: FrameTags) -> tuple[float, float] | None:

@@ -58,7 +58,7 @@ def decode(content: bytes, *, name: str, frame: int) -> Slice:
         image.load()
         pixels, notes = grey_of(image)
         pixels, more = _apply_orientation(pixels, image)
-    return Slice(
+    image_read = Slice(
         name=name,
         pixels=pixels,
         unit="grey",
@@ -69,6 +69,7 @@ def decode(content: bytes, *, name: str, frame: int) -> Slice:
         facts={"Format": f"{kind}, {mode}", "Bits": str(pixels.dtype.itemsize * 8)},
         notes=notes + more,
     )
+    return image_read.recognised()
 
 
 def count_images(content: bytes, *, name: str) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kidney_core.common.errors import OversizedSlice, SliceError, UnreadableSlice, UnsupportedSlice
-from kidney_core.imaging import decoder, other_formats, upright
+from kidney_core.imaging import decoder, hounsfield, other_formats, upright
 from kidney_core.imaging.upright import Upright
 
 MAX_BYTES = 200 * 1024**2
@@ -80,6 +80,8 @@ class Slice:
         pixel_aspect: height of a pixel over its width.
         letters: the patient's side at "left", "right", "top" and "bottom" of the image, such as "R"; empty when unknown.
         n_frames, frame: the number of images in the file, and the index of this one, from 0.
+        windows: all windows of the file, by name; the first one is shown.
+        recognised_as_hu: the unit is not declared but was recognised by the values, see `hounsfield`; the user may know better.
         facts: properties of the image to display, name -> value; nothing that identifies the patient.
         notes: warnings about this image, in sentences.
     """
@@ -94,6 +96,8 @@ class Slice:
     letters: dict[str, str] = field(default_factory=dict)
     n_frames: int = 1
     frame: int = 0
+    windows: dict[str, Window] = field(default_factory=dict)
+    recognised_as_hu: bool = False
     facts: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -106,6 +110,32 @@ class Slice:
     def width_px(self) -> int:
         """The number of columns."""
         return self.pixels.shape[1]
+
+    def as_grey(self) -> "Slice":
+        """The same slice with its numbers taken for grey values, over their whole range."""
+        notes = tuple(
+            note for note in self.notes if not self.recognised_as_hu or not note.startswith(hounsfield.NOTE[:40])
+        )
+        return replace(
+            self, unit="grey", window=Window.spanning(self.pixels), windows={}, recognised_as_hu=False, notes=notes
+        )
+
+    def recognised(self) -> "Slice":
+        """The same slice in Hounsfield units, where its numbers are of more than 8 bits and look like them."""
+        if self.unit == "HU" or self.pixels.dtype == np.uint8 or self.inverted:
+            return self
+        offset = hounsfield.recognise(self.pixels)
+        if offset is None:
+            return self
+        added = "" if not offset else f" with {hounsfield.OFFSET} added"
+        return replace(
+            self,
+            pixels=self.pixels.astype(np.float32) + np.float32(offset),
+            unit="HU",
+            window=SOFT_TISSUE,
+            recognised_as_hu=True,
+            notes=(*self.notes, hounsfield.NOTE.format(offset=added)),
+        )
 
     def with_window(self, window: Window) -> "Slice":
         """The same slice with another display window."""
@@ -239,6 +269,8 @@ def to_wire(image: Slice) -> tuple[dict[str, Any], memoryview]:
         "unit": image.unit,
         "window": [image.window.center, image.window.width],
         "inverted": image.inverted,
+        "windows": {name: [each.center, each.width] for name, each in image.windows.items()},
+        "recognised_as_hu": image.recognised_as_hu,
         "spacing_mm": image.spacing_mm,
         "pixel_aspect": image.pixel_aspect,
         "letters": image.letters,
@@ -266,6 +298,8 @@ def _from_wire(response: decoder.Response, name: str, frame: int) -> Slice:
         letters=_texts(fields["letters"]),
         n_frames=fields["n_frames"],
         frame=frame,
+        windows={str(name)[:_MAX_TEXT]: _checked_window(each) for name, each in dict(fields["windows"]).items()},
+        recognised_as_hu=fields["recognised_as_hu"] is True,
         facts=_texts(fields["facts"]),
         notes=tuple(str(note)[:_MAX_TEXT] for note in fields["notes"]),
     )

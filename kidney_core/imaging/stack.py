@@ -32,6 +32,7 @@ class StackItem:
         frame: index of the image in the file, from 0.
         position_mm: position along the stack; None where the order comes from numbers or names.
         sha256: digest of the file, in hexadecimal.
+        as_grey: its numbers are taken for grey values though they look like Hounsfield units: the user knows better.
     """
 
     name: str
@@ -39,6 +40,7 @@ class StackItem:
     frame: int
     position_mm: float | None
     sha256: str
+    as_grey: bool = False
 
     @property
     def content(self) -> bytes:
@@ -60,10 +62,14 @@ class Stack:
     ordered_by: str
     notes: tuple[str, ...] = ()
 
+    def as_grey(self) -> "Stack":
+        """The same stack with recognised Hounsfield units taken for grey values."""
+        return replace(self, items=tuple(replace(item, as_grey=True) for item in self.items))
+
     @property
     def fingerprint(self) -> str:
         """A SHA-256 that depends on the slices and their order, not on the names of their files."""
-        lines = "".join(f"{item.sha256}:{item.frame}\n" for item in self.items)
+        lines = "".join(f"{item.sha256}:{item.frame}{':grey' * item.as_grey}\n" for item in self.items)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -132,7 +138,8 @@ def _missing_note(n_files: int) -> str:
 
 def open_item(item: StackItem) -> Slice:
     """Decode one slice. Raises SliceError as `slices.read_slice`."""
-    return slices.read_slice(item.content, name=item.name, frame=item.frame)
+    image = slices.read_slice(item.content, name=item.name, frame=item.frame)
+    return image.as_grey() if item.as_grey and image.recognised_as_hu else image
 
 
 def _files(uploads: Iterable[tuple[str, bytes]]) -> Iterator[Member]:

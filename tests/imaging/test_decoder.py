@@ -281,6 +281,8 @@ def response(payload=bytes(12), **changes) -> bytes:
         "inverted": False,
         "spacing_mm": None,
         "pixel_aspect": 1.0,
+        "windows": {},
+        "recognised_as_hu": False,
         "letters": {},
         "n_frames": 1,
         "facts": {},
