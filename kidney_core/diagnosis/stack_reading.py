@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from kidney_core.checkpoints import ood, prediction
-from kidney_core.common.errors import SliceError
+from kidney_core.common.errors import SliceError, UnsupportedSlice
 from kidney_core.common.threads import thread_pool
 from kidney_core.data.dataset import short_hash
 from kidney_core.diagnosis import stack_verdict
@@ -229,6 +229,8 @@ def _look_at(
             image = open_item(stack.items[row])
         except SliceError as error:
             return error
+        if image.unusable_because:
+            return UnsupportedSlice(f"“{image.name}” cannot be used. {image.unusable_because}")
         grey = image.network_grey8()
         is_far = finder is None or _is_far_from_kidneys(looked_at, row, step)
         return _Decoded(image, grey, _preview(grey), None if finder is None or is_far else finder.view.frame(grey))

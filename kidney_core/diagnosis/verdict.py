@@ -75,6 +75,9 @@ def judge(
         sides: the kidneys that the slice shows by the whole stack it belongs to, which knows better; None for a slice alone.
     """
     card, reference = predictor.checkpoint.card, predictor.reference
+    if image.unusable_because:
+        step = Step(IMAGE, FAILED, image.unusable_because)
+        return Verdict((step,), refused=True, abstains=True, seen=False, training_match=None)
     fault = answer.kidneys.fault if answer.kidneys else picture_check.UPRIGHT
     if fault:
         step = Step(IMAGE, FAILED, fault_in_words(fault))

@@ -20,6 +20,7 @@ from kidney_core.imaging.upright import Upright
 
 MAX_BYTES = 200 * 1024**2
 MAX_PIXELS = 64_000_000
+MIN_SIDE_PX = 32  # smaller pictures are thumbnails or icons
 MAX_IMAGES = 3_000  # in one file
 MAX_ASPECT = 20  # a longer strip is not a CT slice, and would lose all detail when fitted into a square
 _PIXEL_TYPES = ("uint8", "uint16", "float32")
@@ -136,6 +137,18 @@ class Slice:
             recognised_as_hu=True,
             notes=(*self.notes, hounsfield.NOTE.format(offset=added)),
         )
+
+    @property
+    def unusable_because(self) -> str:
+        """Why nothing can be seen in it, in a sentence; empty for a usable slice."""
+        if min(self.height_px, self.width_px) < MIN_SIDE_PX:
+            return (
+                f"It has {self.width_px} × {self.height_px} pixels, and a CT slice has at least {MIN_SIDE_PX} on each side. Export the slice "
+                "at its own resolution."
+            )
+        if self.pixels.min() == self.pixels.max():
+            return "Every pixel has the same value, so there is nothing to see. Export the slice again."
+        return ""
 
     def with_window(self, window: Window) -> "Slice":
         """The same slice with another display window."""

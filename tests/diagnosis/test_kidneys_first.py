@@ -12,7 +12,7 @@ from kidney_core.common.labels import LABELS
 from kidney_core.diagnosis import inference, stack_reading, stack_verdict, verdict
 from kidney_core.diagnosis.outcomes import Outcome
 from kidney_core.imaging import stack
-from kidney_core.imaging.slices import read_slice
+from kidney_core.imaging.slices import Slice, Window, read_slice
 from kidney_core.kidneys import finder as finders
 from kidney_core.kidneys import picture_check
 from kidney_core.kidneys.stack_kidneys import KidneyAlongStack, StackKidneys
@@ -67,13 +67,28 @@ def judged(labels, *, first=20, n=60, **options):
 
 def test_a_slice_without_a_kidney_gets_no_label(predictor):
     image = phantom.draw_series("Cyst", 3, n_slices=1)[0].as_slice("a")
-    empty = replace(image, pixels=np.full_like(image.pixels, 40.0))
+    water = np.where(np.indices(image.pixels.shape).sum(axis=0) % 2, 40.0, 41.0).astype(image.pixels.dtype)
+    empty = replace(image, pixels=water)
     answer = inference.diagnose(predictor, empty)
     found = verdict.judge(predictor, empty, answer)
     assert found.outcome == Outcome.NO_KIDNEY
     assert found.refused
     assert [step.title for step in found.steps] == ["Image", "Kidneys", "Out-of-distribution check"]
     assert "No kidney is visible in this slice" in found.steps[1].reason
+
+
+@pytest.mark.parametrize(
+    ("pixels", "sentence"),
+    [
+        (np.full((64, 64), 7, np.uint8), "Every pixel has the same value"),
+        (np.arange(31 * 40, dtype=np.uint16).reshape(31, 40).astype(np.uint8), "It has 40 × 31 pixels"),
+    ],
+)
+def test_a_picture_on_which_nothing_can_be_seen_is_refused(predictor, pixels, sentence):
+    image = Slice("a", pixels, "grey", Window(127.5, 255))
+    found = verdict.judge(predictor, image, inference.diagnose(predictor, image))
+    assert (found.outcome, [step.title for step in found.steps]) == (Outcome.REFUSED, ["Image"])
+    assert found.steps[0].reason.startswith(sentence)
 
 
 def test_a_slice_with_kidneys_names_sides_and_areas(predictor):

@@ -175,10 +175,20 @@ def test_a_checkpoint_without_a_reference_refuses_nothing_and_says_so(plain):
 
 
 def test_previews_are_small_and_keep_the_shape(plain):
-    one = stack_of([("a", ct_file(0, Rows=300, Columns=600, PixelData=bytes(2 * 300 * 600)))])
+    one = stack_of([("a", ct_file(0, Rows=300, Columns=600, PixelData=b"\0\0\1\0" * (150 * 600)))])
     (preview,) = stack_reading.read_stack(plain, one).previews
     assert preview.shape == (96, 192)
     assert preview.dtype == np.uint8
+
+
+def test_a_slice_on_which_nothing_can_be_seen_is_left_out_with_the_reason(plain):
+    empty = ct_file(0, Rows=64, Columns=64, PixelData=bytes(2 * 64 * 64), ImagePositionPatient=[0, 0, 90])
+    files = [*noise_ct(3, size_px=64), ("empty", empty)]
+    reading = stack_reading.read_stack(plain, stack_of(files), is_scan=False)
+    problems = [problem for problem in reading.table["problem"] if problem]
+    assert problems == [
+        "“empty” cannot be used. Every pixel has the same value, so there is nothing to see. Export the slice again."
+    ]
 
 
 def test_read_stack__error_reading_of_another_stack(plain):
@@ -192,7 +202,8 @@ def test_read_stack__error_reading_of_another_stack(plain):
 
 @pytest.mark.slow
 def test_memory_does_not_hold_the_decoded_slices(plain):
-    one = stack_of([(f"{z}", at(z, z, size_px=256)) for z in range(200)])
+    ramp = np.tile(np.arange(256, dtype="<i2"), 256)
+    one = stack_of([(f"{z}", at(z, z, size_px=256, PixelData=(ramp + z).tobytes())) for z in range(200)])
     stack_reading.read_stack(plain, dataclasses.replace(one, items=one.items[:8]))
     tracemalloc.start()
     reading = stack_reading.read_stack(plain, one)
