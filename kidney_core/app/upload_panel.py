@@ -80,7 +80,7 @@ def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
     )
     megabytes = uploads.limit_bytes() // 1024**2
     files = st.file_uploader(
-        f"CT slices as PNG, JPEG, BMP, TIFF or DICOM, or a zip, up to {megabytes} MB"
+        f"CT slices (DICOM, PNG, JPEG, TIFF), a volume (NIfTI) or a zip, up to {megabytes} MB"
         if kind == FILES
         else "The folder of a scan, such as a DICOM export",
         accept_multiple_files=True if kind == FILES else "directory",

@@ -25,7 +25,14 @@ from kidney_core.imaging.decoder_pool import Pool, Worker
 
 TIMEOUT_S = 10.0
 _STARVED_TIMEOUT_S = 60.0  # for a child that waits for a processor on a busy machine; its processor time is limited:
-_PROCESSOR_S = {"decode": 8.0, "count": 3.0, "position": 3.0, "patient": 3.0, "geometry": 3.0}  # per task
+_PROCESSOR_S = {
+    "decode": 8.0,
+    "count": 3.0,
+    "position": 3.0,
+    "volume": 8.0,
+    "patient": 3.0,
+    "geometry": 3.0,
+}  # per task
 REQUEST = struct.Struct("!IQ")  # bytes of JSON, bytes of the file: 0 to use the previous file again
 RESPONSE = struct.Struct("!IQ")  # bytes of JSON, bytes of pixels
 _MAX_FIELDS_BYTES = 8 * 1024**2  # the positions of 3,000 frames take 1 MB

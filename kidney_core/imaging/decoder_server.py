@@ -21,20 +21,32 @@ from PIL import Image
 
 from kidney_core.common import rlimits
 from kidney_core.common.errors import OversizedSlice, SliceError, UnreadableSlice
-from kidney_core.imaging import dicom, dicom_geometry, patient_tags, raster, slice_geometry, slices
+from kidney_core.imaging import (
+    dicom,
+    dicom_geometry,
+    nifti,
+    patient_tags,
+    raster,
+    slice_geometry,
+    slices,
+    volume_file,
+)
 from kidney_core.imaging.decoder import REQUEST, RESPONSE
 from kidney_core.imaging.decoder_pool import COMMAND, FORK, IDLE_S, KILL, PROCESS_ID
 
 # Memory for data beyond twice the file (as received and as parsed); enough for a colour image of 50 megapixels. A file
 # that needs more is a decompression bomb.
 _WORKING_BYTES = 350 * 1024**2
+_VOLUME_BYTES = nifti.MAX_VOLUME_BYTES + 200 * 1024**2  # beside that, for the voxels of a packed volume
 # Modules that Pillow and pydicom would import only at the first file that needs them.
 _LAZY_IMPORTS = ("PIL.TiffImagePlugin", "gdcm", "jpeg_ls", "openjpeg", "rle")
 _Result = tuple[dict[str, Any], memoryview | bytes]
 
 
 def _decode(content: bytes, *, name: str, frame: int) -> _Result:
-    read = dicom.decode if slices.is_dicom(content) else raster.decode
+    read = (
+        dicom.decode if slices.is_dicom(content) else nifti.decode if volume_file.is_volume(content) else raster.decode
+    )
     return slices.to_wire(read(content, name=name, frame=frame))
 
 
@@ -44,6 +56,10 @@ def _count(content: bytes, *, name: str) -> _Result:
 
 def _position(content: bytes, *, name: str) -> _Result:
     return dicom_geometry.to_wire(content, name=name), b""
+
+
+def _volume(content: bytes, *, name: str) -> _Result:
+    return {"planes": nifti.counts(content, name=name)}, b""
 
 
 def _patient(content: bytes, *, name: str) -> _Result:
@@ -58,6 +74,7 @@ TASKS: dict[str, Callable[..., _Result]] = {
     "decode": _decode,
     "count": _count,
     "position": _position,
+    "volume": _volume,
     "patient": _patient,
     "geometry": _geometry,
 }
@@ -116,7 +133,8 @@ def _work(connection: socket.socket) -> None:
                     content = b""  # freed before the next one arrives
                     rlimits.allow(memory_bytes=_WORKING_BYTES + 2 * n_content_bytes, cpu_s=request["processor_s"])
                     content = _receive(connection, n_content_bytes)
-                rlimits.allow(memory_bytes=_WORKING_BYTES + 2 * len(content), cpu_s=request["processor_s"])
+                more = _VOLUME_BYTES if volume_file.is_volume(content) else 0
+                rlimits.allow(memory_bytes=_WORKING_BYTES + more + 2 * len(content), cpu_s=request["processor_s"])
                 results = _run_all(request, content)
                 head = json.dumps([(fields, len(payload)) for fields, payload in results]).encode()
                 connection.sendall(RESPONSE.pack(len(head), sum(len(payload) for _, payload in results)) + head)

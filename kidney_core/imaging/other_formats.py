@@ -27,8 +27,8 @@ def recognise(content: bytes) -> str:
             return what
     if content[257:262] == b"ustar":
         return f"a tar archive. {_UNPACK}"
-    if content[344:348] in (b"n+1\0", b"ni1\0") or content[4:8] in (b"n+2\0", b"ni2\0"):
-        return f"a volume in NIfTI format. {_EXPORT}"
+    if content[344:348] == b"ni1\0" or content[4:8] == b"ni2\0":
+        return "the header of a NIfTI volume in two parts. Save it as one file (.nii or .nii.gz)."
     if content[4:8] == b"ftyp":
         return _of_media_container(content[8:12])
     if content[:4] == b"RIFF" and content[8:12] == b"AVI ":

@@ -17,6 +17,7 @@ import numpy as np
 from kidney_core.common.errors import OversizedSlice, SliceError, UnreadableSlice, UnsupportedSlice
 from kidney_core.imaging import decoder, hounsfield, other_formats, upright
 from kidney_core.imaging.upright import Upright
+from kidney_core.imaging.volume_file import is_volume
 
 MAX_BYTES = 200 * 1024**2
 MAX_PIXELS = 64_000_000
@@ -121,11 +122,15 @@ class Slice:
             self, unit="grey", window=Window.spanning(self.pixels), windows={}, recognised_as_hu=False, notes=notes
         )
 
-    def recognised(self) -> "Slice":
-        """The same slice in Hounsfield units, where its numbers are of more than 8 bits and look like them."""
+    def recognised(self, *, of: np.ndarray | None = None) -> "Slice":
+        """The same slice in Hounsfield units, where its numbers are of more than 8 bits and look like them.
+
+        Args:
+            of: the numbers by which they are recognised; those of the slice by default.
+        """
         if self.unit == "HU" or self.pixels.dtype == np.uint8 or self.inverted:
             return self
-        offset = hounsfield.recognise(self.pixels)
+        offset = hounsfield.recognise(self.pixels if of is None else of)
         if offset is None:
             return self
         added = "" if not offset else f" with {hounsfield.OFFSET} added"
@@ -228,6 +233,10 @@ def read_slices(paths: Sequence[Path]) -> list[tuple[Slice, bytes] | SliceError]
         try:
             content = read_content(path, name=path.name)
             check_content(content, path.name)
+            if is_volume(content):
+                raise UnsupportedSlice(
+                    f"“{path.name}” is a volume, and a dataset is made of slices. Export its slices as DICOM or PNG."
+                )
         except SliceError as error:
             results[i] = error
             continue
@@ -392,7 +401,12 @@ def check_content(content: bytes, name: str) -> None:
     _check_bytes(len(content), name)
     if not content:
         raise UnreadableSlice(f"“{name}” is empty (0 bytes). Export or copy the file again.")
-    if not is_dicom(content) and not content.startswith(_RASTER_STARTS) and not _is_webp(content):
+    if (
+        not is_dicom(content)
+        and not content.startswith(_RASTER_STARTS)
+        and not _is_webp(content)
+        and not is_volume(content)
+    ):
         kind = other_formats.recognise(content)
         raise UnsupportedSlice(f"“{name}” is {kind}") if kind else not_an_image(name)
     # PNG 11.2.2: bit depth and colour type of the header. Pillow would keep the upper 8 of 16 bits, which is nearly

@@ -13,10 +13,11 @@ import numpy as np
 
 from kidney_core.common.errors import SliceError, UnsupportedSlice
 from kidney_core.common.files import natural_key
-from kidney_core.imaging import acquisitions, archive, dicom, slices
+from kidney_core.imaging import acquisitions, archive, dicom, slices, volume_file
 from kidney_core.imaging.archive import Member
 from kidney_core.imaging.dicom_geometry import FramePosition, read_positions
 from kidney_core.imaging.slices import Slice
+from kidney_core.imaging.volume_file import PlaneCount
 
 BY_POSITION, BY_LOCATION, BY_NUMBER = "position", "slice location", "instance number"
 BY_FRAME, BY_NAME = "frame number", "file name"
@@ -99,6 +100,7 @@ def open_stacks(uploads: Iterable[tuple[str, bytes]]) -> UploadContents:
     """
     positioned: list[tuple[StackItem, FramePosition]] = []
     images: list[StackItem] = []
+    volumes: list[Stack] = []
     problems: list[str] = []
     name_by_digest: dict[str, str] = {}
     n_missing = 0  # files that may be slices of a scan
@@ -113,7 +115,9 @@ def open_stacks(uploads: Iterable[tuple[str, bytes]]) -> UploadContents:
             problems.append(f"“{name}” is the same file as “{name_by_digest[digest]}” and is counted once.")
             continue
         try:
-            if slices.is_dicom(content):
+            if volume_file.is_volume(content):
+                volumes += _volume_stacks(file, digest, volume_file.read_counts(content, name=name))
+            elif slices.is_dicom(content):
                 positions = read_positions(content, name=name)
                 positioned += zip(_items(file, digest, "frame", len(positions)), positions, strict=True)
             else:
@@ -123,11 +127,12 @@ def open_stacks(uploads: Iterable[tuple[str, bytes]]) -> UploadContents:
             n_missing += slices.is_dicom(content) and not isinstance(error, UnsupportedSlice)
             continue
         name_by_digest[digest] = name
-    stacks = _dicom_stacks(positioned)
+    stacks = [*_dicom_stacks(positioned), *volumes]
     if images:
         images.sort(key=lambda item: (natural_key(item.name), item.frame))
         stacks.append(Stack(f"Images ({_slice_count(len(images))})", tuple(images), BY_NAME))
-    opened = UploadContents(tuple(sorted(stacks, key=lambda stack: -len(stack.items))), tuple(problems))
+    stacks.sort(key=lambda stack: (stack in volumes and stack is not volumes[0], -len(stack.items)))
+    opened = UploadContents(tuple(stacks), tuple(problems))
     return opened.with_note(_missing_note(n_missing)) if n_missing else opened
 
 
@@ -166,6 +171,20 @@ def _items(file: Member, digest: str, word: str, n_images: int) -> list[StackIte
     return [
         StackItem(f"{file.name}, {word} {frame + 1}", file.reread, frame, None, digest) for frame in range(n_images)
     ]
+
+
+def _volume_stacks(file: Member, digest: str, counts: list[PlaneCount]) -> list[Stack]:
+    """The three ways to cut a volume, the axial one first whatever their lengths."""
+    stacks, first = [], 0
+    for each in counts:
+        items = tuple(
+            StackItem(f"{file.name}, {each.plane} {i + 1}", file.reread, first + i, i * each.distance_mm, digest)
+            for i in range(each.n_slices)
+        )
+        first += each.n_slices
+        title = f"{file.name} ({each.plane}, {_slice_count(each.n_slices)}, {each.distance_mm:.3g} mm apart)"
+        stacks.append(Stack(title, items, BY_POSITION))
+    return stacks
 
 
 def _dicom_stacks(positioned: list[tuple[StackItem, FramePosition]]) -> list[Stack]:
