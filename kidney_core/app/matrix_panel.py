@@ -8,7 +8,7 @@ import streamlit as st
 
 from kidney_core.app import formatting, loading, path_inputs, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
-from kidney_core.common import allowed_paths
+from kidney_core.common import allowed_paths, spreadsheet
 from kidney_core.common.errors import KidneyError, PathError
 from kidney_core.imaging import rendering
 from kidney_core.metrics import echarts, number_format
@@ -78,7 +78,7 @@ def show_report(
     if predictions is not None:
         right.download_button(
             "Predictions (CSV)",
-            predictions.csv_bytes(),
+            spreadsheet.escape_csv(predictions.csv_bytes()),
             f"{key}-predictions.csv",
             "text/csv",
             key=f"{key}_predictions_csv",

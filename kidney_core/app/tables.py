@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from kidney_core.common import spreadsheet
 from kidney_core.metrics.predictions import labels_of, probability_column
 
 COLUMN_TITLES = {
@@ -48,4 +49,4 @@ def show_table(table: pd.DataFrame, *, key: str, percents: tuple[str, ...] = (),
 
 def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:
     """A table for a download button."""
-    return table.to_csv(index=index, float_format="%.6g").encode()
+    return spreadsheet.to_csv(table, index=index, float_format="%.6g")

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from kidney_core.common import spreadsheet
 from kidney_core.common.errors import DatasetError
 from kidney_core.data.dataset import Dataset
 from kidney_core.imaging.planes import UNKNOWN, normalize_plane
@@ -104,6 +105,7 @@ def _read_series_file(dataset: Dataset) -> pd.DataFrame | None:
             f"“{path}” needs the columns path and series; it has {', '.join(listed.columns)}. Correct it, or delete it to "
             "find the series automatically."
         )
+    listed["path"] = listed["path"].map(spreadsheet.unescape)  # the table may have been an export of the Dataset page
     rows = listed.drop_duplicates("path").set_index("path").reindex(dataset.table["path"])
     is_missing = (rows["series"].fillna("") == "").to_numpy()
     if is_missing.any():

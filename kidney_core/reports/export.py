@@ -23,6 +23,7 @@ from jinja2 import Environment
 from kidney_core import NOTICE, __version__
 from kidney_core.checkpoints import model_card
 from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common import spreadsheet
 from kidney_core.common.errors import CheckpointError
 from kidney_core.metrics import intervals, print_plots
 from kidney_core.metrics.number_format import percent, percent_range
@@ -80,7 +81,7 @@ def export_zip(checkpoints: list[Checkpoint]) -> bytes:
             "None of these checkpoints has stored predictions to export. Publish them again from their runs."
         )
     comparison = pd.DataFrame(rows)
-    files["comparison.csv"] = comparison.to_csv(index=False).encode()
+    files["comparison.csv"] = spreadsheet.to_csv(comparison)
     files["report.html"] = _report(manifest["created"], parts, comparison).encode()
     manifest["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files["manifest.json"] = json.dumps(manifest, indent=1).encode()
@@ -102,7 +103,7 @@ def _add_checkpoint(
         if stored is None or predictions is None:
             continue
         file = f"{name}/predictions-{protocol}.csv"
-        files[file] = stored
+        files[file] = spreadsheet.escape_csv(stored)
         measured[protocol] = {"predictions": file, **export_numbers.manifest_entry(predictions)}
         title = f"{name}, {PROTOCOL_NAMES[protocol]}"
         drawn = {what: draw(predictions, title) for what, draw in print_plots.FIGURES.items()}

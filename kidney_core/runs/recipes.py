@@ -285,6 +285,7 @@ def from_file(content: bytes) -> TrainingConfig:
     """
     try:
         stored = json.loads(content)
+        json.dumps(stored, ensure_ascii=False).encode()  # a lone surrogate cannot be written again
         recipe = stored.pop("recipe")
         recipe = RETIRED_RECIPES.get(recipe, recipe)
         types = {option.name: type(option.default) for option in fields(TrainingConfig)}
@@ -295,5 +296,5 @@ def from_file(content: bytes) -> TrainingConfig:
             if type(value) is not types[name] and not is_whole:
                 raise RunError(f"{name} must be of type {types[name].__name__}; it is “{value}”.")
         return config_from_recipe(recipe, **stored)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError("This is not a configuration of a training run. Choose a file that was saved here.") from error

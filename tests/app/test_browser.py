@@ -76,7 +76,9 @@ def test_a_visitor_diagnoses_a_sample_and_an_upload(page, published):
             {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not an image"},
         ]
         choose_files(page, files)
-        expect(page.get_by_text("“notes.txt” is not a PNG, JPEG, BMP, TIFF, GIF, WebP, JPEG 2000 or DICOM image.")).to_be_visible()
+        expect(
+            page.get_by_text("“notes.txt” is not a PNG, JPEG, BMP, TIFF, GIF, WebP, JPEG 2000 or DICOM image.")
+        ).to_be_visible()
         expect(page.get_by_text("Simulated cyst")).to_have_count(0)
         assert page.outside == []
 

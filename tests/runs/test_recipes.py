@@ -67,3 +67,11 @@ def test_best_by_and_patience_are_checked():
         recipes.config_from_recipe("travel", data="x", best_by="luck")
     with pytest.raises(RunError, match="patience stops at the best epoch"):
         recipes.config_from_recipe("paper", data="x", patience=2)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"recipe": "paper", "data": "\\ud800"}', b'{"recipe": "paper", "data": [1]}']
+)
+def test_from_file__error_hostile_json(content):
+    with pytest.raises(RunError):
+        recipes.from_file(content)
