@@ -57,7 +57,9 @@ def _check_folder(folder: str) -> FolderCheck:
     try:
         images = dataset.read_dataset(folder, progress=progress.progress_bar("Reading images"))
         dataset.require_classes(images)
-        n_series = int(series.group_series(images).max()) + 1
+        n_series = (
+            int(series.group_series(images, progress=progress.progress_bar("Finding scans and copies")).max()) + 1
+        )
     except KidneyError as error:
         return FolderCheck(folder, problem=str(error))
     counts = ", ".join(f"{count:,} {label}" for label, count in images.counts().items())

@@ -19,8 +19,9 @@ import pandas as pd
 
 from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.errors import KidneyError
+from kidney_core.data.copies import unit_vectors
 from kidney_core.data.dataset import Dataset, read_dataset
-from kidney_core.data.series import LINK_CORRELATION, SERIES_FILE, scan_table, unit_thumbnails
+from kidney_core.data.series import LINK_CORRELATION, SERIES_FILE, scan_table
 from kidney_core.metrics import evaluation, splits
 from kidney_core.metrics.predictions import Predictions
 
@@ -34,9 +35,9 @@ class ProtocolAudit:
 
     Attributes:
         tested: (M,) the rows of the tested slices: all of them, but for the split of the folder.
-        near_duplicate_fraction: fraction (0 to 1) of test slices that correlate above 0.95 with a training slice. Under
-            "grouped" it is 0 by definition where series were found by that correlation, and meaningful where
-            `series.csv` lists them.
+        near_duplicate_fraction: fraction (0 to 1) of test slices that correlate above 0.95 with a training slice, or have a slice of
+            their scan in training, such as a flipped copy. Under "grouped" it is 0 by definition where series were found by
+            likeness, and meaningful where `series.csv` lists them.
         baseline: the `evaluation.metrics` of 1-nearest-neighbour classification on thumbnails.
         nearest: (N,) int64, the row of the most similar training slice of each slice, where it is tested.
         correlation: (N,) float32, the correlation with it, -1 to 1.
@@ -82,11 +83,11 @@ def audit(
     Args:
         seed: seed of the folds.
         n_folds: number of folds of each protocol.
-        progress: called with (slices compared, slices in total).
+        progress: called with (steps done, steps in total) while scans are found, then with (slices compared, slices in total).
 
     Raises: DatasetError for a damaged `series.csv`.
     """
-    table = scan_table(dataset)
+    table = scan_table(dataset, progress=progress)
     folds, problems = {}, {}
     for protocol in splits.PROTOCOLS:
         try:
@@ -112,7 +113,7 @@ def audit(
         copies=_copies(table),
         contradictions=_contradictions(table, near_duplicate, correlation),
         protocols={
-            protocol: _audit_protocol(table, dataset.labels, tested[protocol], *result)
+            protocol: _audit_protocol(table, dataset.labels, tested[protocol], folds[protocol], *result)
             for protocol, result in nearest.items()
         },
         problems=problems,
@@ -132,7 +133,7 @@ def _nearest_in_other_groups(
     thumbnails: np.ndarray, groupings: dict[str, np.ndarray], progress: Callable[[int, int], None] | None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """For each grouping, (N,) group numbers: the row of the most similar slice of another group, and its correlation."""
-    unit = unit_thumbnails(thumbnails)
+    unit = unit_vectors(thumbnails)
     nearest = {name: np.zeros(len(unit), np.int64) for name in groupings}
     highest = {name: np.zeros(len(unit), np.float32) for name in groupings}
     for start in range(0, len(unit), _BLOCK):
@@ -148,12 +149,18 @@ def _nearest_in_other_groups(
 
 
 def _audit_protocol(
-    table: pd.DataFrame, labels: tuple[str, ...], tested: np.ndarray, nearest: np.ndarray, correlation: np.ndarray
+    table: pd.DataFrame,
+    labels: tuple[str, ...],
+    tested: np.ndarray,
+    group: np.ndarray,
+    nearest: np.ndarray,
+    correlation: np.ndarray,
 ) -> ProtocolAudit:
     predicted = table["label"].to_numpy(object)[nearest[tested]]
     one_hot = (predicted[:, None] == np.array(labels, dtype=object)[None, :]).astype(float)
     predictions = Predictions.from_probabilities(table[["path", "label", "series"]].iloc[tested], one_hot, labels)
-    near_duplicate_fraction = float((correlation[tested] > LINK_CORRELATION).mean())
+    shared = table.assign(group=group).groupby("series")["group"].transform("nunique").to_numpy()[tested] > 1
+    near_duplicate_fraction = float(((correlation[tested] > LINK_CORRELATION) | shared).mean())
     return ProtocolAudit(tested, near_duplicate_fraction, evaluation.metrics(predictions), nearest, correlation)
 
 

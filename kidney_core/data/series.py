@@ -1,51 +1,68 @@
-"""Group slices of the same scan into series by linking near-duplicates.
+"""Group slices of the same scan into series by linking near-duplicates, and copies of one slice.
 
 The public dataset has no patient identifiers. Its images are runs of neighbouring slices, and neighbours are so similar
 that their thumbnails correlate above 0.95; linking such pairs recovers the series. Measured on all 12,446 images: 204
-groups, none with two classes.
+groups, none with two classes. Flipped, turned, rotated, scaled, equalised and renamed copies are linked too, see `copies`.
 """
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from kidney_core.common import spreadsheet
+from kidney_core.common import os_errors, spreadsheet
+from kidney_core.common.cache import cache_folder, make_room
 from kidney_core.common.errors import DatasetError
-from kidney_core.data.dataset import Dataset
+from kidney_core.data import copies
+from kidney_core.data.cached_array import load_array, save_array
+from kidney_core.data.copies import LINKED
+from kidney_core.data.dataset import Dataset, Progress
 from kidney_core.imaging.planes import UNKNOWN, normalize_plane
 
 # At 0.93 series of different classes begin to merge, at 0.97 hardly any splits: the count is stable in between.
-LINK_CORRELATION = 0.95
+LINK_CORRELATION = LINKED
+_VERSION = 1  # raised when linking changes, so that older caches are not used
 SERIES_FILE = "series.csv"
-_BLOCK = 1024
 
 
-def group_series(dataset: Dataset) -> np.ndarray:
+def group_series(dataset: Dataset, *, progress: Progress | None = None) -> np.ndarray:
     """Number the series of a dataset.
 
     Series are listed in `series.csv` in the dataset's folder (columns `path`, `series`) or, without such a file, found
-    by `link_near_duplicates`.
+    by likeness; what was found is cached.
+
+    Args:
+        progress: called with (steps done, steps in total) where they have to be found.
 
     Returns: (N,) int64, one number per row of `dataset.table`, numbered from 0 in the order of the table.
 
     Raises: DatasetError where `series.csv` is damaged, or lacks a column or a slice.
     """
-    return _numbers(dataset, _read_series_file(dataset))
+    return _numbers(dataset, _read_series_file(dataset), progress)
 
 
-def scan_table(dataset: Dataset) -> pd.DataFrame:
-    """The dataset's table with the columns `series` (see `group_series`) and `plane`.
+def scan_table(dataset: Dataset, *, progress: Progress | None = None) -> pd.DataFrame:
+    """The dataset's table with the columns `series` and `plane`; see `group_series`.
 
     Raises: DatasetError as `group_series`.
     """
     listed = _read_series_file(dataset)
-    return dataset.table.assign(series=_numbers(dataset, listed), plane=_planes(dataset, listed))
+    return dataset.table.assign(series=_numbers(dataset, listed, progress), plane=_planes(dataset, listed))
 
 
-def _numbers(dataset: Dataset, listed: pd.DataFrame | None) -> np.ndarray:
-    series = link_near_duplicates(dataset.thumbnails) if listed is None else listed["series"].to_numpy()
+def _numbers(dataset: Dataset, listed: pd.DataFrame | None, progress: Progress | None) -> np.ndarray:
+    series = _found_scans(dataset, progress) if listed is None else listed["series"].to_numpy()
     return pd.factorize(series)[0].astype(np.int64)
+
+
+def _found_scans(dataset: Dataset, progress: Progress | None) -> np.ndarray:
+    """(N,) numbers of the scans that likeness and names tell, from the cache where they were found before."""
+    path = cache_folder() / f"scans-{_VERSION}-{dataset.fingerprint[:24]}.npy"
+    groups = load_array(path, (len(dataset),), np.int64)
+    if groups is None:
+        groups = link_scans(dataset.thumbnails, dataset.table["path"].tolist(), progress=progress).astype(np.int64)
+        with os_errors.reraise_as(DatasetError, path):
+            make_room(groups.nbytes)
+            save_array(path, groups)
+    return groups
 
 
 def _planes(dataset: Dataset, listed: pd.DataFrame | None) -> np.ndarray:
@@ -55,32 +72,34 @@ def _planes(dataset: Dataset, listed: pd.DataFrame | None) -> np.ndarray:
     return np.array([normalize_plane(text) or UNKNOWN for text in listed["plane"].fillna("")], object)
 
 
-def link_near_duplicates(thumbnails: np.ndarray, *, correlation: float = LINK_CORRELATION) -> np.ndarray:
-    """Connected components of the graph that links thumbnails with a correlation above `correlation`.
+def link_near_duplicates(thumbnails: np.ndarray) -> np.ndarray:
+    """Connected components of the graph that links thumbnails with a correlation above 0.95.
 
     Args:
         thumbnails: (N, h, w) uint8.
 
     Returns: (N,) component numbers.
     """
-    unit = unit_thumbnails(thumbnails)
-    starts, ends = [], []
-    for start in range(0, len(unit), _BLOCK):
-        block = unit[start : start + _BLOCK] @ unit[start:].T  # only the upper triangle, (block, N - start)
-        row, column = np.nonzero(block > correlation)
-        starts.append(row + start)
-        ends.append(column + start)
-    row, column = np.concatenate(starts), np.concatenate(ends)
-    graph = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(len(unit), len(unit)))
-    return connected_components(graph, directed=False)[1]
+    return copies.components(len(thumbnails), [copies.alike(thumbnails)])
 
 
-def unit_thumbnails(thumbnails: np.ndarray) -> np.ndarray:
-    """(N, h, w) uint8 -> (N, h * w) float32 with zero mean and unit norm, so that a dot product is a correlation."""
-    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    return flat / np.maximum(norm, 1e-6)  # a constant image correlates with nothing
+def link_scans(thumbnails: np.ndarray, paths: list[str], *, progress: Progress | None = None) -> np.ndarray:
+    """The same with the links between copies of one slice, see `copies`: (N,) component numbers.
+
+    Args:
+        paths: of the files, whose names may tell.
+        progress: called with (steps done, steps in total).
+    """
+    report = progress or (lambda done, total: None)
+    links, total = [copies.alike(thumbnails), copies.by_name(paths)], copies.N_TURNED + copies.N_ALIGNED + 1
+    for done, turned in enumerate(copies.by_turning(thumbnails), start=1):
+        links.append(turned)
+        report(done, total)
+    links.append(copies.by_equalising(thumbnails))
+    report(copies.N_TURNED + 1, total)
+    groups = copies.components(len(thumbnails), links)
+    aligned = copies.by_aligning(thumbnails, groups, progress=lambda done: report(copies.N_TURNED + 1 + done, total))
+    return copies.components(len(thumbnails), [*links, aligned])
 
 
 def _read_series_file(dataset: Dataset) -> pd.DataFrame | None:

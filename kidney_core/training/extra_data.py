@@ -9,9 +9,10 @@ import pandas as pd
 
 from kidney_core.common.errors import RunError
 from kidney_core.data import dataset_kidneys
+from kidney_core.data.copies import unit_vectors
 from kidney_core.data.dataset import Dataset, read_dataset
 from kidney_core.data.pixel_cache import dataset_masks, dataset_pixels
-from kidney_core.data.series import LINK_CORRELATION, scan_table, unit_thumbnails
+from kidney_core.data.series import LINK_CORRELATION, scan_table
 from kidney_core.kidneys import finder
 from kidney_core.metrics import splits
 from kidney_core.runs.recipes import TrainingConfig
@@ -80,7 +81,7 @@ def _usable(extra: Dataset, table: pd.DataFrame, dataset: Dataset, parts: np.nda
     unseen scans ("grouped") so are their whole scans, and the neighbouring scans in file order, often of the same
     patient, unless they are in training anyway.
     """
-    ours, theirs = unit_thumbnails(dataset.thumbnails), unit_thumbnails(extra.thumbnails)
+    ours, theirs = unit_vectors(dataset.thumbnails), unit_vectors(extra.thumbnails)
 
     def duplicates(rows: np.ndarray) -> np.ndarray:
         copies = extra.table["sha256"].isin(dataset.table.loc[rows, "sha256"]).to_numpy()

@@ -41,7 +41,7 @@ def require_trainable(
         for folder in config.extra_folders:
             read_dataset(folder, progress=progress_of("Reading extra images"))
     splits.split(
-        scan_table(dataset),
+        scan_table(dataset, progress=progress_of("Finding scans and copies")),
         protocol=config.protocol,
         seed=config.seed,
         test_fraction=config.test_fraction,

@@ -74,7 +74,7 @@ def read_training_data(
     if config.only_kidneys:
         dataset = dataset_kidneys.only_with_kidneys(dataset, finder.open_installed(), progress_of=progress_of)
     require_classes(dataset)
-    table = scan_table(dataset)
+    table = scan_table(dataset, progress=progress_of("Finding scans and copies"))
     table["part"] = _parts(run, config, table, writes=writes)
     pixels = dataset_pixels(dataset, config.view, progress_of=progress_of)
     parts = table["part"].to_numpy(object)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kidney_core.common.errors import DatasetError
-from kidney_core.data import dataset, series
+from kidney_core.data import copies, dataset, series
 from tests import public_data
 
 
@@ -23,7 +23,7 @@ def test_group_series_finds_the_runs_of_neighbours(small_dataset):
 
 
 def test_link_near_duplicates_agrees_with_a_slow_reference(monkeypatch):
-    monkeypatch.setattr(series, "_BLOCK", 7)  # several blocks
+    monkeypatch.setattr(copies, "_BLOCK", 7)  # several blocks
     rng = np.random.default_rng(3)
     bases = rng.integers(0, 255, (6, 32, 32))
     drawn = bases[rng.integers(0, 6, 40)] + rng.normal(0, 18, (40, 32, 32))
