@@ -390,9 +390,7 @@ def test_train__error_leaves_the_reason_in_the_state(tmp_path):
 
 def test_train__error_data_changed_since_the_run_began(small_dataset):
     run = tiny_run(small_dataset)
-    (run.folder / "cancel").touch()
-    trainer.train(run)
-    (run.folder / "cancel").unlink()
+    trainer.train(run, should_stop=(run.folder / "split.csv").exists)
     os.remove(small_dataset / "Cyst" / "Cyst- (1).png")  # noqa: PTH107
     with pytest.raises(RunError, match="changed since the run"):
         trainer.train(run)
