@@ -35,8 +35,10 @@ class Predictor:
         from kidney_core.checkpoints.checkpoint import read_checkpoint
         from kidney_core.diagnosis import inference, verdict
         from kidney_core.imaging.slices import read_slice
+        from kidney_core.kidneys import finder
 
-        predictor = inference.open_predictor(read_checkpoint(Path("checkpoints/mobilenetv2")))
+        checkpoint = read_checkpoint(Path("checkpoints/mobilenetv2"))
+        predictor = inference.open_predictor(checkpoint, finder=finder.open_installed())
         image = read_slice(Path("slice.dcm"))
         diagnosis = inference.diagnose(predictor, image, method="Grad-CAM")
         diagnosis.probabilities  # {"Cyst": 0.02, "Normal": 0.91, "Stone": 0.05, "Tumor": 0.02}

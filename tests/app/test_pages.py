@@ -424,6 +424,7 @@ def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, sm
         "kidney_core.engines.jobs.submit", lambda run, engine: (submitted.append(run), engines.append(engine))
     )
     app = opened("pages/3_Training.py", monkeypatch)
+    app.selectbox(key="training_recipe").set_value("paper").run()  # `travel` needs kidneys
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
     app.button(key="training_check").click().run()
     assert "60 slices in 12 scans" in texts(app.success)
@@ -449,6 +450,7 @@ def test_training_page_sweeps_seeds_and_starts_a_saved_configuration(monkeypatch
     submitted = []
     monkeypatch.setattr("kidney_core.engines.jobs.submit", lambda run, engine: submitted.append(run.config()))
     app = opened("pages/3_Training.py", monkeypatch)
+    app.selectbox(key="training_recipe").set_value("paper").run()  # `travel` needs kidneys
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
     app.multiselect(key="training_architectures").set_value([]).run()
     app.text_input(key="training_other").set_value("test_resnet").run()
@@ -496,6 +498,7 @@ def test_training_page_asks_for_the_engine_where_there_are_several(monkeypatch, 
     monkeypatch.setenv("KIDNEY_ENGINE", "ray")
     app = opened("pages/3_Training.py", monkeypatch)
     assert app.selectbox(key="training_engine").value == "ray"
+    app.selectbox(key="training_recipe").set_value("paper").run()  # `travel` needs kidneys
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
     app.multiselect(key="training_architectures").set_value([]).run()
     app.text_input(key="training_other").set_value("test_resnet").run()

@@ -71,7 +71,7 @@ def empty(predictor):
     files = []
     for name, content in named_series(4):
         dataset = pydicom.dcmread(io.BytesIO(content))
-        dataset.PixelData = np.zeros((dataset.Rows, dataset.Columns), "<i2").tobytes()
+        dataset.PixelData = (np.indices((dataset.Rows, dataset.Columns)).sum(axis=0) % 2).astype("<i2").tobytes()
         buffer = io.BytesIO()
         dataset.save_as(buffer, enforce_file_format=True)
         files.append((name, buffer.getvalue()))
