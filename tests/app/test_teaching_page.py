@@ -196,4 +196,4 @@ def test_too_few_scans_are_a_sentence(monkeypatch, tiny_checkpoint, small_datase
     app.segmented_control(key="teaching_spot_source").set_value("Your folder").run()
     app.text_input(key="teaching_spot_folder").set_value(str(small_dataset)).run()
     app.button(key="teaching_train").click().run()
-    assert f"at least {label_shuffling.N_FOLDS} are needed" in texts(app.error)
+    assert f"at least {label_shuffling.N_FOLDS} of each are needed" in texts(app.error)

@@ -27,11 +27,11 @@ def no_slices() -> Iterator[tuple[str, bytes]]:
     """(name, content) of what is refused, whatever it is called."""
     pages = [Image.fromarray(np.full((16, 16), value, np.uint8)) for value in (0, 120, 255)]
     several = {"save_all": True, "append_images": pages[1:]}
-    yield "camera.jpg", files.picture(pages[0], "MPO", **several)
     yield "animation.png", files.picture(pages[0], "PNG", **several)
     yield "gif.png", files.picture(pages[0], "GIF", **several)
-    yield "gif-of-one.bmp", files.picture(pages[0], "GIF")
-    yield "webp.jpg", files.picture(pages[0], "WEBP")
+    yield "webp.jpg", files.picture(pages[0], "WEBP", **several)
+    yield "phone.jpg", bytes(4) + b"ftypheic" + bytes(100)
+    yield "archive.png", b"7z\xbc\xaf\x27\x1c" + bytes(100)
     yield "icon.png", files.picture(pages[0], "ICO")
     yield "program.png", b"MZ\x90\0" + bytes(60) + b"PE\0\0" + bytes(4000)
     yield "program.dcm", b"\x7fELF\x02\x01\x01" + bytes(4000)

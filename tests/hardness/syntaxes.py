@@ -4,7 +4,6 @@ import re
 import struct
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -18,7 +17,6 @@ from tests import ct_files
 from tests.hardness import files
 from tests.hardness.table import Figures, Options
 
-_TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 _LOSSY = {JPEGLSNearLossless: {"jls_error": 2}, JPEG2000: {"j2k_psnr": [80]}}
 _UNKNOWN = {
     "1.2.840.10008.1.2.4.94": "JPIP",
@@ -46,7 +44,7 @@ def measure_decoding(_options: Options) -> Figures:
     worst = max(
         _error(files.ct(smooth, syntax, encoding=encoding), smooth - 1024.0) for syntax, encoding in _LOSSY.items()
     )
-    worst = max(worst, _error(_jpeg_ct(), _GREYS - 1024.0))
+    worst = max(worst, _error(_jpeg_ct(), _GREYS.astype(float)))
     gpl = sum(_is_installed(name) for name in _GPL)
     return {
         "not_exact": len(wrong),
@@ -68,7 +66,7 @@ def _jpeg_ct() -> bytes:
     dataset = pydicom.dcmread(pydicom.filebase.DicomBytesIO(files.ct(files.ramp())))
     dataset.PixelData = encapsulate([files.picture(Image.fromarray(_GREYS), "JPEG", quality=100)])
     dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.RescaleIntercept = 8, 8, 7, 0
     dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     return ct_files.saved(dataset)
 
@@ -105,9 +103,6 @@ def refused() -> Iterator[tuple[str, bytes, int, str]]:
     ramp = files.ramp()
     for number, named in _UNKNOWN.items():
         yield number, _in_syntax(number), 0, f"compressed .*{named}.*no decoder is installed"
-    dataset = pydicom.dcmread(_TEST_FILES / "JPGExtended.dcm")
-    dataset.Modality = "CT"
-    yield "JPEG of 12 bits", ct_files.saved(dataset), 0, "compressed as JPEG Extended.*no decoder is installed"
     for modality, named in {
         "MR": "magnetic resonance",
         "US": "ultrasound",

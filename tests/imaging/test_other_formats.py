@@ -81,7 +81,7 @@ def tar() -> bytes:
         (struct.pack(">I", 24) + b"ftypheic" + bytes(100), "“a” is a HEIC picture, as phones take them"),
         (struct.pack(">I", 24) + b"ftypavif" + bytes(100), "“a” is an AVIF picture"),
         (struct.pack(">I", 24) + b"ftypisom" + bytes(100), "“a” is a video"),
-        (bytes(344) + b"n+1\0" + bytes(100), "“a” is a volume in NIfTI format"),
+        (bytes(344) + b"ni1\0" + bytes(100), "“a” is the header of a NIfTI volume in two parts"),
         (b"NRRD0005\n", "“a” is a volume in NRRD format"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "“a” is an HDF5 file, such as weights of Keras"),
     ],

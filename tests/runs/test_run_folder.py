@@ -24,7 +24,7 @@ def test_paper_recipe_is_the_published_one():
     ("changes", "message"),
     [
         ({"n_epochs": 0}, "n_epochs must be between 1 and 1000; it is 0"),
-        ({"protocol": "lucky"}, "protocol must be one of random, grouped; it is “lucky”"),
+        ({"protocol": "lucky"}, "protocol must be one of random, grouped, folder; it is “lucky”"),
         ({"test_fraction": 0.5, "validation_fraction": 0.4}, "more than 80 %"),
         ({"init": "scratch"}, "random layers frozen"),
         ({"learning_rate": -1.0}, "learning_rate must be between"),
