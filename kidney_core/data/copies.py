@@ -90,7 +90,7 @@ def by_equalising(thumbnails: np.ndarray) -> Links:
         ranks[start : start + _BLOCK] = flat[start : start + _BLOCK].argsort(axis=1, kind="stable").argsort(axis=1)
     unit, ranked = unit_vectors(thumbnails), unit_vectors(ranks)
     starts, ends = _pairs(ranked, ranked, _EQUALLY_RANKED)
-    alike = np.einsum("ij,ij->i", unit[starts], unit[ends]) > _ALIKE
+    alike = _correlations(unit, starts, unit, ends) > _ALIKE
     return starts[alike], ends[alike]
 
 
@@ -115,10 +115,7 @@ def by_aligning(
             for scale in _SCALES:
                 moved = unit_vectors(np.stack([_moved(each, angle, scale) for each in shown]), disc)
                 starts, ends = _pairs(moved @ axes, small, _NEAR, apart=groups, one_way=False)
-                likeness = np.empty(len(starts), np.float32)
-                for part in range(0, len(starts), _BLOCK * 8):
-                    rows = slice(part, part + _BLOCK * 8)
-                    likeness[rows] = np.einsum("ij,ij->i", moved[starts[rows]], unit[ends[rows]])
+                likeness = _correlations(moved, starts, unit, ends)
                 near = likeness > _NEARER
                 ways = np.broadcast_to([angle, scale, mirrored], (int(near.sum()), 3))
                 found.append(np.column_stack([likeness[near], starts[near], ends[near], ways]))
@@ -203,6 +200,15 @@ def _pairs(
         starts.append(rows[kept])
         ends.append(columns[kept])
     return np.concatenate(starts), np.concatenate(ends)
+
+
+def _correlations(one: np.ndarray, starts: np.ndarray, other: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """(K,) `one[starts] @ other[ends]` pair by pair, in blocks: the pictures of millions of pairs would fill the memory."""
+    found = np.empty(len(starts), np.float32)
+    for part in range(0, len(starts), 8 * _BLOCK):
+        rows = slice(part, part + 8 * _BLOCK)
+        found[rows] = np.einsum("ij,ij->i", one[starts[rows]], other[ends[rows]])
+    return found
 
 
 def _disc(size: int) -> np.ndarray:
