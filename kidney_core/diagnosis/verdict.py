@@ -75,13 +75,10 @@ def judge(
         sides: the kidneys that the slice shows by the whole stack it belongs to, which knows better; None for a slice alone.
     """
     card, reference = predictor.checkpoint.card, predictor.reference
-    if image.unusable_because:
-        step = Step(IMAGE, FAILED, image.unusable_because)
-        return Verdict((step,), refused=True, abstains=True, seen=False, training_match=None)
     fault = answer.kidneys.fault if answer.kidneys else picture_check.UPRIGHT
-    if fault:
-        step = Step(IMAGE, FAILED, fault_in_words(fault))
-        return Verdict((step,), refused=True, abstains=True, seen=False, training_match=None)
+    refusal = image.unusable_because or (fault_in_words(fault) if fault else "")
+    if refusal:
+        return Verdict((Step(IMAGE, FAILED, refusal),), refused=True, abstains=True, seen=False, training_match=None)
     read = f" The network reads it {image.upright.in_words}." if image.upright.in_words else ""
     steps = [Step(IMAGE, PASSED, f"{image.width_px} × {image.height_px} px, {_format(image)}.{read}")]
     steps.append(_check_kidneys(answer, image, sides))

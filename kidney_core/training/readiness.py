@@ -9,9 +9,9 @@ from kidney_core.data.dataset import Dataset, read_dataset, require_classes
 from kidney_core.data.series import scan_table
 from kidney_core.imaging.slices import read_slices
 from kidney_core.kidneys import finder as finders
-from kidney_core.metrics import splits
 from kidney_core.networks import models
 from kidney_core.runs.recipes import TrainingConfig
+from kidney_core.training.training_data import split_of
 
 _N_LOOKED_AT = 12  # slices of each class in which a kidney is looked for
 
@@ -40,15 +40,7 @@ def require_trainable(
         require_classes(dataset)
         for folder in config.extra_folders:
             read_dataset(folder, progress=progress_of("Reading extra images"))
-    splits.split(
-        scan_table(dataset, progress=progress_of("Finding scans and copies")),
-        protocol=config.protocol,
-        seed=config.seed,
-        test_fraction=config.test_fraction,
-        validation_fraction=config.validation_fraction,
-        n_folds=config.n_folds,
-        fold=config.fold,
-    )
+    split_of(config, scan_table(dataset, progress=progress_of("Finding scans and copies")))
     if config.only_kidneys and checked is None:
         _require_kidneys(dataset)
     return dataset

@@ -164,6 +164,19 @@ def _assemble(
     )
 
 
+def split_of(config: TrainingConfig, table: pd.DataFrame) -> np.ndarray:
+    """(N,) the part of each slice of a scan table, as the configuration's protocol divides it; raises as `splits.split` does."""
+    return splits.split(
+        table,
+        protocol=config.protocol,
+        seed=config.seed,
+        test_fraction=config.test_fraction,
+        validation_fraction=config.validation_fraction,
+        n_folds=config.n_folds,
+        fold=config.fold,
+    )
+
+
 def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame, *, writes: bool) -> np.ndarray:
     """(N,) the part of each slice: as the run's split.csv says, or of a new split."""
     path = run.folder / "split.csv"
@@ -175,15 +188,7 @@ def _parts(run: Run, config: TrainingConfig, table: pd.DataFrame, *, writes: boo
                 "Restore the folder, or start a new run."
             )
         return stored["part"].to_numpy(object)
-    parts = splits.split(
-        table,
-        protocol=config.protocol,
-        seed=config.seed,
-        test_fraction=config.test_fraction,
-        validation_fraction=config.validation_fraction,
-        n_folds=config.n_folds,
-        fold=config.fold,
-    )
+    parts = split_of(config, table)
     if writes:
         write_atomically(path, lambda partial: table.assign(part=parts).to_csv(partial, index=False))
     return parts
