@@ -35,7 +35,8 @@ def show(audit: "Audit") -> None:
 
 
 def _show_protocols(audit: "Audit") -> None:
-    measured = (*((FOLDER,) if FOLDER in audit.protocols or FOLDER in audit.problems else ()), GROUPED, RANDOM)
+    has_own_split = FOLDER in audit.protocols or FOLDER in audit.problems
+    measured = (FOLDER, GROUPED, RANDOM) if has_own_split else (GROUPED, RANDOM)
     for column, protocol in zip(st.columns(len(measured), gap="large"), measured, strict=True):
         with column:
             st.markdown(f"#### {PROTOCOL_TITLES[protocol].capitalize()}")
@@ -56,8 +57,8 @@ def _show_leakage(measured: "ProtocolAudit", *, n_beside: int) -> None:
     duplicates.metric(
         "Near-duplicate in training",
         percent(measured.near_duplicate_fraction),
-        help="Test slices that correlate above 0.95 with a training slice. Where scans were found by that correlation, the "
-        "scan-level split has none by definition.",
+        help="Test slices that correlate above 0.95 with a training slice, or have a copy there (flipped, turned, scaled, "
+        "renamed). Where scans were found by likeness, the scan-level split has none by definition.",
     )
     correlation.metric(
         "Correlation",

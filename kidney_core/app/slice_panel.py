@@ -70,9 +70,8 @@ def show_item(
                 help="The file does not declare Hounsfield units, but its numbers look like them.",
             )
         if as_grey != item.as_grey:
-            st.session_state[upload_panel.AS_GREY] = (
-                as_grey  # a switch is forgotten while a scan is read and nothing else is drawn
-            )
+            # The switch itself is forgotten while a scan is read and nothing else is drawn.
+            st.session_state[upload_panel.AS_GREY] = as_grey
             st.rerun()
     show_slice(predictor, image, room, key=f"{item.sha256[:16]}-{item.frame}", item=item, position=position)
 
