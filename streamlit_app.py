@@ -1,11 +1,9 @@
-"""Home: what this is, the two accuracies of every model, where to go."""
+"""Home: what this is, a sample in one press, how every model does on newer and newer patients, where to go."""
 
 import streamlit as st
 
-from kidney_core.app import formatting, hospitals_panel, loading, page_frame
+from kidney_core.app import access, formatting, home_panel, hospitals_panel, loading, page_frame, tour, upload_panel
 from kidney_core.engines import jobs
-from kidney_core.metrics import plots
-from kidney_core.metrics.splits import RANDOM
 from kidney_core.runs import run_folder
 
 PURPOSES = (
@@ -21,27 +19,22 @@ page_frame.start_page(
     "🩻",
     "Train, test and explain neural networks that classify CT slices of the kidney.",
 )
+with st.container(horizontal=True, vertical_alignment="center"):
+    if access.is_allowed(access.DIAGNOSER) and st.button(
+        "See it read a sample", type="primary", icon=":material/play_arrow:"
+    ):
+        upload_panel.choose_sample(upload_panel.FIRST_IMPRESSION)
+        st.switch_page("pages/1_Diagnosis.py")
+    tour.offer()
+checkpoints = loading.usable_checkpoints()
+home_panel.show_accuracy(checkpoints)
 with st.container(key="home_pages_compact"):
     columns = st.columns(len(PURPOSES))
 for column, (page, title, symbol), purpose in zip(columns, page_frame.PAGES[1:], PURPOSES, strict=True):
     with column.container(border=True, height="stretch"):
         st.page_link(page, label=f"**{title}**", icon=symbol)
         st.caption(purpose)
-
-st.subheader("Accuracy under both splits", anchor=False)
-checkpoints = loading.usable_checkpoints()
-rows = [
-    (checkpoint.name, protocol, metrics["accuracy"], *checkpoint.intervals(protocol).get("accuracy", (None, None)))
-    for checkpoint in checkpoints
-    for protocol in (RANDOM, checkpoint.unseen_protocol)
-    if protocol and (metrics := checkpoint.metrics(protocol))
-]
-if rows:
-    st.markdown(
-        "Random split: near-duplicates of test slices are in training (**data leakage**). Scan-level (patient-level) split: "
-        "only **unseen scans** are tested."
-    )
-    st.plotly_chart(plots.protocol_bars(rows, title="accuracy on test slices"), config={"displayModeBar": False})
+home_panel.show_choice(checkpoints)
 other_hospitals = hospitals_panel.headline_table(checkpoints)
 if not other_hospitals.empty:
     st.subheader("On other hospitals", anchor=False)

@@ -25,7 +25,23 @@ def click_at(page: Page, element: Locator, x: float, y: float) -> None:
 
 
 def home(page: Page) -> None:
-    page.locator(".js-plotly-plot .barlayer").wait_for()
+    page.locator(".js-plotly-plot .scatterlayer .point").first.wait_for()
+
+
+def home_tour(page: Page) -> None:
+    """The first step of the tour."""
+    home(page)
+    page.get_by_role("button", name="Take the tour").click()
+    page.get_by_role("dialog").wait_for()
+    settled(page)
+
+
+def home_sample(page: Page) -> None:
+    """What the first button leads to."""
+    home(page)
+    page.get_by_role("button", name="See it read a sample").click()
+    page.locator(".stage[data-shown]").wait_for()
+    settled(page)
 
 
 def diagnosis(page: Page) -> None:
@@ -218,6 +234,8 @@ def teaching_nothing(page: Page) -> None:
 
 SCENES = {
     "home": ("", home),
+    "home-tour": ("", home_tour),
+    "home-sample": ("", home_sample),
     "diagnosis": ("Diagnosis", diagnosis),
     "diagnosis-graded": ("Diagnosis", diagnosis_graded),
     "diagnosis-batch": ("Diagnosis", diagnosis_batch),

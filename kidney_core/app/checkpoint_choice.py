@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from kidney_core.checkpoints import hospital_results
+from kidney_core.checkpoints import hospital_results, purpose
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import CheckpointError
 from kidney_core.metrics.number_format import percent
@@ -22,6 +22,7 @@ OTHER_HOSPITALS_HELP = (
     "Measured on slices and whole scans of hospitals from which nothing was learned. See Evaluation, Other hospitals, for each of them "
     "with its interval."
 )
+NEVER_HELP = "Too many of its answers with this label were wrong on unseen scans, so it abstains instead. The probabilities are shown all the same."
 
 
 def checkpoint_title(checkpoint: Checkpoint) -> str:
@@ -32,10 +33,15 @@ def checkpoint_title(checkpoint: Checkpoint) -> str:
 def choose_checkpoint(title: str, checkpoints: Sequence[Checkpoint], *, key: str) -> Checkpoint:
     """The chosen one of `checkpoints`, which stays chosen when another page was open in between."""
     names = [checkpoint.name for checkpoint in checkpoints]
+    purposes = purpose.purposes(checkpoints)
     # Streamlit forgets a widget that a run does not draw.
     last = st.session_state.get(f"{key}_last")
     chosen = st.selectbox(
-        title, checkpoints, index=names.index(last) if last in names else 0, format_func=checkpoint_title, key=key
+        title,
+        checkpoints,
+        index=names.index(last) if last in names else 0,
+        format_func=lambda each: " · ".join((checkpoint_title(each), *purposes[each.name][:1])),
+        key=key,
     )
     st.session_state[f"{key}_last"] = chosen.name
     return chosen
@@ -46,6 +52,8 @@ def show_accuracy(checkpoint: Checkpoint) -> None:
     metrics = checkpoint.unseen_metrics()
     accuracy = percent(metrics["accuracy"], 0) if metrics else "not measured"
     st.caption(f"Accuracy on unseen scans: **{accuracy}**", help=UNSEEN_HELP)
+    if never := purpose.never_answered(checkpoint):
+        st.caption(f"Never answers: **{', '.join(never)}**", help=NEVER_HELP)
     st.caption(f"Other hospitals: {_other_hospitals(checkpoint)}", help=OTHER_HOSPITALS_HELP)
 
 

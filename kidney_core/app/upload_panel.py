@@ -38,6 +38,9 @@ class Sample:
         return _draw(self.label, self.number)
 
 
+FIRST_IMPRESSION = Sample("Tumor", 2)
+
+
 @st.cache_data(max_entries=2, show_spinner="Drawing a scan…")
 def _draw_scan(number: int) -> UploadContents:
     from kidney_core.simulation import phantom_dicom
@@ -110,6 +113,12 @@ def _sample() -> UploadContents | Sample | None:
     name, number = st.session_state["diagnosis_sample"]
     st.caption(f"Sample {number}: {name}. Press again for another simulated patient.")
     return _draw_scan(number) if name == WHOLE_SCAN else Sample(name, number)
+
+
+def choose_sample(sample: Sample) -> None:
+    """Let Diagnosis open with this sample, whatever was uploaded there before."""
+    uploads.drop()
+    st.session_state["diagnosis_sample"] = (sample.label, sample.number)
 
 
 def _next_sample(name: str) -> None:

@@ -1,5 +1,7 @@
 """Plotly bars: the probabilities of one slice, and models under both protocols."""
 
+from itertools import cycle
+
 import plotly.graph_objects as go
 
 from kidney_core.common.labels import color_of
@@ -7,6 +9,8 @@ from kidney_core.metrics.number_format import percent, percent_range
 from kidney_core.metrics.splits import CROSS_VALIDATED, FOLDER, GROUPED, MEASURED, PROTOCOL_NAMES, RANDOM
 
 PROTOCOL_COLORS = {RANDOM: "#999999", FOLDER: "#CC79A7", GROUPED: "#0072B2", CROSS_VALIDATED: "#009E73"}
+MODEL_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MODEL_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 
 def probability_bars(probabilities: dict[str, float]) -> go.Figure:
@@ -76,6 +80,45 @@ def _add_bars(figure: go.Figure, protocol: str, rows: list[tuple], *, whiskers: 
             "width": 5,
             "color": "#7A8A90",  # seen on both a light and a dark page
         }
+
+
+def situation_dots(rows: list[tuple[str, str, float, float | None, float | None]]) -> go.Figure:
+    """One line a situation, from the first at the top, one dot a model with its interval: (situation, model, share, low, high)."""
+    situations, models = list(dict.fromkeys(row[0] for row in rows)), list(dict.fromkeys(row[1] for row in rows))
+    figure = go.Figure()
+    for number, (model, color, symbol) in enumerate(
+        zip(models, cycle(MODEL_COLORS), cycle(MODEL_SYMBOLS), strict=False)
+    ):
+        own = [row for row in rows if row[1] == model]
+        ends = [(value, value) if low is None or high is None else (low, high) for *_, value, low, high in own]
+        offset = 0.5 * ((number + 0.5) / len(models) - 0.5)
+        figure.add_scatter(
+            name=model,
+            x=[row[2] for row in own],
+            y=[len(situations) - 1 - situations.index(row[0]) - offset for row in own],
+            mode="markers",
+            marker={"color": color, "symbol": symbol, "size": 11},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [high - row[2] for row, (_, high) in zip(own, ends, strict=True)],
+                "arrayminus": [row[2] - low for row, (low, _) in zip(own, ends, strict=True)],
+                "thickness": 1.5,
+                "width": 0,
+                "color": color,
+            },
+            customdata=[(row[0], percent_range(row[3], row[4])) for row in own],
+            hovertemplate="%{customdata[0]}, " + model + ": %{x:.0%} (%{customdata[1]})<extra></extra>",
+        )
+    figure.update_yaxes(
+        tickvals=list(range(len(situations))),
+        ticktext=situations[::-1],
+        range=[-0.6, len(situations) - 0.4],
+        zeroline=False,
+    )
+    figure.update_xaxes(range=[0, 1.01], tickformat=".0%", zeroline=False)
+    figure.update_layout(legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0})
+    return apply_layout(figure, height=36 * len(situations) + 80).update_layout(margin_t=36)
 
 
 def apply_layout(figure: go.Figure, *, height: int) -> go.Figure:

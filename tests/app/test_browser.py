@@ -51,10 +51,15 @@ def go(page, title):
 def test_a_visitor_diagnoses_a_sample_and_an_upload(page, published):
     with running_app() as (address, _):
         page.goto(address)
-        expect(page.get_by_text("Accuracy under both splits")).to_be_visible()
+        expect(page.get_by_role("heading", name="Which model?")).to_be_visible()
         settled(page)
-        go(page, "Diagnosis")
-        page.get_by_role("button", name="Cyst", exact=True).click()
+        page.get_by_role("button", name="Take the tour").click()
+        for step in range(2, 6):
+            page.get_by_role("button", name="Next", exact=True).click()
+            expect(page.get_by_role("dialog").get_by_text(f"{step} of 5")).to_be_visible()
+        page.get_by_role("button", name="Done").click()
+        expect(page.get_by_role("dialog")).to_be_hidden()
+        page.get_by_role("button", name="See it read a sample").click()
         expect(page.get_by_text("This slice is simulated, not a patient.")).to_be_visible()
         expect(page.locator(".stage .scan")).to_be_visible()
 

@@ -30,3 +30,17 @@ def test_protocol_bars_draw_the_interval_as_whiskers_and_none_where_there_is_non
 @pytest.mark.parametrize(("color", "ink"), [("#0072B2", "#ffffff"), ("#009E73", "#000000"), ("#999999", "#000000")])
 def test_text_on_a_bar_is_the_one_that_reads_better(color, ink):
     assert plots.text_color_on(color) == ink
+
+
+def test_situation_dots_put_the_first_situation_on_top_and_draw_no_whisker_where_there_is_no_interval():
+    rows = [("Random", "a", 0.9, 0.85, 0.95), ("Unseen", "a", 0.7, None, None), ("Random", "b", 0.8, 0.7, 0.85)]
+    figure = plots.situation_dots(rows)
+    a, b = figure.data
+    assert (a.name, b.name) == ("a", "b")
+    assert list(figure.layout.yaxis.ticktext) == ["Unseen", "Random"]  # Plotly draws from the bottom
+    assert a.y[0] > a.y[1]
+    assert a.y[0] > b.y[0] > a.y[1]  # the models of one situation stay together
+    assert list(a.error_x.array) == pytest.approx([0.05, 0])
+    assert list(a.error_x.arrayminus) == pytest.approx([0.05, 0])
+    assert a.customdata[1][1] == "–"
+    assert a.marker.symbol != b.marker.symbol  # told apart without colour

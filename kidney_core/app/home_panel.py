@@ -1,0 +1,71 @@
+"""What Home shows of the checkpoints: how they do in each situation in one chart, and what each is the choice for."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from kidney_core.app import hospitals_panel
+from kidney_core.checkpoints import hospital_results, purpose
+from kidney_core.checkpoints.checkpoint import WEIGHTS_FILE, Checkpoint
+from kidney_core.metrics import plots
+from kidney_core.metrics.number_format import percent
+from kidney_core.metrics.splits import RANDOM
+
+RANDOM_ROW, UNSEEN_ROW = "Random split (data leakage)", "Unseen scans"
+Row = tuple[str, str, float, float | None, float | None]
+
+
+def show_accuracy(checkpoints: Sequence[Checkpoint]) -> None:
+    """The share of slices that each checkpoint predicts correctly, from the easiest situation to other hospitals."""
+    rows = _own_rows(checkpoints) + _other_hospitals(checkpoints)
+    if rows:
+        st.subheader("Accuracy falls on unseen scans and other hospitals", anchor=False)
+        st.plotly_chart(plots.situation_dots(rows), config={"displayModeBar": False})
+        st.caption("Slices predicted correctly, with 95 % intervals over scans.")
+
+
+def _own_rows(checkpoints: Sequence[Checkpoint]) -> list[Row]:
+    rows = []
+    for title in (RANDOM_ROW, UNSEEN_ROW):
+        for checkpoint in checkpoints:
+            protocol = RANDOM if title == RANDOM_ROW else checkpoint.unseen_protocol
+            metrics = checkpoint.metrics(protocol) if protocol else None
+            if protocol and metrics:
+                low, high = checkpoint.intervals(protocol).get("accuracy", (None, None))
+                rows.append((title, checkpoint.name, metrics["accuracy"], low, high))
+    return rows
+
+
+def _other_hospitals(checkpoints: Sequence[Checkpoint]) -> list[Row]:
+    """A line a source and label; sources are not pooled."""
+    rows = [
+        (f"Other hospital: {label} ({source})", name, row["correct"], *row["interval"])
+        for name, measured in hospitals_panel.measured_of(list(checkpoints)).items()
+        for source, each in measured["sources"].items()
+        if each["kind"] == hospital_results.SLICES
+        for label, row in each["labels"].items()
+    ]
+    return sorted(rows, key=lambda row: row[0])
+
+
+def show_choice(checkpoints: Sequence[Checkpoint]) -> None:
+    """A line a checkpoint: what it is the choice for, how much it answers, what it never answers, and its size."""
+    purposes = purpose.purposes(checkpoints)
+    rows = []
+    for checkpoint in checkpoints:
+        entry = checkpoint.card.get("abstention")
+        megabytes = (checkpoint.folder / WEIGHTS_FILE).stat().st_size / 1e6
+        rows.append(
+            {
+                "Model": checkpoint.name,
+                "Choose it for": ", ".join(purposes[checkpoint.name]) or "–",
+                "Answers (unseen scans)": percent(entry["coverage"] if entry else None, 0),
+                "Wrong answers": percent(entry["error"] if entry else None, 0),
+                "Never answers": ", ".join(purpose.never_answered(checkpoint)) or "–",
+                "Size": f"{megabytes:.0f} MB",
+            }
+        )
+    if rows:
+        st.subheader("Which model?", anchor=False)
+        st.dataframe(pd.DataFrame(rows), hide_index=True)
