@@ -24,7 +24,7 @@ _STYLE = """
 h1 { font-size: 2.1rem !important; padding: .2rem 0 !important; }
 /* Streamlit's sidebar takes 300 px of a tablet's 800. What does not fit beside it goes below instead of being squeezed. */
 @media (max-width: 1000px) {
-  [data-testid="stSidebar"][aria-expanded="true"] { min-width: 11.5rem; width: 11.5rem !important; }
+  [data-testid="stSidebar"][style*="width: 300px"] { min-width: 11.5rem; width: 11.5rem !important; }
   [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stColumn"] { min-width: min(100%, 14rem); }
   [class*="_near_duplicates"] [data-testid="stColumn"], [class*="_compact"] [data-testid="stColumn"] { min-width: 28%; flex: 1 1 28%; }
