@@ -3,6 +3,7 @@
 import gc
 import threading
 import time
+from pathlib import Path
 
 import streamlit as st
 
@@ -18,25 +19,7 @@ PAGES = (
     ("pages/5_Teaching.py", "Teaching", ":material/school:"),
 )
 SECONDS_BEFORE_WARM_UP = 1.5
-_STYLE = """
-<style>
-.block-container { padding-top: 3.2rem; max-width: 1280px; }
-h1 { font-size: 2.1rem !important; padding: .2rem 0 !important; }
-/* Streamlit's sidebar takes 300 px of a tablet's 800. What does not fit beside it goes below instead of being squeezed. */
-@media (max-width: 1000px) {
-  [data-testid="stSidebar"][style*="width: 300px"] { min-width: 11.5rem; width: 11.5rem !important; }
-  [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
-  [data-testid="stColumn"] { min-width: min(100%, 14rem); }
-  [class*="_near_duplicates"] [data-testid="stColumn"], [class*="_compact"] [data-testid="stColumn"] { min-width: 28%; flex: 1 1 28%; }
-  .st-key-home_pages_compact [data-testid="stColumn"] { min-width: 42%; flex-basis: 42%; }
-  [data-testid="stButtonGroup"] [role="radiogroup"] { flex-wrap: wrap; }
-  .st-key-training_charts [data-testid="stColumn"] { min-width: 100%; }
-}
-/* Streamlit writes white on the primary colour, which is pale on a dark page. */
-[data-testid="stMultiSelectTagsContainer"] [data-tag] { background: rgba(22, 138, 150, .25); color: inherit; }
-[data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
-</style>
-"""
+_STYLE = Path(__file__).parent / "browser" / "page.css"
 
 
 def start_page(title: str, icon: str, lead: str, *, needs: str = access.VIEWER) -> None:
@@ -53,7 +36,7 @@ def start_page(title: str, icon: str, lead: str, *, needs: str = access.VIEWER) 
     person = access.enter(needs)
     uploads.begin_page(title)
     _warm_up()
-    st.html(_STYLE)
+    st.html(_STYLE)  # Streamlit puts the content of a CSS file between style tags
     with st.sidebar:
         for path, label, symbol in PAGES:
             st.page_link(path, label=label, icon=symbol)
