@@ -33,6 +33,10 @@ h1 { font-size: 2.1rem !important; padding: .2rem 0 !important; }
 }
 /* Streamlit writes white on the primary colour, which is pale on a dark page. */
 [data-testid="stMultiSelectTagsContainer"] [data-tag] { background: rgba(22, 138, 150, .25); color: inherit; }
+/* Why an upload failed, which Streamlit shows on hover only. */
+[data-testid="stFileChip"]:has([role="alert"]) { flex-wrap: wrap; }
+[data-testid="stFileChip"] [role="alert"] { position: static; flex-basis: 100%; width: auto; height: auto; margin: 0; padding: 0 .25rem .25rem;
+  overflow: visible; clip: auto; white-space: normal; font-size: .8rem; }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 </style>
 """
@@ -49,10 +53,12 @@ def start_page(title: str, icon: str, lead: str, *, needs: str = access.VIEWER) 
     """
     st.set_page_config(page_title=f"{title} · Kidney CT workbench", page_icon=icon, layout="wide")
     unexpected_errors.install()
+    uploads.guard_server()
     person = access.enter(needs)
     uploads.begin_page(title)
     _warm_up()
     st.html(_STYLE)
+    uploads.explain_failures()
     with st.sidebar:
         for path, label, symbol in PAGES:
             st.page_link(path, label=label, icon=symbol)
