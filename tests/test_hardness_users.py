@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import streamlit as st
+from streamlit.runtime.context import StreamlitHeaders
 
 from kidney_core.app import access, audit_log, roles, serve, streamlit_internals
 from kidney_core.common import allowed_paths
@@ -106,15 +107,21 @@ def test_without_roots_nothing_may_be_named_where_others_reach_the_app(settings,
         {"Host": "evil.example:8501"},
         {"Host": "127.0.0.1:8501", "X-Forwarded-For": "192.0.2.9"},
         {"Host": "app.hospital.example"},
+        {"Host": "[127.0.0.1"},
     ],
 )
 def test_a_loopback_app_reached_by_another_name_or_through_a_proxy_is_closed(settings, monkeypatch, headers):
     settings.options["server.address"] = "127.0.0.1"
-    monkeypatch.setattr(access.st, "context", SimpleNamespace(headers={"Host": "127.0.0.1:8501"}))
+    sent(monkeypatch, ("Host", "127.0.0.1:8501"))
     assert access.require(access.RESEARCHER) == access.Person("local", "researcher")
-    monkeypatch.setattr(access.st, "context", SimpleNamespace(headers=headers))
+    sent(monkeypatch, *headers.items())
     with pytest.raises(AccessError, match="has no log-in. Open it as http://127.0.0.1"):
         access.require(access.VIEWER)
+
+
+def sent(monkeypatch, *headers):
+    """Let the page have been opened by a request with these headers."""
+    monkeypatch.setattr(access.st, "context", SimpleNamespace(headers=StreamlitHeaders(headers)))
 
 
 def person(monkeypatch, **claims):
@@ -134,6 +141,68 @@ def test_behind_a_proxy_the_header_names_the_person(settings, monkeypatch, tmp_p
         access.require(access.VIEWER)
     person(monkeypatch, email=None)
     with pytest.raises(AccessError, match="did not pass on who you are"):
+        access.require(access.VIEWER)
+
+
+# What an attacker may add to the one address that the proxy knows, or send where it passes on none.
+NO_ADDRESSES = [
+    "boss@evil.example@b.example", "a@b.example@b.example", "@b.example", "a@", "a", " ", "a b@b.example", " a@b.example",
+    "a@b.example ", "a@b.example\t", "a@b.example\r\nX: y", "a@b.example\x00", "x@evil.example,a@b.example",
+    "x@evil.example;a@b.example", "<a@b.example>", '"a"@b.example', "a@-b.example", "a@b..example", "a@b.example.",
+    "\u212aate@b.example", "\uff41@b.example", "a\u200b@b.example", "a@b.example\xa0", "a" * 250 + "@b.example",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
+def test_what_is_not_one_address_names_nobody(settings, monkeypatch, tmp_path, address):
+    (tmp_path / "roles.toml").write_text('researcher = ["*@b.example"]\nviewer = ["*"]', encoding="utf-8")
+    monkeypatch.setenv(roles.VARIABLE, str(tmp_path / "roles.toml"))
+    settings.options["server.trustedUserHeaders"] = {"X-Forwarded-Email": "email"}
+    person(monkeypatch, email=address)
+    with pytest.raises(AccessError, match="something else than one e-mail address"):
+        access.require(access.VIEWER)
+    assert roles.read_roles().role_of({"email": address}) == "viewer"  # as anybody who logged in
+    settings.options["server.trustedUserHeaders"], settings.login = {}, LOG_IN
+    person(monkeypatch, is_logged_in=True, email=address, exp=1e12)
+    with pytest.raises(AccessError, match="something else than one e-mail address"):
+        access.require(access.VIEWER)
+
+
+@pytest.mark.parametrize(
+    "address", ["a@b.example", "A.Mueller+ct@Hospital-1.example", "o'neil@b", "a" * 242 + "@b.example"]
+)
+def test_one_address_is_taken_as_it_is(address):
+    assert roles.is_address(address)
+
+
+@pytest.mark.parametrize("subject", ["", " ", "a\nb", "x" * 256, 7, "local"])
+def test_a_subject_that_names_nobody_is_denied(settings, monkeypatch, subject):
+    settings.login = LOG_IN
+    person(monkeypatch, is_logged_in=True, exp=1e12, sub="248289761001")
+    assert access.require(access.VIEWER).name == "248289761001"
+    person(monkeypatch, is_logged_in=True, exp=1e12, sub=subject)
+    with pytest.raises(AccessError, match="did not pass on who you are"):
+        access.require(access.VIEWER)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("X-Forwarded-Email", "a@b.example"), ("X-Forwarded-Email", "boss@b.example")],
+        [("X-Forwarded-Email", "a@b.example"), ("x-forwarded-email", "a@b.example")],
+        [("X-Forwarded-Email", ""), ("X-Forwarded-Email", "a@b.example")],
+        [("X-Forwarded-Email", "a@b.example"), ("X-Email", "boss@b.example")],  # two names of one claim
+        [("X-Forwarded-Email", "a@b.example"), ("X-Roles", "viewer"), ("X-Roles", "researcher")],
+    ],
+)
+def test_a_person_who_is_named_twice_is_denied(settings, monkeypatch, headers):
+    trusted = {"X-Forwarded-Email": "email", "X-Email": "email", "X-Roles": "kidney_roles"}
+    settings.options["server.trustedUserHeaders"] = trusted
+    person(monkeypatch, email="a@b.example")
+    sent(monkeypatch, ("X-Forwarded-Email", "a@b.example"), ("X-Roles", "viewer"), ("Cookie", "a"), ("Cookie", "b"))
+    assert access.require(access.VIEWER).name == "a@b.example"
+    sent(monkeypatch, *headers)
+    with pytest.raises(AccessError, match="more than once. The administrator must let it remove x-"):
         access.require(access.VIEWER)
 
 

@@ -1,4 +1,4 @@
-"""The check before every page: who is there, how they reached the app, and what they may do.
+"""The check before every page, upload and picture: who is there, how they reached the app, and what they may do.
 
 Three ways. On a loopback address without log-in, the person at the machine may do everything. With log-in (an [auth]
 section in .streamlit/secrets.toml, for st.login), roles decide, whatever the address. Behind a proxy that logs people in
@@ -8,7 +8,7 @@ without either of the two nothing is shown, and `serve` does not even start.
 
 import ipaddress
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,22 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from kidney_core.app.roles import DIAGNOSER, RESEARCHER, VIEWER, may, read_roles
+from kidney_core.app.roles import DIAGNOSER, RESEARCHER, VIEWER, is_address, may, read_roles
 from kidney_core.app.streamlit_internals import get_secrets_auth_section, is_authlib_installed
 from kidney_core.common import allowed_paths
 from kidney_core.common.errors import AccessError
 
 __all__ = ["DIAGNOSER", "LOCAL", "RESEARCHER", "VIEWER", "Person", "allowed_roots", "check_start", "enter", "has_login"]
-__all__ += ["is_allowed", "is_loopback", "require"]
+__all__ += ["Headers", "check_role", "identify", "is_allowed", "is_loopback", "require"]
 
 LOOPBACK, LOGIN, PROXY = "loopback", "log-in", "proxy"
 LOCAL = "local"  # the name of the person at the machine
 LEAST_SECRET = 32  # letters of the key that signs the cookie which says who somebody is
 _CREATE_SECRET = "python -c 'import secrets; print(secrets.token_hex(32))'"
 _FORWARDED = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Forwarded")
+_MAX_SUBJECT = 255  # letters of a provider's name for a person. Source: OpenID Connect Core 1.0, section 2
 _PROVIDER_KEYS = ("client_id", "client_secret", "server_metadata_url")
+Headers = Sequence[tuple[str, str]]  # of a request: name and value, each as often as it was sent
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,47 @@ def require(needed: str) -> Person:
 
     Raises: AccessError.
     """
-    person = _person()
+    headers = st.context.headers
+    return check_role(
+        identify(st.user.to_dict(), [(name, each) for name in headers for each in headers.get_all(name)]), needed
+    )
+
+
+def check_role(person: Person, needed: str) -> Person:
+    """The person, who has that role. Raises: AccessError."""
     if not may(person.role, needed):
         raise AccessError(
             f"You need the role “{needed}” for this, and you ({person.name}) have “{person.role}”. Ask the administrator."
         )
     return person
+
+
+def identify(claims: Mapping[str, Any], headers: Headers) -> Person:
+    """Who sent a request: the one answer to this for pages, uploads and pictures.
+
+    Args:
+        claims: of their log-in, as in `st.user`.
+        headers: of the request.
+
+    Raises: AccessError for nobody, for somebody without a role, and where it is not certain who it is.
+    """
+    way = check_start()
+    if way == LOOPBACK:
+        _check_own_machine(headers)
+        return Person(LOCAL, RESEARCHER)
+    if way == PROXY:
+        _check_told_once(headers)
+    elif claims.get("is_logged_in") is not True:
+        raise _NotLoggedIn("Log in to use this app.")
+    else:
+        ends = claims.get("exp")
+        if isinstance(ends, bool) or not isinstance(ends, int | float) or not ends > time.time():  # NaN is no time
+            raise _NotLoggedIn("Your log-in has ended. Log in again.")
+    name = _name(claims, way)
+    role = read_roles().role_of(claims)
+    if role is None:
+        raise AccessError(f"You ({name}) have no role in this app. Ask the administrator for one.")
+    return Person(name, role)
 
 
 def is_allowed(needed: str) -> bool:
@@ -141,36 +178,46 @@ class _NotLoggedIn(AccessError):
     """Nobody is logged in, or no longer."""
 
 
-def _person() -> Person:
-    way = check_start()
-    if way == LOOPBACK:
-        _check_own_machine()
-        return Person(LOCAL, RESEARCHER)
-    claims: Mapping[str, Any] = st.user.to_dict()
-    if way == LOGIN:
-        if claims.get("is_logged_in") is not True:
-            raise _NotLoggedIn("Log in to use this app.")
-        ends = claims.get("exp")
-        if isinstance(ends, bool) or not isinstance(ends, int | float) or not ends > time.time():  # NaN is no time
-            raise _NotLoggedIn("Your log-in has ended. Log in again.")
-    name = claims.get("email") or (claims.get("sub") if way == LOGIN else None)
-    if not isinstance(name, str) or not name:
+def _name(claims: Mapping[str, Any], way: str) -> str:
+    """What to call a person: their e-mail address, or the provider's subject where there is none. Raises: AccessError."""
+    email, subject = claims.get("email"), claims.get("sub") if way == LOGIN else None
+    if email:
+        if not is_address(email):
+            raise AccessError("The log-in passed on something else than one e-mail address. Tell the administrator.")
+        return email
+    if not isinstance(subject, str) or not _is_name(subject):
         raise AccessError("The log-in did not pass on who you are. Tell the administrator.")
-    role = read_roles().role_of(claims)
-    if role is None:
-        raise AccessError(f"You ({name}) have no role in this app. Ask the administrator for one.")
-    return Person(name, role)
+    return subject
 
 
-def _check_own_machine() -> None:
+def _is_name(subject: str) -> bool:
+    return subject.isprintable() and 0 < len(subject.strip()) <= _MAX_SUBJECT and subject != LOCAL
+
+
+def _check_told_once(headers: Headers) -> None:
+    """Raise AccessError where a header that says who somebody is was sent twice: one of them may come from the visitor."""
+    trusted = st.get_option("server.trustedUserHeaders")
+    for claim in set(trusted.values()):
+        named = {name.lower() for name, each in trusted.items() if each == claim}
+        if sum(name.lower() in named for name, _ in headers) > 1:
+            raise AccessError(
+                f"The proxy passed on your “{claim}” more than once. The administrator must let it remove "
+                f"{' and '.join(sorted(named))} from incoming requests."
+            )
+
+
+def _check_own_machine(headers: Headers) -> None:
     """Raise AccessError for a request by another host name or through a proxy: it does not come from this machine.
 
     The name matters without a proxy too: a page elsewhere may point its own name at 127.0.0.1 (DNS rebinding).
     """
-    headers = st.context.headers
-    host = headers.get("Host")
-    named = urlsplit(f"//{host}").hostname if host else "localhost"  # a page under test has no headers
-    if not is_loopback(named) or any(headers.get(name) for name in _FORWARDED):
+    sent = {name.lower(): value for name, value in headers}
+    host = sent.get("host")
+    try:
+        named = urlsplit(f"//{host}").hostname if host else "localhost"  # a page under test has no headers
+    except ValueError:
+        named = None
+    if not is_loopback(named) or any(sent.get(name.lower()) for name in _FORWARDED):
         raise AccessError(
             f"This app was reached as “{host}” or through a proxy, and has no log-in. Open it as http://127.0.0.1, or let the "
             "proxy log people in and pass on their e-mail addresses (server.trustedUserHeaders)."

@@ -33,10 +33,12 @@ def start_page(title: str, icon: str, lead: str, *, needs: str = access.VIEWER) 
     """
     st.set_page_config(page_title=f"{title} · Kidney CT workbench", page_icon=icon, layout="wide")
     unexpected_errors.install()
+    uploads.guard_server()
     person = access.enter(needs)
     uploads.begin_page(title)
     _warm_up()
     st.html(_STYLE)  # Streamlit puts the content of a CSS file between style tags
+    uploads.explain_failures()
     with st.sidebar:
         for path, label, symbol in PAGES:
             st.page_link(path, label=label, icon=symbol)

@@ -8,10 +8,11 @@
 Each person gets the highest role that matches; without one they have no access.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from kidney_core.common import settings
 from kidney_core.common.errors import AccessError
@@ -19,6 +20,10 @@ from kidney_core.common.errors import AccessError
 VARIABLE = settings.ROLES.name
 RESEARCHER, DIAGNOSER, VIEWER = "researcher", "diagnoser", "viewer"
 ROLES = (RESEARCHER, DIAGNOSER, VIEWER)  # each may do what the later ones may
+# Source: "valid e-mail address" of the HTML standard (one @, ASCII, no blanks or commas); its length: RFC 5321, 4.5.3.1.3.
+_DOMAIN_PART = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_ADDRESS = re.compile(rf"[a-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*", re.ASCII | re.IGNORECASE)
+_MAX_ADDRESS = 254
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,16 @@ class Roles:
         claimed = [claimed] if isinstance(claimed, str) else claimed if isinstance(claimed, list | tuple) else ()
         email = person.get("email")
         # Anybody could claim an address that the provider has not verified.
-        email = email.lower() if isinstance(email, str) and person.get("email_verified") is not False else ""
+        email = email.lower() if is_address(email) and person.get("email_verified") is not False else ""
         for role in ROLES:
             if role in claimed or any(_fits(email, pattern) for pattern in self.listed.get(role, ())):
                 return role
         return None
+
+
+def is_address(value: object) -> TypeGuard[str]:
+    """Whether a value is one e-mail address and nothing else."""
+    return isinstance(value, str) and len(value) <= _MAX_ADDRESS and _ADDRESS.fullmatch(value) is not None
 
 
 def may(role: str | None, needed: str) -> bool:

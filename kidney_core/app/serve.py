@@ -13,7 +13,7 @@ import plotly.io
 import pyarrow  # noqa: F401 - Streamlit imports it at the first table
 import streamlit as st
 
-from kidney_core.app import access, streamlit_internals, unexpected_errors
+from kidney_core.app import access, streamlit_internals, unexpected_errors, upload_room, upload_route
 from kidney_core.common import settings
 from kidney_core.common.entry_point import command
 from kidney_core.imaging import decoder
@@ -98,6 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error.format_message()} (--help lists the options)", file=sys.stderr)
         return 2
     access.check_start()
+    upload_room.total_bytes()
+    upload_route.guard_server()
     unexpected_errors.install_for_process()
     decoder.start()  # it imports its decoders while this process imports the pages
     import_pages()

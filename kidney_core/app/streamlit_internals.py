@@ -5,32 +5,47 @@ asserts each attribute that is named here. Whoever raises the pin runs that test
 """
 
 import functools
+import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.formparsers import MultiPartParser
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 from streamlit import config, error_util, runtime
 from streamlit.auth_util import get_secrets_auth_section, is_authlib_installed
 from streamlit.elements import exception as exception_element
 from streamlit.proto.Exception_pb2 import Exception as ExceptionProto
 from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.uploaded_file_manager import UploadedFileManager, UploadedFileRec
 from streamlit.web import bootstrap, cli
+from streamlit.web.server.starlette import starlette_routes, starlette_websocket
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
 __all__ = ["get_secrets_auth_section", "is_authlib_installed"]
 
 TESTED = "1.67"
-Parse = Callable[[MultiPartParser], Any]  # a coroutine that gives FormData
+Answer = Callable[[Scope, Receive, Send], Awaitable[None]]  # what a route of the server does
+Guard = Callable[[Scope, Receive, Send, Answer], Awaitable[None]]
+UPLOADS, MEDIA = starlette_routes._ROUTE_UPLOAD_FILE, starlette_routes._ROUTE_MEDIA  # routes, below server.baseUrlPath
 
 
-class AddFile(Protocol):
-    """How a store of uploads takes a file; the server calls it with the names of the parameters."""
+@dataclass(frozen=True)
+class Visit:
+    """Where a request or a session comes from.
 
-    def __call__(self, session_id: str, file: UploadedFileRec) -> None: ...
+    Attributes:
+        claims: of the log-in, as in `st.user`.
+        headers: of the request, or of the one that began the session; each as often as it was sent.
+    """
+
+    claims: Mapping[str, Any]
+    headers: tuple[tuple[str, str], ...]
 
 
 def session_id() -> str:
@@ -66,19 +81,59 @@ def keep_uploads_in_memory(limit_bytes: int) -> None:
     MultiPartParser.spool_max_size = limit_bytes
 
 
-def replace_parser(wrap: Callable[[Parse], Parse]) -> None:
-    """Replace how the server parses the body of an upload by what `wrap` makes of it."""
-    MultiPartParser.parse = wrap(MultiPartParser.parse)  # type: ignore[assignment, method-assign] # replaced on purpose
+def guard_routes(guards: Mapping[str, Guard]) -> None:
+    """Let guards answer all requests to some routes, in a server that runs and in one that is started later.
+
+    Args:
+        guards: by route, UPLOADS or MEDIA; a guard gets the request, with the route's parameters in `path_params`, and what
+            the server would do.
+    """
+    handle = Route.handle
+
+    async def guarded(self: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = functools.partial(handle, self)
+        guard = next((guard for route, guard in guards.items() if self.path.endswith(f"/{route}")), None)
+        await (guard(scope, receive, send, answer) if guard else answer(scope, receive, send))
+
+    Route.handle = guarded  # type: ignore[method-assign] # replaced on purpose
 
 
-def replace_add_file(store: UploadedFileManager, wrap: Callable[[AddFile], AddFile]) -> None:
-    """Replace how a store of uploads takes a file."""
-    store.add_file = wrap(store.add_file)  # type: ignore[attr-defined] # the base class does not have it, the store of the server does
+def visit_of_request(request: Request) -> Visit:
+    """Where a request comes from; as the server does for a session: its signed cookie, then the headers it trusts."""
+    raw = starlette_websocket._get_signed_cookie_with_chunks(request.cookies, USER_COOKIE_NAME)
+    claims: dict[str, Any] = {}
+    if raw:  # signed by this server, so the origin in it is the app's own; requests for pictures name none
+        claims = starlette_websocket._parse_decoded_user_cookie(raw, str(json.loads(raw).get("origin", "")))
+    claims |= starlette_websocket.gather_user_info(request.headers)
+    return Visit(claims, tuple(request.headers.items()))
 
 
-def stored_bytes(store: Any, session: str) -> int:
-    """What a session holds of uploads."""
-    return sum(len(each.data) for each in list(store.file_storage.get(session, {}).values()))
+def visit_of_session(session: str) -> Visit | None:
+    """Where a session comes from; None for one that is not connected."""
+    server = running_server()
+    info = server._session_mgr.get_active_session_info(session) if server else None
+    context = info.client.client_context if info else None
+    return Visit(info.session._user_info, tuple(context.headers)) if info and context else None
+
+
+def remember_media(server: Any, remember: Callable[[str, str], None]) -> None:
+    """Call `remember` with the address, such as "/media/ab12.png", and the session of each media file that is added."""
+    media = server.media_file_mgr
+    add = media.add
+
+    def add_and_remember(*arguments: Any, **options: Any) -> str:
+        address = add(*arguments, **options)
+        remember(address, session_id())
+        return address
+
+    media.add = add_and_remember
+
+
+def stored_bytes() -> dict[str, int]:
+    """What each session holds of uploads."""
+    server = running_server()
+    stored = dict(server.uploaded_file_mgr.file_storage) if server else {}  # type: ignore[attr-defined] # of the server's store
+    return {session: sum(len(each.data) for each in list(files.values())) for session, files in stored.items()}
 
 
 def forget_uploads(session: str) -> None:
@@ -99,6 +154,11 @@ def end_expired_sessions(server: Any) -> list[str]:
         information.session.shutdown()
         information.session.session_state.clear()  # the server's loop keeps the session that it served last
     return [session for session, _ in expired]
+
+
+def sessions(server: Any) -> set[str]:
+    """All sessions: those that are connected, and those that were left less than two minutes ago."""
+    return {information.session.id for information in server._session_mgr.list_sessions()}
 
 
 def read_options(script: Path, arguments: Sequence[str]) -> None:

@@ -1,47 +1,55 @@
 """What sessions hold of uploaded files: in memory only, up to a limit, and gone soon after the session is.
 
-Streamlit's setting `server.maxUploadSize` (MB), which it keeps for each file, is kept here for all files of a session
-together: otherwise one visitor fills the memory of everybody.
+How they come in: `upload_route`. How much room they have: `upload_room`.
 """
 
-import asyncio
 import gc
+import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import streamlit as st
-from starlette.exceptions import HTTPException
-from starlette.formparsers import FormData, MultiPartParser
-from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from kidney_core.app import streamlit_internals
-from kidney_core.app.streamlit_internals import AddFile, Parse, session_id
+from kidney_core.app import streamlit_internals, upload_route
+from kidney_core.app.streamlit_internals import session_id
+from kidney_core.app.upload_room import limit_bytes
 from kidney_core.common import allocator
 from kidney_core.imaging import decoder
 
-_MIB = 1024**2
+__all__ = [
+    "begin_page",
+    "drop",
+    "explain_failures",
+    "forget_read",
+    "guard_server",
+    "limit_bytes",
+    "read_once",
+    "refusal",
+]
+
 _SECONDS_BETWEEN_SWEEPS = 10.0
-# Of bodies that are being received; more of them wait, since each is there several times until it is parsed.
-_IN_FLIGHT_BYTES = 8 * _MIB
-_MAX_WAIT_S = 60.0
 # What other panels keep of uploads in the session: readings with previews and names, where reading stopped, grades.
 DERIVED_KEYS = ("diagnosis_readings", "diagnosis_stopped", "diagnosis_grades", "diagnosis_measures")
 _PAGE, _READ = "uploads_page", "uploads_opened"  # session keys: the page drawn last, what was read of its uploads
+_EXPLAIN = Path(__file__).parent / "browser" / "upload_errors.js"
+# By the status of the answer. The page says more when it is drawn next, see `refusal`.
+_IN_WORDS = {
+    "400": "This file did not arrive as it was sent. Try again.",
+    "403": "You may not upload here, or your log-in has ended. Reload the page.",
+    "408": "The upload stopped on its way. Try again.",
+    "413": "No room for this file: all your files together are too large. Remove some, or zip the scan.",
+    "507": "No room for this file: the uploads of all visitors fill the server. Try again in a few minutes.",
+    "lost": "The connection was lost. Try again.",
+}
 T = TypeVar("T")
-_refused: Counter[str] = Counter()  # session -> files that found no room
-
-
-def limit_bytes() -> int:
-    """What one session may hold of uploads."""
-    return int(st.get_option("server.maxUploadSize")) * _MIB
 
 
 def begin_page(title: str) -> None:
     """To be called at the start of each page: what another page was given is dropped, since it is shown no more."""
-    _guard_server()
     if st.session_state.get(_PAGE, title) != title:
         drop()
     st.session_state[_PAGE] = title
@@ -52,7 +60,7 @@ def drop() -> None:
     forget_read()
     for key in DERIVED_KEYS:
         st.session_state.pop(key, None)
-    _refused.pop(session_id(), None)
+    upload_route.room.forget_refusals(session_id())
     streamlit_internals.forget_uploads(session_id())
 
 
@@ -73,75 +81,24 @@ def forget_read() -> None:
 
 
 def refusal() -> str:
-    """A sentence about the files that were too much for this session; empty for none."""
-    n_files = _refused[session_id()]
-    if not n_files:
-        return ""
-    what = "One file was" if n_files == 1 else f"{n_files:,} files were"
-    return (
-        f"{what} not accepted: one visitor can upload {limit_bytes() // _MIB} MB in total. Remove some files, or zip the scan, "
-        "which roughly halves its size. The administrator can raise the limit (server.maxUploadSize)."
-    )
+    """Sentences about the files of this session that were refused; empty for none."""
+    return upload_route.room.told(session_id())
+
+
+def explain_failures() -> None:
+    """Let the browser say in words why an upload failed, on each page."""
+    script = _EXPLAIN.read_text(encoding="utf-8").replace("SENTENCES", json.dumps(_IN_WORDS))
+    st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
 
 
 @st.cache_resource
-def _guard_server() -> None:
-    """Once a server: keep uploads out of the temporary folder, hold the limit, and free what ended sessions held."""
-    streamlit_internals.keep_uploads_in_memory(limit_bytes() + _MIB)
+def guard_server() -> None:
+    """Once a server, and before anybody is let in: guard its routes, and free what ended sessions held."""
+    upload_route.guard_server()
     server = streamlit_internals.running_server()
-    if server is None:
-        return
-    streamlit_internals.replace_parser(_one_after_the_other)
-    _hold_limit(server.uploaded_file_mgr)
-    threading.Thread(target=_sweep, args=(server,), name="uploads", daemon=True).start()
-
-
-def _hold_limit(store: Any) -> None:
-    """Let the store of uploads refuse a file with which its session would hold more than the limit."""
-    received_bytes = 0  # since freed memory was returned last
-
-    def within_limit(add: AddFile) -> AddFile:
-        def add_file(session_id: str, file: UploadedFileRec) -> None:  # the server gives both by name
-            nonlocal received_bytes
-            received_bytes += len(file.data)
-            if received_bytes > _IN_FLIGHT_BYTES:  # what receiving took, the C library would keep
-                allocator.return_freed_memory()
-                received_bytes = 0
-            stored_bytes = streamlit_internals.stored_bytes(store, session_id)
-            if not stored_bytes:
-                _refused.pop(session_id, None)
-            if stored_bytes + len(file.data) > limit_bytes():
-                _refused[session_id] += 1
-                raise HTTPException(status_code=413, detail="no room for this file beside the others of the session")
-            add(session_id, file)
-
-        return add_file
-
-    streamlit_internals.replace_add_file(store, within_limit)
-
-
-def _one_after_the_other(parse: Parse) -> Parse:
-    """Let bodies beyond `_IN_FLIGHT_BYTES` wait until others are parsed; one that is larger goes alone."""
-    in_flight = 0
-
-    async def parse_in_turn(self: MultiPartParser) -> FormData:
-        nonlocal in_flight
-        length = self.headers.get("content-length", "")
-        if not length.isdigit():
-            raise HTTPException(status_code=411, detail="an upload must state its length")
-        size = int(length)
-        deadline = asyncio.get_running_loop().time() + _MAX_WAIT_S
-        while in_flight and in_flight + size > _IN_FLIGHT_BYTES:
-            if asyncio.get_running_loop().time() > deadline:
-                raise HTTPException(status_code=503, detail="too many uploads at once")
-            await asyncio.sleep(0.02)
-        in_flight += size
-        try:
-            return await parse(self)
-        finally:
-            in_flight -= size
-
-    return parse_in_turn
+    if server is not None:
+        streamlit_internals.remember_media(server, upload_route.remember_media)
+        threading.Thread(target=_sweep, args=(server,), name="uploads", daemon=True).start()
 
 
 def _sweep(server: Any) -> None:
@@ -150,8 +107,8 @@ def _sweep(server: Any) -> None:
         time.sleep(_SECONDS_BETWEEN_SWEEPS)
         decoder.close_idle_workers()
         ended = streamlit_internals.end_expired_sessions(server)
-        for session in ended:
-            _refused.pop(session, None)
+        known = upload_route.sessions()  # first: a session that begins meanwhile is none that has ended
+        upload_route.forget(known - streamlit_internals.sessions(server))
         if ended:
             gc.collect()  # a session and its server refer to each other
         allocator.return_freed_memory()

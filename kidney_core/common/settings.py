@@ -71,6 +71,11 @@ DATA_ROOTS = Setting(
     "everything, on your own machine only",
     "Folders inside which a user may choose data, separated as in $PATH.",
 )
+UPLOADS_GB = Setting(
+    "KIDNEY_UPLOADS_GB",
+    "a quarter of the memory, at least twice maxUploadSize",
+    "Gigabytes (10⁹ bytes) that the uploads of all visitors together may take.",
+)
 AUDIT_LOG = Setting(
     "KIDNEY_AUDIT_LOG", "no log", "File to which every diagnosis, training job and publication is logged."
 )
@@ -86,7 +91,7 @@ SLURM_NODES = Setting("KIDNEY_SLURM_NODES", "1", "Number of Slurm nodes that a t
 SLURM_OPTIONS = Setting("KIDNEY_SLURM_OPTIONS", "none", "More options for sbatch.")
 
 SETTINGS = (
-    *(HOME, RUNS, CHECKPOINTS, CACHE, CACHE_GB, DATA_ROOTS, AUDIT_LOG, ROLES, ENGINE, SLOTS),
+    *(HOME, RUNS, CHECKPOINTS, CACHE, CACHE_GB, DATA_ROOTS, UPLOADS_GB, AUDIT_LOG, ROLES, ENGINE, SLOTS),
     *(RAY_ADDRESS, RAY_TOKEN, RAY_PYTHON, SLURM_NODES, SLURM_OPTIONS),
 )
 

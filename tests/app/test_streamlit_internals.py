@@ -3,24 +3,37 @@
 This is what to run first with another version of Streamlit.
 """
 
+import ast
 import inspect
+import json
 import logging
 import re
 
 import streamlit
+from starlette.applications import Starlette
 from starlette.formparsers import MultiPartParser
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 from streamlit import auth_util, config, error_util, runtime
 from streamlit.elements import exception as exception_element
 from streamlit.proto.Exception_pb2 import Exception as ExceptionProto
+from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.fragment import handle_user_script_exception
+from streamlit.runtime.media_file_manager import MediaFileManager
+from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.runtime.memory_session_storage import MemorySessionStorage
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import exec_code, get_script_run_ctx
-from streamlit.runtime.session_manager import SessionInfo
+from streamlit.runtime.session_manager import ActiveSessionInfo, SessionInfo
 from streamlit.runtime.state import SessionState
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.web import bootstrap, cli
+from streamlit.web.server.starlette import starlette_routes, starlette_websocket
+from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
 from kidney_core.app import streamlit_internals
 from tests.conftest import ROOT
@@ -69,39 +82,109 @@ def test_handle_errors_replaces_both(monkeypatch):
     )  # fmt: skip
 
 
-def test_upload_parser_has_a_spool_limit_and_a_coroutine_that_parses():
+def test_upload_parser_has_a_spool_limit():
     assert isinstance(MultiPartParser.spool_max_size, int)
-    assert inspect.iscoroutinefunction(inspect.unwrap(MultiPartParser.parse)) or callable(MultiPartParser.parse)
-    assert parameters(MultiPartParser.__init__)[1] == "headers"
+    assert "max_size=self.spool_max_size" in inspect.getsource(MultiPartParser)
 
 
-def test_upload_store_adds_holds_and_drops_files_by_session():
+def test_upload_store_holds_and_drops_files_by_session(monkeypatch):
     store = MemoryUploadedFileManager("/upload")
-    assert parameters(store.add_file) == ["session_id", "file"]
-    added = []
-
-    def wrap(add):
-        def add_file(session_id, file):
-            added.append(session_id)
-            add(session_id, file)
-
-        return add_file
-
-    streamlit_internals.replace_add_file(store, wrap)
+    server = type("Server", (), {"uploaded_file_mgr": store})()
+    monkeypatch.setattr(streamlit_internals, "running_server", lambda: server)
     store.add_file("me", UploadedFileRec(file_id="a", name="a", type="", data=bytes(7)))
-    assert added == ["me"]
-    assert streamlit_internals.stored_bytes(store, "me") == 7
-    assert streamlit_internals.stored_bytes(store, "you") == 0
+    store.add_file("me", UploadedFileRec(file_id="b", name="b", type="", data=bytes(4)))
+    assert streamlit_internals.stored_bytes() == {"me": 11}
     store.remove_session_files("me")
-    assert streamlit_internals.stored_bytes(store, "me") == 0
+    assert streamlit_internals.stored_bytes() == {}
 
 
-def test_the_server_names_the_parameters_when_it_adds_a_file():
-    """So whatever replaces `add_file` must have the same ones."""
-    from streamlit.web.server.starlette import starlette_routes
+def routes(*paths):
+    """A server with routes that answer “server”."""
 
-    call = re.search(r"\.add_file\(\s*(\w+)=\w+,\s*(\w+)=", inspect.getsource(starlette_routes))
-    assert call.groups() == ("session_id", "file")
+    async def answer(request):
+        return PlainTextResponse("server")
+
+    return TestClient(Starlette(routes=[Route(path, answer, methods=["PUT", "GET"]) for path in paths]))
+
+
+def test_routes_are_guarded_in_a_server_that_runs_already(monkeypatch):
+    monkeypatch.setattr(Route, "handle", Route.handle)
+    client = routes(f"/base/{streamlit_internals.UPLOADS}", f"/{streamlit_internals.MEDIA}", "/other")
+
+    async def guard(scope, receive, send, answer):
+        seen.append(dict(scope["path_params"]))
+        await (answer if scope["method"] == "PUT" else PlainTextResponse("guard"))(scope, receive, send)
+
+    seen = []
+    streamlit_internals.guard_routes({streamlit_internals.UPLOADS: guard, streamlit_internals.MEDIA: guard})
+    assert client.put("/base/_stcore/upload_file/me/1").text == "server"
+    assert client.get("/base/_stcore/upload_file/me/1").text == "guard"
+    assert client.get("/media/ab12.png").text == "guard"
+    assert client.get("/other").text == "server"
+    assert seen == [{"session_id": "me", "file_id": "1"}] * 2 + [{"file_id": "ab12.png"}]
+
+
+def test_the_server_has_the_guarded_routes_and_reads_uploads_as_a_stream():
+    for make, path, name in (
+        (starlette_routes.create_upload_routes, "_stcore/upload_file/{session_id}/{file_id}", "_ROUTE_UPLOAD_FILE"),
+        (starlette_routes.create_media_routes, "media/{file_id:path}", "_ROUTE_MEDIA"),
+    ):
+        assert getattr(starlette_routes, name) == path
+        assert name in inspect.getsource(make)
+    source = inspect.getsource(starlette_routes.create_upload_routes)
+    assert "request.stream()" in source  # so what the guard raises at a chunk is what is answered
+    assert "upload_mgr.add_file(" in source
+
+
+def request_with(*headers):
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+    return Request({"type": "http", "method": "GET", "path": "/", "headers": raw})
+
+
+def test_a_request_comes_from_whom_the_signed_cookie_or_the_trusted_headers_name(monkeypatch):
+    monkeypatch.setattr(starlette_websocket, "get_cookie_secret", lambda: "k" * 64)
+    payload = json.dumps({"origin": "https://ct.example", "is_logged_in": True, "email": "a@b.example"})
+    value = create_signed_value("k" * 64, USER_COOKIE_NAME, payload).decode()
+    visit = streamlit_internals.visit_of_request(request_with(("Cookie", f"{USER_COOKIE_NAME}={value}")))
+    assert visit.claims == {"is_logged_in": True, "email": "a@b.example"}
+    forged = create_signed_value("x" * 64, USER_COOKIE_NAME, payload).decode()
+    for cookie in (forged, value[:-2], "{}"):
+        request = request_with(("Cookie", f"{USER_COOKIE_NAME}={cookie}"))
+        assert streamlit_internals.visit_of_request(request).claims == {}
+    monkeypatch.setattr(
+        starlette_websocket.config, "get_option", {"server.trustedUserHeaders": {"X-Email": "email"}}.get
+    )
+    visit = streamlit_internals.visit_of_request(request_with(("X-Email", "a@b.example"), ("x-email", "b@b.example")))
+    assert visit.claims == {"email": "a@b.example"}
+    assert visit.headers == (("x-email", "a@b.example"), ("x-email", "b@b.example"))
+
+
+def test_a_session_knows_its_claims_and_the_headers_that_began_it():
+    assert "self._user_info = user_info" in inspect.getsource(AppSession.__init__)
+    assert {"client", "session"} <= set(ActiveSessionInfo.__dataclass_fields__)
+    assert "headers" in dir(starlette_websocket.StarletteClientContext)
+    assert streamlit_internals.visit_of_session("me") is None  # no server runs
+
+
+def test_addresses_of_media_files_are_remembered(monkeypatch):
+    media = MediaFileManager(MemoryMediaFileStorage("/media"))
+    server = type("Server", (), {"media_file_mgr": media})()
+    given = []
+    streamlit_internals.remember_media(server, lambda address, session: given.append((address, session)))
+    monkeypatch.setattr(streamlit_internals, "session_id", lambda: "me")
+    address = media.add(b"x", "text/csv", "1", file_name="a.csv", is_for_static_download=True)
+    assert given == [(address, "me")]
+    assert re.fullmatch(r"/media/[0-9a-f]{32}\.csv", address)
+
+
+def test_no_download_is_made_when_it_is_clicked():
+    """Files of such buttons are stored past `remember_media`: nobody could fetch them."""
+    for path in FILES:
+        if path.parent.name == "app":
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                is_download = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "download_button"
+                if is_download:
+                    assert not any(isinstance(each, ast.Lambda) for each in ast.walk(node)), path.name
 
 
 def test_expired_sessions_are_taken_out_of_the_storage_and_shut_down():
@@ -121,6 +204,15 @@ def test_expired_sessions_are_taken_out_of_the_storage_and_shut_down():
     assert streamlit_internals.end_expired_sessions(server) == ["old"]
     assert ended == ["old"]
     assert streamlit_internals.end_expired_sessions(server) == []
+
+
+def test_sessions_are_the_connected_ones_and_those_that_were_left():
+    storage = MemorySessionStorage(ttl_seconds=60)
+    manager = WebsocketSessionManager(storage, None, None, None)
+    left, connected = (type("Session", (), {"id": name})() for name in ("left", "connected"))
+    storage.save(SessionInfo(client=None, session=left))
+    manager._active_session_info_by_id["connected"] = ActiveSessionInfo(client=None, session=connected)
+    assert streamlit_internals.sessions(type("Server", (), {"_session_mgr": manager})()) == {"left", "connected"}
 
 
 def test_the_server_names_its_sessions_and_its_uploads():

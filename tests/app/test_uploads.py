@@ -1,59 +1,7 @@
-"""What sessions hold of uploads: within the limit, of the page that is shown, and packed as it came."""
+"""What sessions hold of uploads: of the page that is shown, and until they are dropped. See test_upload_room and test_upload_route."""
 
-import asyncio
-import types
-
-import pytest
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartParser
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.uploaded_file_manager import UploadedFileRec
-
-from kidney_core.app import uploads
+from kidney_core.app import upload_room, upload_route, uploads
 from tests.conftest import ROOT
-
-
-def file(name: str, size: int) -> UploadedFileRec:
-    return UploadedFileRec(file_id=name, name=name, type="", data=bytes(size))
-
-
-@pytest.fixture
-def store(monkeypatch):
-    """A store of uploads that allows 1,000 bytes a session."""
-    monkeypatch.setattr(uploads, "limit_bytes", lambda: 1000)
-    made = MemoryUploadedFileManager("/upload")
-    uploads._hold_limit(made)
-    return made
-
-
-def test_all_files_of_a_session_share_the_limit(store):
-    store.add_file(session_id="me", file=file("a", 600))
-    store.add_file(session_id="me", file=file("b", 400))
-    with pytest.raises(HTTPException, match="no room") as refused:
-        store.add_file(session_id="me", file=file("c", 1))
-    assert refused.value.status_code == 413
-    store.add_file(session_id="you", file=file("c", 1000))
-    store.remove_file("me", "a")
-    store.add_file(session_id="me", file=file("c", 600))
-    assert [each.name for each in store.get_files("me", ["b", "c"])] == ["b", "c"]
-
-
-def test_what_found_no_room_is_told_until_the_session_starts_anew(store, monkeypatch):
-    monkeypatch.setattr(uploads, "session_id", lambda: "me")
-    uploads.drop()
-    assert uploads.refusal() == ""
-    store.add_file(session_id="me", file=file("a", 900))
-    for name in "bc":
-        with pytest.raises(HTTPException):
-            store.add_file(session_id="me", file=file(name, 200))
-    assert uploads.refusal().startswith("2 files were not accepted")
-    store.remove_session_files("me")
-    store.add_file(session_id="me", file=file("d", 10))
-    assert uploads.refusal() == ""
-
-
-def parser(length: str) -> MultiPartParser:
-    return types.SimpleNamespace(headers={"content-length": length} if length else {})
 
 
 def test_previews_and_results_go_with_the_uploads(monkeypatch):
@@ -65,42 +13,12 @@ def test_previews_and_results_go_with_the_uploads(monkeypatch):
     assert all(f'"{key}"' in sources for key in uploads.DERIVED_KEYS)
 
 
-def test_large_bodies_are_received_one_after_the_other():
-    at_once, most = 0, 0
-
-    async def parse(self):
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
-        await asyncio.sleep(0.01)
-        at_once -= 1
-
-    in_turn = uploads._one_after_the_other(parse)
-
-    async def receive(n: int, size: int) -> None:
-        await asyncio.gather(*(in_turn(parser(str(size))) for _ in range(n)))
-
-    asyncio.run(receive(6, uploads._IN_FLIGHT_BYTES // 2))
-    assert most == 2
-    most = 0
-    asyncio.run(receive(3, 2 * uploads._IN_FLIGHT_BYTES))  # larger than all that is allowed at once: alone
-    assert most == 1
-
-
-def test_bodies__error_no_length_and_no_patience(monkeypatch):
-    monkeypatch.setattr(uploads, "_MAX_WAIT_S", 0.05)
-
-    async def parse(self):
-        await asyncio.sleep(1)
-
-    in_turn = uploads._one_after_the_other(parse)
-    with pytest.raises(HTTPException) as refused:
-        asyncio.run(in_turn(parser("")))
-    assert refused.value.status_code == 411
-
-    async def two() -> None:
-        await asyncio.gather(*(in_turn(parser(str(uploads._IN_FLIGHT_BYTES))) for _ in range(2)))
-
-    with pytest.raises(HTTPException) as refused:
-        asyncio.run(two())
-    assert refused.value.status_code == 503
+def test_a_page_tells_what_was_refused_until_it_is_left(monkeypatch):
+    monkeypatch.setattr(uploads, "session_id", lambda: "me")
+    monkeypatch.setattr(uploads.st, "session_state", {})
+    uploads.begin_page("Diagnosis")
+    upload_route.room.refuse("me", upload_room.STALLED)
+    uploads.begin_page("Diagnosis")
+    assert uploads.refusal() == "One file was given up: nothing more of the upload arrived. Try again."
+    uploads.begin_page("Teaching")
+    assert uploads.refusal() == ""
