@@ -18,8 +18,10 @@ from streamlit.auth_util import get_secrets_auth_section, is_authlib_installed
 from streamlit.elements import exception as exception_element
 from streamlit.proto.Exception_pb2 import Exception as ExceptionProto
 from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.uploaded_file_manager import UploadedFileManager, UploadedFileRec
+from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileManager, UploadedFileRec
 from streamlit.web import bootstrap, cli
+
+from kidney_core.common.packing import Packed
 
 __all__ = ["get_secrets_auth_section", "is_authlib_installed"]
 
@@ -76,9 +78,44 @@ def replace_add_file(store: UploadedFileManager, wrap: Callable[[AddFile], AddFi
     store.add_file = wrap(store.add_file)  # type: ignore[attr-defined] # the base class does not have it, the store of the server does
 
 
+class PackedFile(UploadedFileRec):
+    """An upload that is kept packed: its `data` are those of `packed`."""
+
+    packed: Packed
+
+    @classmethod
+    def of(cls, file: UploadedFileRec, packed: Packed) -> "PackedFile":
+        made = cls(file.file_id, file.name, file.type, packed.data)
+        made.packed = packed
+        return made
+
+
+def uploaded_size(file: UploadedFileRec) -> int:
+    """The bytes of a file as it was uploaded, packed or not."""
+    return file.packed.size if isinstance(file, PackedFile) else len(file.data)
+
+
 def stored_bytes(store: Any, session: str) -> int:
-    """What a session holds of uploads."""
-    return sum(len(each.data) for each in list(store.file_storage.get(session, {}).values()))
+    """What a session holds of uploads, as they were uploaded."""
+    return sum(uploaded_size(each) for each in list(store.file_storage.get(session, {}).values()))
+
+
+def replace_file(store: Any, session: str, old: UploadedFileRec, new: UploadedFileRec) -> None:
+    """Put a file in the place of another in a store of uploads, where that is still there."""
+    with store._lock:
+        files = store.file_storage.get(session, {})
+        if files.get(old.file_id) is old:
+            files[old.file_id] = new
+            store._total_bytes += len(new.data) - len(old.data)
+
+
+def upload_reader(file: UploadedFile) -> Callable[[], bytes]:
+    """What returns the bytes of an upload whenever they are needed, from any thread."""
+    records = (
+        runtime.get_instance().uploaded_file_mgr.get_files(session_id(), [file.file_id]) if runtime.exists() else []
+    )
+    packed = records[0].packed if records and isinstance(records[0], PackedFile) else None
+    return packed.unpack if packed else file.getvalue
 
 
 def forget_uploads(session: str) -> None:

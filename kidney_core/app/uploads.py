@@ -1,4 +1,4 @@
-"""What sessions hold of uploaded files: in memory only, up to a limit, and gone soon after the session is.
+"""What sessions hold of uploaded files: in memory only, packed, up to a limit, and gone soon after the session is.
 
 Streamlit's setting `server.maxUploadSize` (MB), which it keeps for each file, is kept here for all files of a session
 together: otherwise one visitor fills the memory of everybody.
@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -18,12 +19,16 @@ from starlette.formparsers import FormData, MultiPartParser
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 
 from kidney_core.app import streamlit_internals
-from kidney_core.app.streamlit_internals import AddFile, Parse, session_id
+from kidney_core.app.streamlit_internals import AddFile, PackedFile, Parse, session_id
 from kidney_core.common import allocator
+from kidney_core.common.packing import pack
 from kidney_core.imaging import decoder
+from kidney_core.imaging.archive import Member
 
 _MIB = 1024**2
 _SECONDS_BETWEEN_SWEEPS = 10.0
+# Up to this size a file is packed at once, in about 20 ms; for longer, the server could not answer others.
+_PACKED_AT_ONCE_BYTES = 4 * _MIB
 # Of bodies that are being received; more of them wait, since each is there several times until it is parsed.
 _IN_FLIGHT_BYTES = 8 * _MIB
 _MAX_WAIT_S = 60.0
@@ -56,9 +61,24 @@ def drop() -> None:
     streamlit_internals.forget_uploads(session_id())
 
 
-def read_once(files: Sequence[UploadedFile], read: Callable[[], T]) -> T:
-    """What `read` makes of uploaded files, made once for as long as they are the ones of this session's page."""
-    ids = tuple(file.file_id for file in files)
+def ids_of(files: Sequence[UploadedFile]) -> tuple[str, ...]:
+    """What tells uploaded files from others."""
+    return tuple(file.file_id for file in files)
+
+
+def content(file: UploadedFile) -> bytes:
+    """The bytes of an uploaded file."""
+    return streamlit_internals.upload_reader(file)()
+
+
+def member(file: UploadedFile) -> Member:
+    """An uploaded file to be sorted into stacks; it stays packed until it is needed."""
+    read = streamlit_internals.upload_reader(file)
+    return Member.of_bytes(file.name, read(), read)
+
+
+def read_once(ids: tuple[str, ...], read: Callable[[], T]) -> T:
+    """What `read` makes of the files with these ids, made once for as long as they are the ones of this session's page."""
     kept = st.session_state.get(_READ)
     if kept is None or kept[0] != ids:
         forget_read()
@@ -99,6 +119,7 @@ def _guard_server() -> None:
 def _hold_limit(store: Any) -> None:
     """Let the store of uploads refuse a file with which its session would hold more than the limit."""
     received_bytes = 0  # since freed memory was returned last
+    packing = ThreadPoolExecutor(1, thread_name_prefix="packing")
 
     def within_limit(add: AddFile) -> AddFile:
         def add_file(session_id: str, file: UploadedFileRec) -> None:  # the server gives both by name
@@ -114,10 +135,21 @@ def _hold_limit(store: Any) -> None:
                 _refused[session_id] += 1
                 raise HTTPException(status_code=413, detail="no room for this file beside the others of the session")
             add(session_id, file)
+            if len(file.data) <= _PACKED_AT_ONCE_BYTES:
+                _pack(store, session_id, file)
+            else:
+                packing.submit(_pack, store, session_id, file)
 
         return add_file
 
     streamlit_internals.replace_add_file(store, within_limit)
+
+
+def _pack(store: Any, session: str, file: UploadedFileRec) -> None:
+    """Keep a file of a store packed where that saves memory."""
+    packed = pack(file.data)
+    if packed is not None:
+        streamlit_internals.replace_file(store, session, file, PackedFile.of(file, packed))
 
 
 def _one_after_the_other(parse: Parse) -> Parse:

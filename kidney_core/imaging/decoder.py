@@ -21,6 +21,7 @@ from kidney_core.common import errors
 from kidney_core.common.errors import SliceError, UnreadableSlice, UnsupportedSlice
 from kidney_core.imaging.decoder_pool import Pool, Worker
 from kidney_core.imaging.decoder_wire import REQUEST, RESPONSE, Patience, WorkerDied, receive, send
+from kidney_core.imaging.file_content import FileContent, bytes_of
 
 _PROCESSOR_S = {  # per task
     "decode": 8.0,
@@ -55,7 +56,7 @@ class Response:
 
 def run_task(
     task: str,
-    content: bytes,
+    content: bytes | FileContent,
     read: Callable[[Response], _T],
     *,
     name: str,
@@ -65,7 +66,7 @@ def run_task(
     """Run a task of `decoder_server.TASKS` on a file in a child process.
 
     Args:
-        content: the file. The same object in the next call, such as for another frame, is not sent again.
+        content: the file. The same object in the next call, such as for another frame, is neither read nor sent again.
         read: checks the response and converts it; KeyError, TypeError or ValueError mean that the response is invalid.
         name: the name of the file in messages.
         max_payload_bytes: the largest payload that is accepted.
@@ -78,7 +79,7 @@ def run_task(
         UnreadableSlice: the file crashed its decoder, took too much processor time or hung (then from a TimeoutError).
         DecoderError: no child can be started.
     """
-    request = _request(task, [name], [content], max_payload_bytes, options)
+    request = _request(task, [name], [_size(content)], content, max_payload_bytes, options)
     with _pool.slot():
         worker = _pool.take(content)
         try:
@@ -121,7 +122,8 @@ def run_task_on_files(
 
     Raises: DecoderError as `run_task`.
     """
-    request = _request(task, names, contents, max_payload_bytes, options)
+    joined = contents[0] if len(contents) == 1 else b"".join(contents)
+    request = _request(task, names, [len(content) for content in contents], joined, max_payload_bytes, options)
 
     def read_each(responses: list[Response]) -> list[_T | None]:
         if len(responses) != len(contents):
@@ -136,15 +138,22 @@ def run_task_on_files(
 
 
 def _request(
-    task: str, names: Sequence[str], contents: Sequence[bytes], max_payload_bytes: int, options: dict[str, Any]
+    task: str,
+    names: Sequence[str],
+    sizes: list[int],
+    content: bytes | FileContent,
+    max_payload_bytes: int,
+    options: dict[str, Any],
 ) -> "_Request":
-    sizes = [len(content) for content in contents]
     processor_s = _PROCESSOR_S[task]
     if task == "decode":
         processor_s = min(processor_s + _DECODING_S_PER_BYTE * sum(sizes), _MAX_DECODING_S)
     header = {"task": task, "names": names, "sizes": sizes, "options": options, "processor_s": processor_s}
-    joined = contents[0] if len(contents) == 1 else b"".join(contents)
-    return _Request(json.dumps(header).encode(), joined, processor_s, max_payload_bytes)
+    return _Request(json.dumps(header).encode(), content, processor_s, max_payload_bytes)
+
+
+def _size(content: bytes | FileContent) -> int:
+    return content.size if isinstance(content, FileContent) else len(content)
 
 
 def _read_single(read: Callable[[Response], _T]) -> Callable[[list[Response]], _T]:
@@ -177,7 +186,7 @@ def stop() -> None:
 @dataclass(frozen=True)
 class _Request:
     header: bytes = field(repr=False)
-    content: bytes = field(repr=False)
+    content: bytes | FileContent = field(repr=False)
     processor_s: float
     max_payload_bytes: int
 
@@ -211,7 +220,8 @@ def _exchange(worker: Worker, request: _Request, read: Callable[[list[Response]]
 def _communicate(worker: Worker, request: _Request) -> list[Response]:
     """Send a request and receive its responses. Raises TimeoutError, WorkerDied."""
     patience = Patience(worker.process_id, request.processor_s)
-    content = b"" if worker.content is request.content else request.content  # empty: the worker holds this file
+    # Empty: the worker holds this file.
+    content = b"" if worker.content is request.content else bytes_of(request.content)
     if content:
         worker.content = None
     worker.n_served += 1

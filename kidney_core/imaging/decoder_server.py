@@ -51,16 +51,16 @@ def _decode(content: bytes, *, name: str, frame: int) -> _Result:
     return slices.to_wire(read(content, name=name, frame=frame))
 
 
-def _count(content: bytes, *, name: str) -> _Result:
-    return {"n_images": raster.count_images(content, name=name)}, b""
+def _count(content: bytes, *, name: str, is_whole: bool = True) -> _Result:
+    return {"n_images": raster.count_images(content, name=name, is_whole=is_whole)}, b""
 
 
-def _position(content: bytes, *, name: str) -> _Result:
-    return dicom_geometry.to_wire(content, name=name), b""
+def _position(content: bytes, *, name: str, is_whole: bool = True) -> _Result:
+    return dicom_geometry.to_wire(content, name=name, is_whole=is_whole), b""
 
 
-def _volume(content: bytes, *, name: str) -> _Result:
-    return {"planes": nifti.counts(content, name=name)}, b""
+def _volume(content: bytes, *, name: str, size: int) -> _Result:
+    return {"planes": nifti.counts(content, name=name, size=size)}, b""
 
 
 def _patient(content: bytes, *, name: str) -> _Result:

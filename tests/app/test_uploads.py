@@ -1,15 +1,19 @@
 """What sessions hold of uploads: within the limit, of the page that is shown, and packed as it came."""
 
 import asyncio
+import hashlib
+import time
 import types
 
+import numpy as np
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
+from streamlit.proto.Common_pb2 import FileURLs
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 
-from kidney_core.app import uploads
+from kidney_core.app import streamlit_internals, uploads
 from tests.conftest import ROOT
 
 
@@ -50,6 +54,49 @@ def test_what_found_no_room_is_told_until_the_session_starts_anew(store, monkeyp
     store.remove_session_files("me")
     store.add_file(session_id="me", file=file("d", 10))
     assert uploads.refusal() == ""
+
+
+@pytest.mark.parametrize("size", [512 * 1024, 9 * 1024**2])
+def test_what_packs_well_is_kept_packed_and_counts_as_it_was_uploaded(store, monkeypatch, size):
+    monkeypatch.setattr(uploads, "limit_bytes", lambda: 10 * 1024**2)
+    content = np.random.default_rng(0).normal(1000, 12, size // 2).astype("<i2").tobytes()
+    store.add_file(session_id="me", file=UploadedFileRec("a", "a", "", content))
+    deadline = time.monotonic() + 60  # a large one is packed in a thread
+    while len((kept := store.file_storage["me"]["a"]).data) == size and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(kept.data) < 0.6 * size
+    assert store._total_bytes == len(kept.data)
+    assert kept.packed.unpack() == content
+    assert streamlit_internals.stored_bytes(store, "me") == size
+    with pytest.raises(HTTPException):
+        store.add_file(session_id="me", file=file("b", 10 * 1024**2 - size + 1))
+    store.remove_session_files("me")
+    assert store._total_bytes == 0
+
+
+def test_a_file_that_was_removed_meanwhile_does_not_come_back_packed(store):
+    content = bytes(100_000)
+    record = UploadedFileRec("a", "a", "", content)
+    uploads._pack(store, "me", record)
+    assert store.get_files("me", ["a"]) == []
+    assert store._total_bytes == 0
+
+
+def test_a_page_reads_a_packed_upload_as_it_was(monkeypatch):
+    content = np.random.default_rng(0).normal(1000, 12, 100_000).astype("<i2").tobytes()
+    made = MemoryUploadedFileManager("/upload")
+    made.add_file("", UploadedFileRec("a", "scan", "", content))
+    uploads._pack(made, "", made.get_files("", ["a"])[0])
+    monkeypatch.setattr(streamlit_internals.runtime, "exists", lambda: True)
+    monkeypatch.setattr(
+        streamlit_internals.runtime, "get_instance", lambda: types.SimpleNamespace(uploaded_file_mgr=made)
+    )
+    shown = UploadedFile(made.get_files("", ["a"])[0], FileURLs())
+    assert shown.getvalue() != content
+    assert uploads.content(shown) == content
+    member = uploads.member(shown)
+    assert member.content.read() == content
+    assert member.content.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def parser(length: str) -> MultiPartParser:
