@@ -1,7 +1,7 @@
 """What the pages write to the audit log; nothing where no log is set."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -52,13 +52,16 @@ def ask(
     return answer, judgement
 
 
-def diagnosis(checkpoint: Checkpoint, *, input_sha256: str, probabilities: Mapping[str, float], verdict: str) -> None:
+def diagnosis(
+    checkpoint: Checkpoint, *, input_sha256: str | Callable[[], str], probabilities: Mapping[str, float], verdict: str
+) -> None:
     """Write that a model diagnosed a slice or a scan, once per session for the same result.
 
     Args:
-        input_sha256: of the file, or the fingerprint of the scan.
+        input_sha256: of the file, or of the files of the scan; a function where that takes reading them, called only where there
+            is an audit log.
 
-    Raises: AuditError where the line cannot be written: nothing may be shown then.
+    Raises: what that function raises; AuditError where the line cannot be written: nothing may be shown then.
     """
     result = {"probabilities": {label: round(p, 6) for label, p in probabilities.items()}, "verdict": verdict}
     _append(audit_log.DIAGNOSIS, input_sha256, checkpoint.card["weights_sha256"], digests.of_json(result))
@@ -87,11 +90,15 @@ def _digest_of_pixels(image: "Slice") -> str:
     return hashlib.sha256(image.network_grey8().tobytes()).hexdigest()
 
 
-def _append(kind: str, input_sha256: str, model_sha256: str, result_sha256: str, *, once: bool = True) -> None:
+def _append(
+    kind: str, input_sha256: str | Callable[[], str], model_sha256: str, result_sha256: str, *, once: bool = True
+) -> None:
     log = audit_log.configured()
     if log is None:
         return
     written: set = st.session_state.setdefault(_KEPT, set())
+    if callable(input_sha256):
+        input_sha256 = input_sha256()
     line = (kind, input_sha256, model_sha256, result_sha256)
     if once and line in written:
         return

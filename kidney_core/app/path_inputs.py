@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -11,14 +11,26 @@ from kidney_core.common import allowed_paths
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.files import split_paths
 
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
 _DEMO_FOLDER = "demo-data"
 
 
-def path_input(label: str, value: str = "", *, key: str, several: bool = False, **options: Any) -> str:
+def path_input(
+    label: str,
+    value: str = "",
+    *,
+    key: str,
+    several: bool = False,
+    messages: "DeltaGenerator | None" = None,
+    **options: Any,
+) -> str:
     """The path that the user types, resolved; empty where it may not be used, with the reason below the field.
 
     Args:
         several: several paths may be typed, separated by ":" (`os.pathsep`).
+        messages: where the reason is shown instead, for a field in a closed menu.
         options: of `st.text_input`.
     """
     typed = st.text_input(label, value, key=key, **options).strip()
@@ -26,7 +38,7 @@ def path_input(label: str, value: str = "", *, key: str, several: bool = False, 
     try:
         return os.pathsep.join(allowed_path(path) for path in paths)
     except KidneyError as error:
-        st.error(str(error))
+        (messages or st).error(str(error))
         return ""
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kidney_core.diagnosis.inference import Diagnosis, Predictor
     from kidney_core.diagnosis.stack_reading import StackReading
     from kidney_core.diagnosis.verdict import Verdict
+    from kidney_core.imaging.file_content import FileContent
     from kidney_core.imaging.stack import Stack
 
 NAME, SCAN_NAME = "kidney-ct-report", "kidney-ct-scan-report"
@@ -23,7 +24,7 @@ _PICTURE, _STRUCTURED = "DICOM picture (secondary capture)", "DICOM structured r
 
 def show(
     image: Slice,
-    content: bytes | None,
+    content: "FileContent | None",
     answer: "Diagnosis",
     verdict: "Verdict",
     checkpoint: "Checkpoint",
@@ -39,7 +40,7 @@ def show(
         key: makes the inputs of this slice unique.
     """
     with st.expander(title):
-        with_name, with_patient = _ask_what_to_name(is_dicom(content) if content else False, key)
+        with_name, with_patient = _ask_what_to_name(content is not None and is_dicom(content), key)
         measures = _ask_for_measures(key)
         if not grades and answer.heatmap is not None:
             st.caption("Grade the heatmap first to have its grades in the report.")
@@ -74,9 +75,8 @@ def show(
 def show_scan(predictor: "Predictor", stack: "Stack", reading: "StackReading") -> None:
     """Offer the report of a scan as PDF and DICOM, and its kidneys as a DICOM segmentation; nothing is stored."""
     with st.expander("Report of the scan"):
-        content = stack.items[0].content
         key = f"scan_{reading.stack_fingerprint[:16]}"
-        with_name, with_patient = _ask_what_to_name(is_dicom(content), key)
+        with_name, with_patient = _ask_what_to_name(is_dicom(stack.items[0].file), key)
         if not st.button("Write the report of the scan", key="diagnosis_scan_report"):
             return
         from kidney_core.reports import kidney_segmentation, scan_dicom, scan_pdf, scan_report

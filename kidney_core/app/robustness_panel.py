@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, loading, verdict_panel
+from kidney_core.app import access, audit_recorder, loading, packed_uploads, verdict_panel
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common import digests
 from kidney_core.common.errors import KidneyError
@@ -58,7 +58,7 @@ def _choose() -> tuple[Slice | None, str, str]:
         upload = st.file_uploader("A CT slice: PNG, JPEG, BMP, TIFF or DICOM", key="teaching_upload")
         if upload is None:
             return None, "", ""
-        content = upload.getvalue()
+        content = packed_uploads.content(upload)
         return read_slice(content, name=upload.name), "", digests.sha256(content)
     number = st.session_state.setdefault("teaching_sample", 1)
     if right.button("Another simulated patient", key="teaching_another", width="stretch"):

@@ -99,7 +99,7 @@ def show_slice(
     """
     sha256 = item.sha256 if item else ""
     answer, verdict = audit_recorder.ask(predictor, image, sha256=sha256, sides=position.sides if position else None)
-    content, title = item.content if item else None, "Report of this slice" if position else "Report"
+    content, title = item.file if item else None, "Report of this slice" if position else "Report"
     lead = room.panel if position else room.lead
     show_anyway = False
     if verdict.refused:

@@ -22,9 +22,9 @@ from kidney_core.app.reading_room import ReadingRoom
 from kidney_core.app.slice_panel import StackPosition
 from kidney_core.app.viewer import browser_part
 from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common import allocator
 from kidney_core.common.labels import color_of
 from kidney_core.diagnosis import outcomes
-from kidney_core.imaging import rendering
 from kidney_core.imaging.stack import Stack
 from kidney_core.metrics import number_format, plots
 from kidney_core.metrics.predictions import probability_column
@@ -53,7 +53,7 @@ def show_stack(predictor: "Predictor", stack: Stack, *, is_scan: bool) -> None:
             reading = choose_range(predictor, reading)
     audit_recorder.diagnosis(
         checkpoint,
-        input_sha256=stack.fingerprint,
+        input_sha256=lambda: stack.sha256,
         probabilities=reading.verdict.probabilities,
         verdict=reading.verdict.outcome,
     )
@@ -113,6 +113,7 @@ def read(predictor: "Predictor", stack: Stack, *, is_scan: bool) -> "StackReadin
         report(reading.n_steps_done, reading.n_steps)
     while len(kept) > MAX_KEPT:
         del kept[next(iter(kept))]
+    allocator.return_freed_memory()  # of the decoded slices; the next piece runs in another thread, which may not reuse it
     st.rerun()  # which ends this run of the page
 
 
@@ -198,7 +199,7 @@ def choose_slice(reading: "StackReading", checkpoint: Checkpoint) -> int:
         "labels": list(labels),
         "colors": [color_of(label, labels) for label in labels],
         "rows": _rounded_probabilities(reading.table, labels),
-        "previews": [rendering.jpeg_data_url(each) if each is not None else "" for each in reading.previews],
+        "previews": [each.preview_url if each else "" for each in reading.looked_at],
         "places": [place_of(reading, row) for row in range(reading.n_slices)],
         "kidneys": _kidney_bars(reading),
     }

@@ -23,9 +23,12 @@ from streamlit.auth_util import get_secrets_auth_section, is_authlib_installed
 from streamlit.elements import exception as exception_element
 from streamlit.proto.Exception_pb2 import Exception as ExceptionProto
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 from streamlit.web import bootstrap, cli
 from streamlit.web.server.starlette import starlette_routes, starlette_websocket
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+
+from kidney_core.common.packing import Packed
 
 __all__ = ["get_secrets_auth_section", "is_authlib_installed"]
 
@@ -130,10 +133,45 @@ def remember_media(server: Any, remember: Callable[[str, str], None]) -> None:
 
 
 def stored_bytes() -> dict[str, int]:
-    """What each session holds of uploads."""
+    """What each session holds of uploads, as they were uploaded."""
     server = running_server()
     stored = dict(server.uploaded_file_mgr.file_storage) if server else {}  # type: ignore[attr-defined] # of the server's store
-    return {session: sum(len(each.data) for each in list(files.values())) for session, files in stored.items()}
+    return {session: sum(map(uploaded_size, list(files.values()))) for session, files in stored.items()}
+
+
+class PackedFile(UploadedFileRec):
+    """An upload that is kept packed: its `data` are those of `packed`."""
+
+    packed: Packed
+
+    @classmethod
+    def of(cls, file: UploadedFileRec, packed: Packed) -> "PackedFile":
+        made = cls(file.file_id, file.name, file.type, packed.data)
+        made.packed = packed
+        return made
+
+
+def uploaded_size(file: UploadedFileRec) -> int:
+    """The bytes of a file as it was uploaded, packed or not."""
+    return file.packed.size if isinstance(file, PackedFile) else len(file.data)
+
+
+def replace_file(store: Any, session: str, old: UploadedFileRec, new: UploadedFileRec) -> None:
+    """Put a file in the place of another in a store of uploads, where that is still there."""
+    with store._lock:
+        files = store.file_storage.get(session, {})
+        if files.get(old.file_id) is old:
+            files[old.file_id] = new
+            store._total_bytes += len(new.data) - len(old.data)
+
+
+def upload_reader(file: UploadedFile) -> Callable[[], bytes]:
+    """What returns the bytes of an upload whenever they are needed, from any thread."""
+    records = (
+        runtime.get_instance().uploaded_file_mgr.get_files(session_id(), [file.file_id]) if runtime.exists() else []
+    )
+    packed = records[0].packed if records and isinstance(records[0], PackedFile) else None
+    return packed.unpack if packed else file.getvalue
 
 
 def forget_uploads(session: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, formatting, path_inputs, progress
+from kidney_core.app import access, audit_recorder, formatting, packed_uploads, path_inputs, progress
 from kidney_core.common.errors import KidneyError, RunError
 from kidney_core.common.labels import LABELS
 from kidney_core.common.paper import ARCHITECTURE_NAMES
@@ -325,7 +325,7 @@ def _as_file(configs: list[TrainingConfig], engine: str) -> None:
         if upload is None:
             return
         try:
-            config = recipes.from_file(upload.getvalue())
+            config = recipes.from_file(packed_uploads.content(upload))
             st.code(recipes.command_line(config), language="bash", wrap_lines=True)
             if st.button("Start this configuration", key="training_config_start"):
                 _submit(config.data, [config], engine)

@@ -1,25 +1,35 @@
-"""What is to be diagnosed: uploaded files, zips or folders, or a simulated sample."""
+"""What is to be diagnosed: uploaded files, zips or folders, files of this machine by their path, or a simulated sample."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from kidney_core.app import uploads
+from kidney_core.app import access, packed_uploads, path_inputs, uploads
+from kidney_core.common import digests
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.labels import LABELS
+from kidney_core.imaging import local_files
 from kidney_core.imaging.slices import Slice
-from kidney_core.imaging.stack import BY_NAME, Stack, UploadContents, open_stacks
+from kidney_core.imaging.stack import BY_NAME, Stack, UploadContents, open_files, open_stacks
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
 FIRST_SAMPLE_SEED = 990_000  # far from the seeds of the simulated slices the shipped networks were trained on
 WHOLE_SCAN, N_SAMPLE_SLICES = "Scan", 40
-FILES, FOLDER = "Files or a zip", "A folder"
+FILES, FOLDER, PATH = "Files or a zip", "A folder", "By path"
+_TYPED = "diagnosis_path"  # in the session
 SEPARATE, ONE_SCAN = "separate slices", "one scan"
+_NOTHING_UPLOADED = (
+    "Nothing in this upload is an image: it is empty or holds hidden files only. Upload the slices themselves."
+)
+_NOTHING_AT_PATH = (
+    "Nothing at this path is an image: it is empty or holds hidden files only. Enter the folder of the slices."
+)
 AS_GREY = "diagnosis_as_grey"  # in the session: recognised Hounsfield units are taken for grey values
 
 
@@ -60,6 +70,8 @@ def _draw(label: str, number: int) -> Slice:
 def chosen_before() -> str:
     """What this run of the page begins with, as a key: the uploaded files or the sample; empty before a choice."""
     kind = st.session_state.get("diagnosis_kind", FILES)
+    if kind == PATH and (typed := st.session_state.get(_TYPED, "").strip()):
+        return digests.sha256(typed.encode())[:16]
     files = st.session_state.get(f"diagnosis_uploads_{kind}") or []
     if files:
         return "-".join(file.file_id[:8] for file in files[:3]) + f"-{len(files)}"
@@ -74,13 +86,15 @@ def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
     """
     kind = st.segmented_control(
         "Upload",
-        [FILES, FOLDER],
+        [FILES, FOLDER, PATH],
         default=FILES,
         required=True,
         key="diagnosis_kind",
         label_visibility="collapsed",
         on_change=uploads.drop,
     )
+    if kind == PATH:
+        return _choose_path(messages)
     megabytes = uploads.limit_bytes() // 1024**2
     files = st.file_uploader(
         f"CT slices (DICOM, PNG, JPEG, TIFF), a volume (NIfTI) or a zip, up to {megabytes} MB"
@@ -95,9 +109,38 @@ def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
         if problem := uploads.refusal():
             st.error(problem)
         if files:
-            return _open(files)
+            return _open_uploads(files)
     uploads.forget_read()
     return _sample()
+
+
+def _choose_path(messages: "DeltaGenerator") -> UploadContents | Sample | None:
+    """What the folder or file holds that the user types, or the chosen sample; None before anything was chosen."""
+    path = path_inputs.path_input(
+        "Folder or file on this machine",
+        key=_TYPED,
+        messages=messages,
+        placeholder="/data/scans/series-3",
+        help="DICOM, pictures, a NIfTI volume or a zip. Files are read where they lie, when they are needed; nothing is copied.",
+    )
+    if not path:
+        uploads.forget_read()
+        return None if st.session_state[_TYPED].strip() else _sample()
+
+    def read() -> UploadContents:
+        with st.spinner("Reading the headers…"):
+            return open_files(local_files.members(Path(path), access.allowed_roots()))
+
+    with messages:
+        return _open((path, _last_change(Path(path))), read, nothing=_NOTHING_AT_PATH)
+
+
+def _last_change(path: Path) -> str:
+    """What changes when a file is written again, or files are added to a folder."""
+    try:
+        return str(path.stat().st_mtime_ns)
+    except OSError:
+        return ""  # opening it says why
 
 
 def _sample() -> UploadContents | Sample | None:
@@ -154,25 +197,29 @@ def _choose_slices(opened: UploadContents) -> tuple[Stack, bool]:
     return st.selectbox("Scan", opened.stacks, format_func=lambda stack: stack.title, key="diagnosis_stack"), True
 
 
-def _open(files: Sequence[UploadedFile]) -> UploadContents | None:
+def _open_uploads(files: Sequence[UploadedFile]) -> UploadContents | None:
     """The uploads of this session as stacks; unpacked once."""
 
     def read() -> UploadContents:
         with st.spinner("Sorting the slices…"):
-            return open_stacks([(file.name, file.getvalue()) for file in files])
+            return open_files(packed_uploads.member(file) for file in files)
 
+    opened = _open(uploads.ids_of(files), read, nothing=_NOTHING_UPLOADED)
+    if opened and uploads.refusal():
+        opened = opened.with_note("Some files of this upload found no room: slices may be missing.")
+    return opened
+
+
+def _open(ids: tuple[str, ...], read: Callable[[], UploadContents], *, nothing: str) -> UploadContents | None:
+    """What `read` makes of the files with these ids, with what is wrong with it; None where there is no image."""
     try:
-        opened = uploads.read_once(files, read)
+        opened = uploads.read_once(ids, read)
     except KidneyError as error:
         st.error(str(error))
         return None
-    if uploads.refusal():
-        opened = opened.with_note("Some files of this upload found no room: slices may be missing.")
     _show_problems(opened.problems, show=st.warning if opened.stacks else st.error)
     if not opened.stacks and not opened.problems:
-        st.error(
-            "Nothing in this upload is an image: it is empty or holds hidden files only. Upload the slices themselves."
-        )
+        st.error(nothing)
     return opened if opened.stacks else None
 
 

@@ -6,14 +6,15 @@ they are announced; a body that stalls is ended; and bodies do not wait for each
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from kidney_core.app import access, streamlit_internals, upload_room
+from kidney_core.app import access, packed_uploads, streamlit_internals, upload_room
 from kidney_core.app.streamlit_internals import Answer
 from kidney_core.common import allocator
 from kidney_core.common.errors import AccessError, KidneyError
@@ -85,7 +86,7 @@ async def guard_upload(scope: Scope, receive: Receive, send: Send, answer: Answe
             if problem := arrival.problem:
                 answer = PlainTextResponse(arrival.refuse(problem), _STATUS[problem])
             else:
-                body.arrival = arrival
+                body.arrival, body.stored = arrival, partial(_keep_packed, session, request.path_params["file_id"])
             await answer(scope, body.receive, body.send)
     _return_memory(body.n_bytes)
 
@@ -143,6 +144,12 @@ def _malformed(request: Request) -> PlainTextResponse | None:
     return None
 
 
+def _keep_packed(session: str, file_id: str) -> None:
+    server = streamlit_internals.running_server()
+    if server is not None:
+        packed_uploads.keep_packed(server.uploaded_file_mgr, session, file_id)
+
+
 def _return_memory(n_bytes: int) -> None:
     global _received_bytes
     _received_bytes += n_bytes
@@ -156,12 +163,14 @@ class _Body:
 
     Attributes:
         arrival: takes the room for it; None while nothing of it is kept.
+        stored: called once the server has stored the file.
         n_bytes: that have arrived.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self.arrival: upload_room.Arrival | None = None
+        self.stored: Callable[[], None] = lambda: None
         self.n_bytes = 0
         self._is_over = False  # nothing more comes
         self._is_dropped = False  # it is refused
@@ -181,7 +190,8 @@ class _Body:
         """Pass an answer on. After a refusal the rest of the body is read and dropped, and the connection is closed."""
         if message["type"] == "http.response.start":
             if message["status"] < 400 and self.arrival:
-                self.arrival.release()  # it is stored
+                self.stored()  # before the page learns of it
+                self.arrival.release()
             if message["status"] >= 400 and not self._is_over:
                 self._is_dropped = True
                 message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}

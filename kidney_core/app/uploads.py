@@ -1,6 +1,6 @@
-"""What sessions hold of uploaded files: in memory only, up to a limit, and gone soon after the session is.
+"""What sessions hold of uploaded files: in memory only, packed, up to a limit, and gone soon after the session is.
 
-How they come in: `upload_route`. How much room they have: `upload_room`.
+How they come in: `upload_route`. How much room they have: `upload_room`. How they are kept: `packed_uploads`.
 """
 
 import gc
@@ -26,6 +26,7 @@ __all__ = [
     "explain_failures",
     "forget_read",
     "guard_server",
+    "ids_of",
     "limit_bytes",
     "read_once",
     "refusal",
@@ -64,9 +65,13 @@ def drop() -> None:
     streamlit_internals.forget_uploads(session_id())
 
 
-def read_once(files: Sequence[UploadedFile], read: Callable[[], T]) -> T:
-    """What `read` makes of uploaded files, made once for as long as they are the ones of this session's page."""
-    ids = tuple(file.file_id for file in files)
+def ids_of(files: Sequence[UploadedFile]) -> tuple[str, ...]:
+    """What tells uploaded files from others."""
+    return tuple(file.file_id for file in files)
+
+
+def read_once(ids: tuple[str, ...], read: Callable[[], T]) -> T:
+    """What `read` makes of the files with these ids, made once for as long as they are the ones of this session's page."""
     kept = st.session_state.get(_READ)
     if kept is None or kept[0] != ids:
         forget_read()

@@ -60,7 +60,7 @@ def resolve_allowed(typed: str, roots: Sequence[Path] | None) -> Path:
     try:
         path = Path(typed).expanduser().resolve()
         # Checked first: outside the roots the app does not reveal whether a path exists.
-        if not _is_inside(path, roots):
+        if not is_inside(path, roots):
             raise PathError(_refusal(typed, roots))
         leading_out = _link_leading_out(path, roots)
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, ~nobody, a name too long, no permission
@@ -83,7 +83,8 @@ def file_below(folder: Path, relative: str) -> Path:
     return folder / relative
 
 
-def _is_inside(path: Path, roots: Sequence[Path]) -> bool:
+def is_inside(path: Path, roots: Sequence[Path]) -> bool:
+    """Whether a path, with its symbolic links resolved, is a root or below one."""
     return any(path.is_relative_to(root) for root in roots)
 
 
@@ -109,7 +110,7 @@ def _link_leading_out(path: Path, roots: Sequence[Path]) -> Path | None:
             for entry in entries:
                 if entry.is_symlink():
                     target = Path(os.path.realpath(entry.path))
-                    if not _is_inside(target, roots):
+                    if not is_inside(target, roots):
                         return Path(entry.path)
                     pending.append(target)
                 elif entry.is_dir():

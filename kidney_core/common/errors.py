@@ -8,7 +8,7 @@ KidneyError
 ├── ArchiveError            a zip that cannot be used
 │   ├── UnreadableArchive   truncated or damaged
 │   ├── EncryptedArchive    locked with a password
-│   └── OversizedArchive    beyond the limits of 3,000 files and 2 GiB
+│   └── OversizedArchive    beyond the limits of 3,000 files and 4 GiB
 ├── DecoderError            the process that decodes images does not start
 ├── DatasetError            a folder that is not a usable dataset, or cannot be split
 ├── AccessError             nobody is logged in, a role is missing, or the app would be open to everyone

@@ -1,5 +1,6 @@
 """A stack is read in two passes, batch after batch, with progress and a way to stop: find the kidneys, then predict their slices."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +16,7 @@ from kidney_core.data.dataset import short_hash
 from kidney_core.diagnosis import stack_verdict
 from kidney_core.diagnosis.inference import Predictor
 from kidney_core.diagnosis.stack_verdict import StackVerdict, kidney_column, kidney_columns
+from kidney_core.imaging import rendering
 from kidney_core.imaging.framing import BODY, EACH_KIDNEY, FramedImage, View, square
 from kidney_core.imaging.slices import Slice
 from kidney_core.imaging.stack import Stack, StackItem, open_item
@@ -55,6 +57,11 @@ class LookedAt:
     fault: int = 0
     letters: dict[str, str] | None = None
     pixel_mm2: float | None = None
+
+    @functools.cached_property
+    def preview_url(self) -> str:
+        """The preview for a browser, encoded once; empty where there is none."""
+        return rendering.jpeg_data_url(self.preview) if self.preview is not None else ""
 
 
 @dataclass(frozen=True)

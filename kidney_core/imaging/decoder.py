@@ -13,8 +13,6 @@ import atexit
 import contextlib
 import json
 import os
-import struct
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -22,19 +20,19 @@ from typing import Any, TypeVar
 from kidney_core.common import errors
 from kidney_core.common.errors import SliceError, UnreadableSlice, UnsupportedSlice
 from kidney_core.imaging.decoder_pool import Pool, Worker
+from kidney_core.imaging.decoder_wire import REQUEST, RESPONSE, Patience, WorkerDied, receive, send
+from kidney_core.imaging.file_content import FileContent, bytes_of
 
-TIMEOUT_S = 10.0
-_STARVED_TIMEOUT_S = 60.0  # for a child that waits for a processor on a busy machine; its processor time is limited:
-_PROCESSOR_S = {
+_PROCESSOR_S = {  # per task
     "decode": 8.0,
     "count": 3.0,
     "position": 3.0,
     "volume": 8.0,
     "patient": 3.0,
     "geometry": 3.0,
-}  # per task
-REQUEST = struct.Struct("!IQ")  # bytes of JSON, bytes of the file: 0 to use the previous file again
-RESPONSE = struct.Struct("!IQ")  # bytes of JSON, bytes of pixels
+}
+# More for each byte to decode: a lossless JPEG 2000 of 64 megapixels (50 MB) takes 10 s, a slice of a scan 0.05 s.
+_DECODING_S_PER_BYTE, _MAX_DECODING_S = 0.25e-6, 30.0
 _MAX_FIELDS_BYTES = 8 * 1024**2  # the positions of 3,000 frames take 1 MB
 _MAX_MESSAGE = 2_000  # characters of an error message
 _MAX_SERVED = 500  # files per worker, so that a memory leak in a decoder stays bounded
@@ -58,7 +56,7 @@ class Response:
 
 def run_task(
     task: str,
-    content: bytes,
+    content: bytes | FileContent,
     read: Callable[[Response], _T],
     *,
     name: str,
@@ -68,7 +66,7 @@ def run_task(
     """Run a task of `decoder_server.TASKS` on a file in a child process.
 
     Args:
-        content: the file. The same object in the next call, such as for another frame, is not sent again.
+        content: the file. The same object in the next call, such as for another frame, is neither read nor sent again.
         read: checks the response and converts it; KeyError, TypeError or ValueError mean that the response is invalid.
         name: the name of the file in messages.
         max_payload_bytes: the largest payload that is accepted.
@@ -78,28 +76,28 @@ def run_task(
 
     Raises:
         SliceError: the error that the task raised.
-        UnreadableSlice: the file crashed its decoder, or took longer than 10 s (then from a TimeoutError).
+        UnreadableSlice: the file crashed its decoder, took too much processor time or hung (then from a TimeoutError).
         DecoderError: no child can be started.
     """
-    request = _request(task, [name], [content], max_payload_bytes, options)
+    request = _request(task, [name], [_size(content)], content, max_payload_bytes, options)
     with _pool.slot():
         worker = _pool.take(content)
         try:
             if worker.n_served:
                 # A used worker may have died of an earlier file or of idleness: a new one decides.
-                with contextlib.suppress(_ChildDied):
+                with contextlib.suppress(WorkerDied):
                     return _exchange(worker, request, _read_single(read))
                 worker = _pool.start_worker()
             # A new one may also have been killed from outside, for example where memory is short: the file is
             # considered damaged only where two new workers die of it.
-            with contextlib.suppress(_ChildDied):
+            with contextlib.suppress(WorkerDied):
                 return _exchange(worker, request, _read_single(read))
             return _exchange(_pool.start_worker(), request, _read_single(read))
         except TimeoutError as error:
             raise UnreadableSlice(
                 f"“{name}” could not be decoded: it took longer than {error}. Export or copy the file again."
             ) from error
-        except _ChildDied as error:
+        except WorkerDied as error:
             raise UnreadableSlice(
                 f"“{name}” is damaged and crashes its decoder, which runs in a process of its own. Export or copy the "
                 "file again, if possible uncompressed."
@@ -124,7 +122,8 @@ def run_task_on_files(
 
     Raises: DecoderError as `run_task`.
     """
-    request = _request(task, names, contents, max_payload_bytes, options)
+    joined = contents[0] if len(contents) == 1 else b"".join(contents)
+    request = _request(task, names, [len(content) for content in contents], joined, max_payload_bytes, options)
 
     def read_each(responses: list[Response]) -> list[_T | None]:
         if len(responses) != len(contents):
@@ -134,18 +133,27 @@ def run_task_on_files(
     with _pool.slot():
         try:
             return _exchange(_pool.take(request.content), request, read_each)
-        except (TimeoutError, _ChildDied):
+        except (TimeoutError, WorkerDied):
             return [None] * len(contents)
 
 
 def _request(
-    task: str, names: Sequence[str], contents: Sequence[bytes], max_payload_bytes: int, options: dict[str, Any]
+    task: str,
+    names: Sequence[str],
+    sizes: list[int],
+    content: bytes | FileContent,
+    max_payload_bytes: int,
+    options: dict[str, Any],
 ) -> "_Request":
     processor_s = _PROCESSOR_S[task]
-    sizes = [len(content) for content in contents]
+    if task == "decode":
+        processor_s = min(processor_s + _DECODING_S_PER_BYTE * sum(sizes), _MAX_DECODING_S)
     header = {"task": task, "names": names, "sizes": sizes, "options": options, "processor_s": processor_s}
-    joined = contents[0] if len(contents) == 1 else b"".join(contents)
-    return _Request(json.dumps(header).encode(), joined, processor_s, max_payload_bytes)
+    return _Request(json.dumps(header).encode(), content, processor_s, max_payload_bytes)
+
+
+def _size(content: bytes | FileContent) -> int:
+    return content.size if isinstance(content, FileContent) else len(content)
 
 
 def _read_single(read: Callable[[Response], _T]) -> Callable[[list[Response]], _T]:
@@ -175,14 +183,10 @@ def stop() -> None:
     _pool.close()
 
 
-class _ChildDied(Exception):
-    """The child ended, or its response is invalid."""
-
-
 @dataclass(frozen=True)
 class _Request:
     header: bytes = field(repr=False)
-    content: bytes = field(repr=False)
+    content: bytes | FileContent = field(repr=False)
     processor_s: float
     max_payload_bytes: int
 
@@ -190,7 +194,7 @@ class _Request:
 def _exchange(worker: Worker, request: _Request, read: Callable[[list[Response]], _T]) -> _T:
     """Send a request and read its responses; the worker returns to the pool only where nothing went wrong.
 
-    Raises: SliceError, TimeoutError, _ChildDied.
+    Raises: SliceError, TimeoutError, WorkerDied.
     """
     is_reusable = False
     try:
@@ -205,7 +209,7 @@ def _exchange(worker: Worker, request: _Request, read: Callable[[list[Response]]
         return value
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         is_reusable = False
-        raise _ChildDied from error
+        raise WorkerDied from error
     finally:
         if is_reusable:
             _pool.give_back(worker)
@@ -214,26 +218,27 @@ def _exchange(worker: Worker, request: _Request, read: Callable[[list[Response]]
 
 
 def _communicate(worker: Worker, request: _Request) -> list[Response]:
-    """Send a request and receive its responses. Raises TimeoutError, _ChildDied."""
-    started = time.monotonic()
-    content = b"" if worker.content is request.content else request.content  # empty: the worker holds this file
+    """Send a request and receive its responses. Raises TimeoutError, WorkerDied."""
+    patience = Patience(worker.process_id, request.processor_s)
+    # Empty: the worker holds this file.
+    content = b"" if worker.content is request.content else bytes_of(request.content)
     if content:
         worker.content = None
     worker.n_served += 1
     try:
-        _send(worker, REQUEST.pack(len(request.header), len(content)) + request.header, started)
-        _send(worker, content, started)
-        n_fields_bytes, n_payload_bytes = RESPONSE.unpack(_receive(worker, RESPONSE.size, started))
+        send(worker, REQUEST.pack(len(request.header), len(content)) + request.header, patience)
+        send(worker, content, patience)
+        n_fields_bytes, n_payload_bytes = RESPONSE.unpack(receive(worker, RESPONSE.size, patience))
         if n_fields_bytes > _MAX_FIELDS_BYTES or n_payload_bytes > request.max_payload_bytes:
-            raise _ChildDied
-        parts = json.loads(_receive(worker, n_fields_bytes, started))
-        payload = _receive(worker, n_payload_bytes, started)
+            raise WorkerDied
+        parts = json.loads(receive(worker, n_fields_bytes, patience))
+        payload = receive(worker, n_payload_bytes, patience)
     except TimeoutError:
         raise
-    except (OSError, ValueError, RecursionError, _ChildDied) as error:
-        if time.monotonic() - started > request.processor_s:  # the system killed it at its limit
-            raise TimeoutError(f"{request.processor_s:g} s of processor time") from error
-        raise _ChildDied from error
+    except (OSError, ValueError, RecursionError, WorkerDied) as error:
+        if patience.ended_at_its_limit():
+            raise TimeoutError(f"{request.processor_s:.0f} s of processor time") from error
+        raise WorkerDied from error
     responses, position = [], 0
     for fields, size in parts:
         responses.append(Response(dict(fields), payload[position : position + size] if len(parts) > 1 else payload))
@@ -243,51 +248,13 @@ def _communicate(worker: Worker, request: _Request) -> list[Response]:
     return responses
 
 
-def _send(worker: Worker, message: bytes, started: float) -> None:
-    view, n_sent = memoryview(message), 0
-    while n_sent < len(view):
-        worker.connection.settimeout(_remaining_s(worker, started))
-        with contextlib.suppress(TimeoutError):
-            n_sent += worker.connection.send(view[n_sent:])
-
-
-def _receive(worker: Worker, size: int, started: float) -> bytearray:
-    """Exactly `size` bytes. Raises TimeoutError, _ChildDied where there are fewer."""
-    received = bytearray(size)
-    view, n_received = memoryview(received), 0
-    while n_received < size:
-        worker.connection.settimeout(_remaining_s(worker, started))
-        try:
-            n_new = worker.connection.recv_into(view[n_received:])
-        except TimeoutError:
-            continue
-        if not n_new:
-            raise _ChildDied
-        n_received += n_new
-    return received
-
-
-def _remaining_s(worker: Worker, started: float) -> float:
-    """The seconds left to wait for a worker. Raises TimeoutError where there are none."""
-    waited = time.monotonic() - started
-    if waited < TIMEOUT_S:
-        return TIMEOUT_S - waited
-    import psutil
-
-    with contextlib.suppress(psutil.Error):
-        status = psutil.Process(worker.process_id).status()
-        if waited < _STARVED_TIMEOUT_S and status in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP):
-            return 0.5
-    raise TimeoutError(f"{TIMEOUT_S:g} s")
-
-
 def _error(value: Any) -> Exception:
-    """The SliceError that a child sent as [class name, message], or _ChildDied for anything else."""
+    """The SliceError that a child sent as [class name, message], or WorkerDied for anything else."""
     if isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value):
         kind = getattr(errors, value[0], None)
         if isinstance(kind, type) and issubclass(kind, SliceError):
             return kind(value[1][:_MAX_MESSAGE])
-    return _ChildDied()
+    return WorkerDied()
 
 
 _pool = Pool()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from kidney_core.common import child_process
 from kidney_core.common.errors import DecoderError
+from kidney_core.imaging.file_content import FileContent
 
 FORK, KILL = 0, 1
 COMMAND = struct.Struct("!BI")  # FORK with a socket, or KILL with a process id
@@ -29,7 +30,7 @@ class Worker:
     connection: socket.socket
     process_id: int
     n_served: int = 0
-    content: bytes | None = None  # the file that it still holds, if that contains several images
+    content: bytes | FileContent | None = None  # the file that it still holds, if that contains several images
     given_back_at: float = 0.0  # by the monotonic clock
 
 
@@ -47,7 +48,7 @@ class Pool:
         """The semaphore to hold while a file is decoded."""
         return self._slots
 
-    def take(self, content: bytes) -> Worker:
+    def take(self, content: bytes | FileContent) -> Worker:
         """The worker that holds this file, or any idle one, or a new one. Raises DecoderError."""
         with self._lock:
             if self._idle:

@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -31,8 +32,8 @@ from kidney_core.imaging import (
     slices,
     volume_file,
 )
-from kidney_core.imaging.decoder import REQUEST, RESPONSE
 from kidney_core.imaging.decoder_pool import COMMAND, FORK, IDLE_S, KILL, PROCESS_ID
+from kidney_core.imaging.decoder_wire import REQUEST, RESPONSE
 
 # Memory for data beyond twice the file (as received and as parsed); enough for a colour image of 50 megapixels. A file
 # that needs more is a decompression bomb.
@@ -50,16 +51,16 @@ def _decode(content: bytes, *, name: str, frame: int) -> _Result:
     return slices.to_wire(read(content, name=name, frame=frame))
 
 
-def _count(content: bytes, *, name: str) -> _Result:
-    return {"n_images": raster.count_images(content, name=name)}, b""
+def _count(content: bytes, *, name: str, is_whole: bool = True) -> _Result:
+    return {"n_images": raster.count_images(content, name=name, is_whole=is_whole)}, b""
 
 
-def _position(content: bytes, *, name: str) -> _Result:
-    return dicom_geometry.to_wire(content, name=name), b""
+def _position(content: bytes, *, name: str, is_whole: bool = True) -> _Result:
+    return dicom_geometry.to_wire(content, name=name, is_whole=is_whole), b""
 
 
-def _volume(content: bytes, *, name: str) -> _Result:
-    return {"planes": nifti.counts(content, name=name)}, b""
+def _volume(content: bytes, *, name: str, size: int) -> _Result:
+    return {"planes": nifti.counts(content, name=name, size=size)}, b""
 
 
 def _patient(content: bytes, *, name: str) -> _Result:
@@ -123,10 +124,9 @@ def _work(connection: socket.socket) -> None:
     try:
         rlimits.die_with_parent()
         rlimits.confine()
-        connection.settimeout(IDLE_S)
-        with contextlib.suppress(OSError, EOFError):  # idle for too long, or the parent process is gone
+        with contextlib.suppress(OSError, EOFError):  # the parent process is gone
             content = b""
-            while True:
+            while _is_asked(connection):
                 n_header_bytes, n_content_bytes = REQUEST.unpack(_receive(connection, REQUEST.size))
                 request = json.loads(_receive(connection, n_header_bytes))
                 if n_content_bytes:
@@ -143,6 +143,11 @@ def _work(connection: socket.socket) -> None:
         status = 0
     finally:
         os._exit(status)
+
+
+def _is_asked(connection: socket.socket) -> bool:
+    """Wait for a request; False where none comes for long. A request itself may take any time, on a busy machine."""
+    return bool(select.select([connection], [], [], IDLE_S)[0] or select.select([connection], [], [], 0)[0])
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:

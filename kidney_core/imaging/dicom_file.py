@@ -4,7 +4,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pydicom
 from pydicom.dataset import FileMetaDataset
@@ -30,12 +30,21 @@ _PIECE_BYTES = 1024**2
 
 
 def parse(
-    content: bytes, name: str, *, stop_before_pixels: bool = False, specific_tags: list[str] | None = None
+    content: bytes,
+    name: str,
+    *,
+    stop_before_pixels: bool = False,
+    specific_tags: list[str] | None = None,
+    is_whole: bool = True,
 ) -> pydicom.Dataset:
     """Parse a file into its data set; the options are those of `pydicom.dcmread`.
 
-    Raises: UnreadableSlice, OversizedSlice.
+    Args:
+        is_whole: False for the first bytes of a longer file, which must reach to its pixels.
+
+    Raises: UnreadableSlice (also where the first bytes do not reach that far), OversizedSlice.
     """
+    stop = _Stop(at_pixels=stop_before_pixels, name=name)
     try:
         with warnings.catch_warnings():
             # pydicom quotes a damaged value in its warnings, and that value may be the patient's.
@@ -43,13 +52,15 @@ def parse(
             _check_growth(content, name)
             dataset = read_partial(
                 io.BytesIO(content),
-                _stop_condition(at_pixels=stop_before_pixels, name=name),
+                stop,
                 force=True,
                 specific_tags=[Tag(each) for each in specific_tags] if specific_tags else None,
             )
             _set_transfer_syntax(dataset)
             syntax = dataset.file_meta.TransferSyntaxUID
-            if syntax.is_transfer_syntax and not syntax.is_private and syntax.is_encapsulated:
+            if not is_whole and not stop.reached_pixels:
+                raise EOFError("the pixels are farther on")
+            if is_whole and syntax.is_transfer_syntax and not syntax.is_private and syntax.is_encapsulated:
                 _check_end(content)
             return dataset
     except (KidneyError, MemoryError):
@@ -60,23 +71,24 @@ def parse(
         ) from error
 
 
-def _stop_condition(*, at_pixels: bool, name: str) -> Callable[[BaseTag, str | None, int], bool]:
+class _Stop:
     """The callback of pydicom that stops before an element, or zeros that fill the file up; it also limits their number.
 
     Parsing would take minutes otherwise.
     """
-    n_elements = 0
 
-    def stop(tag: BaseTag, _kind: str | None, _length: int) -> bool:
-        nonlocal n_elements
-        n_elements += 1
-        if n_elements > _MAX_ELEMENTS:
+    def __init__(self, *, at_pixels: bool, name: str) -> None:
+        self._at_pixels, self._name, self._n_elements = at_pixels, name, 0
+        self.reached_pixels = False
+
+    def __call__(self, tag: BaseTag, _kind: str | None, _length: int) -> bool:
+        self._n_elements += 1
+        if self._n_elements > _MAX_ELEMENTS:
             raise OversizedSlice(
-                f"“{name}” lists more than {_MAX_ELEMENTS:,} tags. Export the image files of the CT series."
+                f"“{self._name}” lists more than {_MAX_ELEMENTS:,} tags. Export the image files of the CT series."
             )
-        return tag == _PADDING or (at_pixels and tag in _PIXEL_TAGS)
-
-    return stop
+        self.reached_pixels = self.reached_pixels or tag in _PIXEL_TAGS
+        return tag == _PADDING or (self._at_pixels and tag in _PIXEL_TAGS)
 
 
 def _set_transfer_syntax(dataset: pydicom.Dataset) -> None:

@@ -10,6 +10,7 @@ import pydicom
 
 from kidney_core.common.errors import KidneyError, OversizedSlice, UnreadableSlice, UnsupportedSlice
 from kidney_core.imaging import decoder, dicom, dicom_file
+from kidney_core.imaging.file_content import FileContent
 from kidney_core.imaging.slices import MAX_IMAGES, check_content
 
 _MAX_TEXT = 128  # characters
@@ -71,16 +72,29 @@ class FramePosition:
         return next((each for each in (self.position_mm, self.location_mm, self.number) if each is not None), 0.0)
 
 
-def read_positions(content: bytes, *, name: str) -> list[FramePosition]:
+def read_positions(content: bytes | FileContent, *, name: str, head: bytes | None = None) -> list[FramePosition]:
     """The position of each frame of a file, in frame order; a child process reads the header and decodes no pixel.
+
+    Args:
+        head: the first bytes of a longer file, which is then read only where its header is longer.
 
     Raises: UnreadableSlice, UnsupportedSlice (no image, or not CT), OversizedSlice (more than 3,000 frames).
     """
-    check_content(content, name)
-    return decoder.run_task("position", content, _from_wire, name=name)
+    if isinstance(content, bytes):
+        check_content(content, name)
+    if head is not None:
+        positions = decoder.run_task("position", head, _from_wire, name=name, is_whole=False)
+        if positions is not None:
+            return positions
+    positions = decoder.run_task("position", content, _from_wire, name=name)
+    if positions is None:
+        raise ValueError("only the first bytes of a file may be too few")
+    return positions
 
 
-def _from_wire(response: decoder.Response) -> list[FramePosition]:
+def _from_wire(response: decoder.Response) -> list[FramePosition] | None:
+    if response.fields["positions"] is None:
+        return None
     return [_check_position(**position) for position in response.fields["positions"][:MAX_IMAGES]]
 
 
@@ -107,17 +121,33 @@ def _check_finite(value: float) -> float:
     return float(value)
 
 
-def to_wire(content: bytes, *, name: str) -> dict[str, Any]:
-    """The response of a child to `read_positions`: JSON fields. Raises as `positions_of`."""
-    return {"positions": [asdict(position) for position in positions_of(content, name=name)]}
+def to_wire(content: bytes, *, name: str, is_whole: bool = True) -> dict[str, Any]:
+    """The response of a child to `read_positions`: JSON fields, null where the first bytes are too few.
+
+    Raises: as `positions_of`.
+    """
+    try:
+        dataset = _parse(content, name, is_whole=is_whole)
+    except KidneyError:
+        if is_whole:
+            raise
+        return {"positions": None}
+    return {"positions": [asdict(position) for position in _positions(dataset, name)]}
 
 
 def positions_of(content: bytes, *, name: str) -> list[FramePosition]:
-    """`read_positions` without a child process, for files that are trusted and for the child itself.
+    """`read_positions` without a child process, for files that are trusted.
 
     Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice.
     """
-    dataset = dicom_file.parse(content, name, stop_before_pixels=True, specific_tags=_TAGS)
+    return _positions(_parse(content, name), name)
+
+
+def _parse(content: bytes, name: str, *, is_whole: bool = True) -> pydicom.Dataset:
+    return dicom_file.parse(content, name, stop_before_pixels=True, specific_tags=_TAGS, is_whole=is_whole)
+
+
+def _positions(dataset: pydicom.Dataset, name: str) -> list[FramePosition]:
     try:
         dicom.check_modality(dataset, name)
         if "Rows" not in dataset and dataset.get("Modality") == "CT":

@@ -4,8 +4,10 @@ A volume has no slices of its own: it is cut axially, coronally and sagittally, 
 slices from the feet to the head, then its coronal ones from the back to the front, then its sagittal ones from left to right.
 """
 
+import contextlib
 import threading
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,11 +16,13 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.orientations import apply_orientation, io_orientation
 
 from kidney_core.common.errors import KidneyError, OversizedSlice, UnreadableSlice, UnsupportedSlice
+from kidney_core.imaging import volume_file
 from kidney_core.imaging.slices import MAX_ASPECT, MAX_IMAGES, Slice, Window
 from kidney_core.imaging.volume_file import AXIAL, CORONAL, SAGITTAL, is_gzip
 
 MAX_VOLUME_BYTES = 400 * 1024**2  # unpacked; 1,500 slices of 512 x 512 in 8 bits, 750 in 16 bits
 _PIECE_BYTES = 1024**2
+_MAX_HEADER_BYTES = 1024  # NIfTI-1 has 348 and NIfTI-2 540
 # The axis of a canonical (x to the right, y to the front, z to the head) array along which a plane is cut, and the axes of its
 # rows and columns, which run from high to low values: from the front or the head down, and from the patient's right or front on.
 _AXES = {AXIAL: (2, 1, 0), CORONAL: (1, 2, 0), SAGITTAL: (0, 2, 1)}
@@ -46,10 +50,24 @@ class Volume:
     intercept: float
 
 
-def counts(content: bytes, *, name: str) -> list[tuple[str, int, float]]:
-    """(plane, number of slices, distance in mm) of each way to cut a volume, in the order of its frames. Raises SliceError."""
-    volume = _volume(content, name)
-    return [(plane, volume.values.shape[axis], volume.spacing_mm[axis]) for plane, (axis, _, _) in _AXES.items()]
+def counts(content: bytes, *, name: str, size: int) -> list[tuple[str, int, float]]:
+    """(plane, number of slices, distance in mm) of each way to cut a volume, in the order of its frames.
+
+    Args:
+        content: the bytes of the file, or its first ones, which hold the header.
+        size: of the whole file, in bytes.
+
+    Raises: SliceError.
+    """
+    if size == len(content):
+        shape, spacing_mm = (volume := _volume(content, name)).values.shape, volume.spacing_mm
+    else:
+        with _damage_told(name):
+            layout = _layout(volume_file.unpacked_start(content, _MAX_HEADER_BYTES), name)
+            if not is_gzip(content) and layout.offset + layout.n_bytes > size:
+                raise ValueError("the file ends before its voxels do")
+        shape, spacing_mm = layout.canonical_shape, layout.spacing_mm
+    return [(plane, shape[axis], spacing_mm[axis]) for plane, (axis, _, _) in _AXES.items()]
 
 
 def decode(content: bytes, *, name: str, frame: int) -> Slice:
@@ -107,8 +125,16 @@ def _volume(content: bytes, name: str) -> Volume:
     cached: tuple[bytes, Volume] | None = getattr(_last, "parsed", None)
     if cached is not None and cached[0] is content:
         return cached[1]
-    try:
+    with _damage_told(name):
         volume = _parse(_unpacked(content, name), name)
+    _last.parsed = (content, volume)
+    return volume
+
+
+@contextlib.contextmanager
+def _damage_told(name: str) -> Iterator[None]:
+    try:
+        yield
     except (KidneyError, MemoryError):
         raise
     except Exception as error:
@@ -116,8 +142,6 @@ def _volume(content: bytes, name: str) -> Volume:
         raise UnreadableSlice(
             f"“{name}” is a damaged or truncated NIfTI file ({type(error).__name__}). Export or copy it again."
         ) from error
-    _last.parsed = (content, volume)
-    return volume
 
 
 def _unpacked(content: bytes, name: str) -> bytes:
@@ -134,7 +158,28 @@ def _unpacked(content: bytes, name: str) -> bytes:
     return b"".join(pieces)
 
 
-def _parse(content: bytes, name: str) -> Volume:
+@dataclass(frozen=True)
+class _Layout:
+    """What a header says of the voxels: how they lie in the file, and in the patient."""
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    offset: int
+    orientation: np.ndarray
+    spacing_mm: tuple[float, float, float]  # along the axes of the patient
+    slope: float
+    intercept: float
+
+    @property
+    def n_bytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def canonical_shape(self) -> tuple[int, ...]:
+        return tuple(self.shape[int(np.flatnonzero(self.orientation[:, 0] == axis)[0])] for axis in range(3))
+
+
+def _layout(content: bytes, name: str) -> _Layout:
     header = (
         Nifti2Header(content[:540], check=False)
         if content[4:8] == b"n+2\0"
@@ -157,7 +202,6 @@ def _parse(content: bytes, name: str) -> Volume:
             f"“{name}” has {' × '.join(map(str, shape))} voxels; the limit is {MAX_VOLUME_BYTES // 1024**2} MB. Crop or resample it to "
             "the kidneys."
         )
-    values = np.frombuffer(content, dtype, int(np.prod(shape)), int(header.get_data_offset())).reshape(shape, order="F")
     affine = header.get_best_affine()
     orientation = io_orientation(affine)
     if np.isnan(orientation).any():
@@ -167,9 +211,19 @@ def _parse(content: bytes, name: str) -> Volume:
     by_axis = [float(spacing[int(np.flatnonzero(orientation[:, 0] == axis)[0])]) for axis in range(3)]
     if min(by_axis) <= 0:
         raise ValueError("the spacing must be above 0")
-    return Volume(
-        apply_orientation(values, orientation),
+    return _Layout(
+        (shape[0], shape[1], shape[2]),
+        dtype,
+        int(header.get_data_offset()),
+        orientation,
         (by_axis[0], by_axis[1], by_axis[2]),
         1.0 if slope is None else float(slope),
         0.0 if intercept is None else float(intercept),
     )
+
+
+def _parse(content: bytes, name: str) -> Volume:
+    found = _layout(content, name)
+    values = np.frombuffer(content, found.dtype, int(np.prod(found.shape)), found.offset)
+    values = apply_orientation(values.reshape(found.shape, order="F"), found.orientation)
+    return Volume(values, found.spacing_mm, found.slope, found.intercept)

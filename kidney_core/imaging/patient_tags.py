@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kidney_core.common.errors import UnreadableSlice
 from kidney_core.imaging import decoder
+from kidney_core.imaging.file_content import FileContent
 from kidney_core.imaging.slices import is_dicom
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class PatientTags:
         return all((self.study_uid, self.series_uid, self.image_uid, self.image_class_uid))
 
 
-def read_patient_tags(content: bytes) -> PatientTags | None:
+def read_patient_tags(content: bytes | FileContent) -> PatientTags | None:
     """The patient and study tags of a DICOM file; None for another kind of file.
 
     A child process reads them. A value that its VR does not allow becomes empty, so that no report contains it.

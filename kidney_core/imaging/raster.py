@@ -21,6 +21,7 @@ from kidney_core.imaging.slices import MAX_IMAGES, PNG_START, Slice, Window, che
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000")
 _MPO = "MPO"  # a JPEG followed by others, such as a phone's gain map or thumbnail: the first is the picture
+_COUNTED_BY_HEADER = ("PNG", "JPEG", "BMP", _MPO)  # an animated PNG says so before its pixels
 _STRIP_PIXELS = (
     4_000_000  # large images are converted to grey in strips, so that they are never in memory twice in colour
 )
@@ -72,10 +73,20 @@ def decode(content: bytes, *, name: str, frame: int) -> Slice:
     return image_read.recognised()
 
 
-def count_images(content: bytes, *, name: str) -> int:
-    """The number of images in a raster file, without decoding any. Raises SliceError as `slices.read_slice`."""
-    with _open(content, name) as image:
-        return _count_frames(image, name)
+def count_images(content: bytes, *, name: str, is_whole: bool = True) -> int | None:
+    """The number of images in a raster file, without decoding any; None where the first bytes do not tell.
+
+    Raises: SliceError as `slices.read_slice`.
+    """
+    try:
+        with _open(content, name) as image:
+            if not is_whole and image.format not in _COUNTED_BY_HEADER:
+                return None
+            return _count_frames(image, name)
+    except UnreadableSlice:
+        if is_whole:
+            raise
+        return None
 
 
 @contextlib.contextmanager

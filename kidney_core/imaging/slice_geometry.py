@@ -6,6 +6,7 @@ from typing import Any
 
 from kidney_core.common.errors import UnreadableSlice
 from kidney_core.imaging import decoder, dicom, dicom_file
+from kidney_core.imaging.file_content import FileContent
 from kidney_core.imaging.slices import is_dicom
 
 _TAGS = [
@@ -39,7 +40,7 @@ class SliceGeometry:
     thickness_mm: float | None
 
 
-def read_geometry(content: bytes) -> SliceGeometry | None:
+def read_geometry(content: bytes | FileContent) -> SliceGeometry | None:
     """The plane of a DICOM file with one image, read by a child process; None for other files and where a tag is missing.
 
     Raises: UnreadableSlice when the file cannot be parsed.

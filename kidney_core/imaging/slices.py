@@ -16,6 +16,7 @@ import numpy as np
 
 from kidney_core.common.errors import OversizedSlice, SliceError, UnreadableSlice, UnsupportedSlice
 from kidney_core.imaging import decoder, hounsfield, other_formats, upright
+from kidney_core.imaging.file_content import FileContent, start_of
 from kidney_core.imaging.upright import Upright
 from kidney_core.imaging.volume_file import is_volume
 
@@ -193,11 +194,11 @@ class Slice:
         return self.upright.picture(grey)
 
 
-def read_slice(source: Path | bytes, *, name: str | None = None, frame: int = 0) -> Slice:
+def read_slice(source: Path | bytes | FileContent, *, name: str | None = None, frame: int = 0) -> Slice:
     """Read one image from a path or from bytes; a child process decodes it.
 
     Args:
-        source: the path or the content of a file.
+        source: the path or the content of a file; content that is read when needed was checked before, see `check_content`.
         name: its name in messages; the file's name by default.
         frame: index of the image in a multi-frame DICOM or multi-page TIFF, from 0.
 
@@ -209,7 +210,8 @@ def read_slice(source: Path | bytes, *, name: str | None = None, frame: int = 0)
     """
     name = name or (source.name if isinstance(source, Path) else "image")
     content = read_content(source, name=name) if isinstance(source, Path) else source
-    check_content(content, name)
+    if isinstance(content, bytes):
+        check_content(content, name)
     return decoder.run_task(
         "decode",
         content,
@@ -269,17 +271,29 @@ def _read_alone(content: bytes, name: str) -> tuple[Slice, bytes] | SliceError:
         return error
 
 
-def count_images(content: bytes, *, name: str) -> int:
+def count_images(content: bytes | FileContent, *, name: str, head: bytes | None = None) -> int:
     """The number of images in a raster file (the pages of a TIFF), without decoding any.
+
+    Args:
+        head: the first bytes of a longer file, which is then read only where they do not tell.
 
     Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice (see `read_slice`).
     """
-    check_content(content, name)
-    return decoder.run_task("count", content, _checked_count, name=name)
+    if isinstance(content, bytes):
+        check_content(content, name)
+    if head is not None and (n_images := decoder.run_task("count", head, _checked_count, name=name, is_whole=False)):
+        return n_images
+    n_images = decoder.run_task("count", content, _checked_count, name=name)
+    if not n_images:
+        raise ValueError("only the first bytes of a file may not tell")
+    return n_images
 
 
 def _checked_count(response: decoder.Response) -> int:
+    """The number in a child's response; 0 where the first bytes do not tell."""
     n_images = response.fields["n_images"]
+    if n_images is None:
+        return 0
     if not _is_integer(n_images, 1, MAX_IMAGES):
         raise ValueError(f"there must be 1 to {MAX_IMAGES} images, got {n_images!r}")
     return int(n_images)
@@ -367,8 +381,9 @@ def _texts(value: dict[str, str]) -> dict[str, str]:
     return {key[:_MAX_TEXT]: str(each)[:_MAX_TEXT] for key, each in dict(value).items()}
 
 
-def is_dicom(content: bytes) -> bool:
+def is_dicom(file: bytes | FileContent) -> bool:
     """True for a DICOM file: the prefix of PS3.10 7.1, or a data set that starts with group 0002 or 0008."""
+    content = start_of(file)
     if content[128:132] == b"DICM":
         return True
     # Files older than PS3.10 start directly with (0002,0000) or (0008,00xx), little-endian.
@@ -384,7 +399,7 @@ def read_content(path: Path, *, name: str) -> bytes:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise UnreadableSlice(f"“{name}” is not a file but a folder, a pipe or a device. Choose an image file.")
-        _check_bytes(status.st_size, name)
+        check_size(status.st_size, name)
         return path.read_bytes()
     except OSError as error:
         raise UnreadableSlice(
@@ -393,12 +408,16 @@ def read_content(path: Path, *, name: str) -> bytes:
         ) from error
 
 
-def check_content(content: bytes, name: str) -> None:
+def check_content(content: bytes, name: str, *, size: int | None = None) -> None:
     """Raise for content that its first bytes rule out, before it is sent to a child process.
+
+    Args:
+        content: the bytes of a file, or its first ones.
+        size: of the whole file in bytes, where there are more.
 
     Raises: UnreadableSlice, UnsupportedSlice, OversizedSlice.
     """
-    _check_bytes(len(content), name)
+    check_size(len(content) if size is None else size, name)
     if not content:
         raise UnreadableSlice(f"“{name}” is empty (0 bytes). Export or copy the file again.")
     if (
@@ -429,7 +448,8 @@ def not_an_image(name: str) -> UnreadableSlice:
     )
 
 
-def _check_bytes(size: int, name: str) -> None:
+def check_size(size: int, name: str) -> None:
+    """Raise OversizedSlice for a file with more bytes than any image or volume has."""
     if size > MAX_BYTES:
         raise OversizedSlice(
             f"“{name}” has {size / 1024**2:.0f} MB; the limit is {MAX_BYTES // 1024**2} MB. "

@@ -1,12 +1,12 @@
 """Uploaded files -> stacks of slices in anatomical order.
 
 A stack is one DICOM series in one orientation, or all raster images in the order of their names. The bytes are held only
-once, those of a zip as uploaded; a slice is unpacked and decoded only when it is needed.
+once, packed or as a zip was uploaded, and those of files on this machine not at all; a slice is read and decoded only when it is
+needed.
 """
 
-import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,8 +16,8 @@ from kidney_core.common.files import natural_key
 from kidney_core.imaging import acquisitions, archive, dicom, slices, volume_file
 from kidney_core.imaging.archive import Member
 from kidney_core.imaging.dicom_geometry import FramePosition, read_positions
+from kidney_core.imaging.file_content import FileContent
 from kidney_core.imaging.slices import Slice
-from kidney_core.imaging.volume_file import PlaneCount
 
 BY_POSITION, BY_LOCATION, BY_NUMBER = "position", "slice location", "instance number"
 BY_FRAME, BY_NAME = "frame number", "file name"
@@ -29,24 +29,27 @@ class StackItem:
 
     Attributes:
         name: name of the file, with the frame where it holds several; shown, never used as a path.
-        read: returns the file's bytes, which the frames of one file share.
+        file: what the frames of one file share.
         frame: index of the image in the file, from 0.
         position_mm: position along the stack; None where the order comes from numbers or names.
-        sha256: digest of the file, in hexadecimal.
         as_grey: its numbers are taken for grey values though they look like Hounsfield units: the user knows better.
     """
 
     name: str
-    read: Callable[[], bytes] = field(repr=False, compare=False)
+    file: FileContent = field(repr=False, compare=False)
     frame: int
     position_mm: float | None
-    sha256: str
     as_grey: bool = False
 
     @property
     def content(self) -> bytes:
-        """The bytes of the file."""
-        return self.read()
+        """The bytes of the file. Raises SliceError where it cannot be read any more."""
+        return self.file.read()
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file, in hexadecimal; reads the file where nobody has yet. Raises SliceError."""
+        return self.file.sha256
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,23 @@ class Stack:
 
     @property
     def fingerprint(self) -> str:
-        """A SHA-256 that depends on the slices and their order, not on the names of their files."""
-        lines = "".join(f"{item.sha256}:{item.frame}{':grey' * item.as_grey}\n" for item in self.items)
+        """A SHA-256 that depends on the slices and their order, not on the names of their files.
+
+        Files that nobody has read whole stand for themselves, so that telling stacks apart does not read them.
+        """
+        return self._digest([item.file.identity for item in self.items])
+
+    @property
+    def sha256(self) -> str:
+        """The same of the bytes of all files, whatever way they came; reads those that nobody has read yet.
+
+        Raises: SliceError where one cannot be read any more.
+        """
+        return self._digest([item.sha256 for item in self.items])
+
+    def _digest(self, files: list[str]) -> str:
+        pairs = zip(files, self.items, strict=True)
+        lines = "".join(f"{file}:{item.frame}{':grey' * item.as_grey}\n" for file, item in pairs)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -91,10 +109,15 @@ class UploadContents:
 
 
 def open_stacks(uploads: Iterable[tuple[str, bytes]]) -> UploadContents:
-    """Sort uploaded files into stacks; zips are unpacked, and of identical files only one is used.
+    """`open_files` for files whose bytes are at hand: (name, content) of each."""
+    return open_files(Member.of_bytes(name, content) for name, content in uploads)
+
+
+def open_files(files: Iterable[Member]) -> UploadContents:
+    """Sort files into stacks; zips are unpacked, and of identical files only one is used.
 
     Args:
-        uploads: (name, content) of each file; its kind is recognised by its content.
+        files: recognised by their first bytes; more of them is read where these do not hold the whole header.
 
     Raises: ArchiveError for a zip that cannot be used. Any other unusable file becomes an entry of `problems` instead.
     """
@@ -102,31 +125,32 @@ def open_stacks(uploads: Iterable[tuple[str, bytes]]) -> UploadContents:
     images: list[StackItem] = []
     volumes: list[Stack] = []
     problems: list[str] = []
-    name_by_digest: dict[str, str] = {}
+    taken: dict[str, list[Member]] = {}  # by their first bytes
     n_missing = 0  # files that may be slices of a scan
-    for file in _files(uploads):
+    for file in _without_zips(files):
         name, content = file.name, file.content
         if content is None:
             problems.append(file.problem)
             n_missing += 1
             continue
-        digest = hashlib.sha256(content).hexdigest()
-        if digest in name_by_digest:
-            problems.append(f"“{name}” is the same file as “{name_by_digest[digest]}” and is counted once.")
-            continue
+        rest = file.head if content.size > len(file.head) else None
         try:
-            if volume_file.is_volume(content):
-                volumes += _volume_stacks(file, digest, volume_file.read_counts(content, name=name))
-            elif slices.is_dicom(content):
-                positions = read_positions(content, name=name)
-                positioned += zip(_items(file, digest, "frame", len(positions)), positions, strict=True)
+            if (same := _same_as(file, taken)) is not None:
+                problems.append(f"“{name}” is the same file as “{same.name}” and is counted once.")
+                continue
+            slices.check_content(file.head, name, size=content.size)
+            if volume_file.is_volume(file.head):
+                volumes += _volume_stacks(file)
+            elif slices.is_dicom(file.head):
+                positions = read_positions(content, name=name, head=rest)
+                positioned += zip(_items(file, "frame", len(positions)), positions, strict=True)
             else:
-                images += _items(file, digest, "page", slices.count_images(content, name=name))
+                images += _items(file, "page", slices.count_images(content, name=name, head=rest))
         except SliceError as error:
             problems.append(str(error))
-            n_missing += slices.is_dicom(content) and not isinstance(error, UnsupportedSlice)
+            n_missing += slices.is_dicom(file.head) and not isinstance(error, UnsupportedSlice)
             continue
-        name_by_digest[digest] = name
+        taken.setdefault(_likeness(content), []).append(replace(file, head=b""))
     stacks = [*_dicom_stacks(positioned), *volumes]
     if images:
         images.sort(key=lambda item: (natural_key(item.name), item.frame))
@@ -136,6 +160,20 @@ def open_stacks(uploads: Iterable[tuple[str, bytes]]) -> UploadContents:
     return opened.with_note(_missing_note(n_missing)) if n_missing else opened
 
 
+def _likeness(content: FileContent) -> str:
+    """Equal files have it in common; different ones hardly ever."""
+    return f"{content.size}-{content.head_digest}"
+
+
+def _same_as(file: Member, taken: dict[str, list[Member]]) -> Member | None:
+    """The file taken before that is the same; files that begin alike are read whole. Raises SliceError."""
+    assert file.content is not None
+    for other in taken.get(_likeness(file.content), ()):
+        if other.content and other.content.sha256 == file.content.sha256:
+            return other
+    return None
+
+
 def _missing_note(n_files: int) -> str:
     what = "One file of this upload" if n_files == 1 else f"{n_files:,} files of this upload"
     return f"{what} could not be used: slices may be missing."
@@ -143,42 +181,46 @@ def _missing_note(n_files: int) -> str:
 
 def open_item(item: StackItem) -> Slice:
     """Decode one slice. Raises SliceError as `slices.read_slice`."""
-    image = slices.read_slice(item.content, name=item.name, frame=item.frame)
+    image = slices.read_slice(item.file, name=item.name, frame=item.frame)
     return image.as_grey() if item.as_grey and image.recognised_as_hu else image
 
 
-def _files(uploads: Iterable[tuple[str, bytes]]) -> Iterator[Member]:
-    """Each upload, and each file of the zips among them."""
+def _without_zips(files: Iterable[Member]) -> Iterator[Member]:
+    """Each file, and those of a zip in its place."""
     total = 0
-    for name, content in uploads:
-        if archive.is_zip(content):
-            for inner in archive.read_files(content, name=name, already=total):
-                total += len(inner.content or b"")
-                if inner.content is not None and archive.is_zip(inner.content):
+    for file in files:
+        if file.content is not None and archive.is_zip(file.head):
+            for inner in archive.read_files(file, already=total):
+                total += inner.content.size if inner.content else 0
+                if inner.content is not None and archive.is_zip(inner.head):
                     yield Member(
                         inner.name,
-                        problem=f"“{inner.name}” is a zip within “{name}”. Unpack it and upload it separately.",
+                        problem=f"“{inner.name}” is a zip within “{file.name}”. Unpack it and upload it separately.",
                     )
                 else:
                     yield inner
-        elif not archive.is_skipped(name):
-            yield Member(name, content, reread=functools.partial(bytes, content))  # the same object, not a copy
+        elif not archive.is_skipped(file.name):
+            yield file
 
 
-def _items(file: Member, digest: str, word: str, n_images: int) -> list[StackItem]:
+def _items(file: Member, word: str, n_images: int) -> list[StackItem]:
+    assert file.content is not None
     if n_images == 1:
-        return [StackItem(file.name, file.reread, 0, None, digest)]
-    return [
-        StackItem(f"{file.name}, {word} {frame + 1}", file.reread, frame, None, digest) for frame in range(n_images)
-    ]
+        return [StackItem(file.name, file.content, 0, None)]
+    return [StackItem(f"{file.name}, {word} {frame + 1}", file.content, frame, None) for frame in range(n_images)]
 
 
-def _volume_stacks(file: Member, digest: str, counts: list[PlaneCount]) -> list[Stack]:
-    """The three ways to cut a volume, the axial one first whatever their lengths."""
+def _volume_stacks(file: Member) -> list[Stack]:
+    """The three ways to cut a volume, the axial one first whatever their lengths. Raises SliceError."""
+    content = file.content
+    assert content is not None
+    # What is at hand is parsed whole, which shows damage at once.
+    is_here = bool(content.known_sha256)
+    counts = volume_file.read_counts(content if is_here else file.head, name=file.name, size=content.size)
     stacks, first = [], 0
     for each in counts:
         items = tuple(
-            StackItem(f"{file.name}, {each.plane} {i + 1}", file.reread, first + i, i * each.distance_mm, digest)
+            StackItem(f"{file.name}, {each.plane} {i + 1}", content, first + i, i * each.distance_mm)
             for i in range(each.n_slices)
         )
         first += each.n_slices
@@ -215,7 +257,7 @@ def _sort_items(part: list[tuple[StackItem, FramePosition]]) -> tuple[tuple[Stac
         order = sorted(range(len(by_name)), key=lambda i: (values[i], numbers[i]))
         is_mm = ordered_by != BY_NUMBER
         return tuple(replace(by_name[i][0], position_mm=values[i] if is_mm else None) for i in order), ordered_by
-    is_one_file = len({item.sha256 for item, _ in by_name}) == 1
+    is_one_file = len({id(item.file) for item, _ in by_name}) == 1
     return tuple(item for item, _ in by_name), BY_FRAME if is_one_file else BY_NAME
 
 

@@ -4,6 +4,7 @@ import zlib
 from dataclasses import dataclass
 
 from kidney_core.imaging import decoder
+from kidney_core.imaging.file_content import FileContent
 
 AXIAL, CORONAL, SAGITTAL = PLANES = ("axial", "coronal", "sagittal")
 _HEAD_BYTES = 352
@@ -24,19 +25,31 @@ def is_gzip(content: bytes) -> bool:
 
 
 def is_volume(content: bytes) -> bool:
-    """True for a NIfTI file of one part, packed or not."""
-    head = content[:_HEAD_BYTES]
-    if is_gzip(content):
-        try:
-            head = zlib.decompressobj(31).decompress(content[: 64 * 1024], _HEAD_BYTES)
-        except zlib.error:
-            return False
+    """True for a NIfTI file of one part, packed or not, by its first bytes."""
+    try:
+        head = unpacked_start(content, _HEAD_BYTES)
+    except zlib.error:
+        return False
     return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
 
 
-def read_counts(content: bytes, *, name: str) -> list[PlaneCount]:
-    """The ways to cut a volume, in the order of its frames. Raises SliceError."""
-    return decoder.run_task("volume", content, _from_wire, name=name)
+def unpacked_start(content: bytes, n_bytes: int) -> bytes:
+    """The first bytes of a file, unpacked where it is gzip. Raises zlib.error."""
+    if not is_gzip(content):
+        return content[:n_bytes]
+    return zlib.decompressobj(31).decompress(content[: 64 * 1024], n_bytes)
+
+
+def read_counts(content: bytes | FileContent, *, name: str, size: int) -> list[PlaneCount]:
+    """The ways to cut a volume, in the order of its frames.
+
+    Args:
+        content: a file, or the first bytes of one, which hold the header.
+        size: of the whole file, in bytes.
+
+    Raises: SliceError.
+    """
+    return decoder.run_task("volume", content, _from_wire, name=name, size=size)
 
 
 def _from_wire(response: decoder.Response) -> list[PlaneCount]:

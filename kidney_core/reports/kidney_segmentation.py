@@ -124,7 +124,7 @@ def _masks(
 
 def _source(report: ScanReport, stack: Stack, row: int) -> "Dataset":
     """What a segmentation has to know of a slice: who and what it is where that is ticked, and where it lies."""
-    content = stack.items[row].content
+    content = stack.items[row].file
     plane = read_geometry(content)
     if plane is None:
         raise NoSegmentation(

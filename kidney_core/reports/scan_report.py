@@ -111,7 +111,7 @@ def compose_scan(
     verdict = reading.verdict
     first = next(row for row, each in enumerate(reading.looked_at) if each and not each.problem)
     image = open_item(stack.items[first])
-    tags = read_patient_tags(stack.items[first].content) if with_patient else None
+    tags = read_patient_tags(stack.items[first].file) if with_patient else None
     explains = verdict.predicted_label if verdict.predicted_label != NORMAL else None
     return ScanReport(
         verdict=verdict,
@@ -150,7 +150,7 @@ def _driving(
         index=driver.index,
         probability=driver.probability,
         picture=_picture(predictor, reading, driver.index, image, explains, method),
-        tags=read_patient_tags(item.content) if with_tags else None,
+        tags=read_patient_tags(item.file) if with_tags else None,
     )
 
 

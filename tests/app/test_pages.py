@@ -108,7 +108,7 @@ def test_uploads_of_any_allowed_size_stay_in_memory(monkeypatch):
     from starlette.formparsers import MultiPartParser
 
     opened("pages/1_Diagnosis.py", monkeypatch)
-    assert MultiPartParser.spool_max_size > uploads.limit_bytes() == 64 * 1024**2
+    assert MultiPartParser.spool_max_size > uploads.limit_bytes() == 1024**3
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ SECURITY = {
     "client.showErrorLinks": "false",
     "client.toolbarMode": "minimal",
     "browser.gatherUsageStats": False,
-    "server.maxUploadSize": 64,
+    "server.maxUploadSize": 1024,
     "server.enableStaticServing": False,
     "server.fileWatcherType": "none",
 }

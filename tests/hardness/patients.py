@@ -111,7 +111,10 @@ def measure_quota(options: Options) -> Figures:
     paths = [options.workplace / f"{number}.bin" for number in range(n_files)]
     for path in paths:
         path.write_bytes(os.urandom(4 * _MIB))
-    with running_app(KIDNEY_CHECKPOINTS=_CHECKPOINTS) as (address, process), _visit(options.browser, []) as page:
+    with (
+        running_app("--server.maxUploadSize", "64", KIDNEY_CHECKPOINTS=_CHECKPOINTS) as (address, process),
+        _visit(options.browser, []) as page,
+    ):
         _warm(page, address)
         page.reload()
         page.get_by_test_id("stFileUploaderDropzoneInput").wait_for(state="attached")
