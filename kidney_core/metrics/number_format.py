@@ -38,6 +38,13 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
     )
 
 
+def decimal_with_interval(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
+    """1.089, 0.91, 1.32 -> "1.09 (0.91 to 1.32)"; no brackets without an interval, a dash without a figure."""
+    if value is None:
+        return "–"
+    return f"{value:.{digits}f}" + ("" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})")
+
+
 def p_value(p: float) -> str:
     """0.0312 -> "0.031"; below a thousandth "< 0.001"."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
