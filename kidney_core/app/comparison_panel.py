@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import checkpoint_choice, loading, progress, tables
+from kidney_core.app import checkpoint_choice, loading, paired_panel, progress, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics import number_format, plots
@@ -88,38 +88,16 @@ def _export(chosen: list[Checkpoint]) -> None:
 
 def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
     st.markdown(f"#### Differences in {title.lower()}")
-    protocol = checkpoint_choice.choose_protocol(chosen, "evaluation_pairs")
+    protocol = checkpoint_choice.choose_protocol(chosen, "evaluation_pairs", at_least=2)
     if protocol is None:
         return
-    try:
-        pairs = loading.compare(chosen, protocol, name)
-    except KidneyError as error:
-        st.info(str(error))
-        return
-    rows = [
-        {
-            "First": pair.first,
-            "Second": pair.second,
-            "First minus second": _in_points(pair.difference.value),
-            "95 % interval": number_format.percent_range(pair.difference.low, pair.difference.high, signed=True),
-            "p, over scans": number_format.p_value(pair.p_series),
-            "p, corrected": number_format.p_value(pair.p_corrected),
-            "p, over slices (optimistic)": number_format.p_value(pair.p_slices),
-        }
-        for pair in pairs
-    ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key="evaluation_differences")
-    st.caption(
-        "How to read this. Both models predicted the same slices. p over scans: permutation test that swaps their predictions on "
-        "whole scans; corrected for the number of pairs (Holm). p over slices: McNemar's test, which treats slices of one scan as "
-        "independent and is therefore optimistic."
-        + (" On a random split, data leakage affects both models." if protocol == RANDOM else "")
-    )
-
-
-def _in_points(difference: float | None) -> str:
-    """0.225 -> "+22.5 points"."""
-    return "–" if difference is None else f"{100 * difference:+.1f} points"
+    tested = [checkpoint for checkpoint in chosen if checkpoint.predictions_csv(protocol) is not None]
+    for checkpoint in chosen:
+        if checkpoint not in tested:
+            st.caption(f"Not compared: {checkpoint.name} has no predictions on {PROTOCOL_NAMES[protocol]}.")
+    paired_panel.show(loading.compare(tested, protocol), name, key="evaluation_differences")
+    if protocol == RANDOM:
+        st.caption("On a random split, data leakage affects both models.")
 
 
 def _footprints(chosen: list[Checkpoint]) -> None:

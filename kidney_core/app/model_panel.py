@@ -8,6 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from kidney_core.app import (
     checkpoint_choice,
+    clinical_panel,
     formatting,
     loading,
     matrix_panel,
@@ -40,6 +41,7 @@ def show(checkpoint: Checkpoint) -> None:
     """The chosen panel of a checkpoint."""
     panels = {
         "Matrix and report": _matrices,
+        "Clinical use": _clinical_use,
         "Curves": _curves,
         "Calibration": _calibration,
         "Abstention": _abstention,
@@ -134,6 +136,13 @@ def _choose_predictions(checkpoint: Checkpoint) -> tuple[str, "Predictions"] | N
     return protocol, predictions
 
 
+def _clinical_use(checkpoint: Checkpoint) -> None:
+    chosen = _choose_predictions(checkpoint)
+    if chosen is not None:
+        name = f"{checkpoint.name}-{chosen[0]}"
+        clinical_panel.show(loading.assessment_of(checkpoint, chosen[0]), key="evaluation_clinical", name=name)
+
+
 def _curves(checkpoint: Checkpoint) -> None:
     from kidney_core.metrics import curve_plots
 
@@ -158,12 +167,15 @@ def _calibration(checkpoint: Checkpoint) -> None:
     if chosen is None:
         return
     protocol, predictions = chosen
-    y_true = predictions.y_true
-    reliability, fitted = {"calibrated": calibration.reliability(predictions.probabilities, y_true)}, ""
+    shown, fitted = {"calibrated": predictions.probabilities}, ""
     if predictions.has_temperature:
-        reliability = {"before calibration": calibration.reliability(predictions.uncalibrated(), y_true), **reliability}
+        shown = {"before calibration": predictions.uncalibrated(), **shown}
         fitted = _fitted_on(protocol, predictions.table["temperature"])
-    st.plotly_chart(curve_plots.reliability_figure(reliability), key="evaluation_reliability")
+    reliability = {name: calibration.reliability(each, predictions.y_true) for name, each in shown.items()}
+    confidences = {name: each.max(axis=1) for name, each in shown.items()}
+    st.plotly_chart(
+        curve_plots.reliability_figure(reliability, confidences), key="evaluation_reliability", width="content"
+    )
     st.caption(
         f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal. It has no interval, because "
         f"resampling inflates it. {fitted}"

@@ -115,7 +115,7 @@ def sets_table(assessed: Assessment) -> pd.DataFrame:
 def sets_in_words(assessed: Assessment) -> str:
     """How large the prediction sets are, in a sentence."""
     entry = assessed.sets
-    shares = ", ".join(f"{percent(share, 0)} have {n}" for n, share in enumerate(entry["sizes"]) if round(share, 3))
+    shares = ", ".join(f"{percent(share, 0)} have {n}" for n, share in enumerate(entry["sizes"]) if round(share, 2))
     return f"Sets that aim to cover {percent(entry['level'], 0)} of each label hold {entry['mean_size']:.2f} labels on average: {shares}."
 
 

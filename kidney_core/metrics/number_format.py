@@ -42,7 +42,8 @@ def decimal_with_interval(value: float | None, low: float | None, high: float | 
     """1.089, 0.91, 1.32 -> "1.09 (0.91 to 1.32)"; no brackets without an interval, a dash without a figure."""
     if value is None:
         return "–"
-    return f"{value:.{digits}f}" + ("" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})")
+    at, *ends = (f"{each + 0.0:.{digits}f}" for each in (round(part or 0.0, digits) for part in (value, low, high)))
+    return at if low is None or high is None else f"{at} ({ends[0]} to {ends[1]})"
 
 
 def p_value(p: float) -> str:

@@ -47,7 +47,9 @@ bootstrap over scans. Check every number: <code>kidney-ct report-check</code> on
 <h2>Comparison</h2>{{ comparison | safe }}
 {% for part in parts %}<h2>{{ part.name }}</h2><p><code>{{ part.command }}</code></p>
 {% for each in part.measured %}<h3>{{ each.title }}</h3><p>{{ each.lead }}</p>{{ each.table | safe }}
-<div class="row">{% for figure in each.figures %}{{ figure | safe }}{% endfor %}</div>{% endfor %}
+<div class="row">{% for figure in each.figures %}{{ figure | safe }}{% endfor %}</div>
+<details><summary>Clinical use</summary>{% for table in each.clinical %}{{ table | safe }}{% endfor %}</details>
+{% endfor %}
 <h3>Limits</h3><ul>{% for limit in part.limits %}<li>{{ limit }}</li>{% endfor %}</ul>{% endfor %}
 </body></html>
 """
@@ -104,13 +106,15 @@ def _add_checkpoint(
             continue
         file = f"{name}/predictions-{protocol}.csv"
         files[file] = spreadsheet.escape_csv(stored)
-        measured[protocol] = {"predictions": file, **export_numbers.manifest_entry(predictions)}
+        stated = export_numbers.stated_of(predictions)
+        measured[protocol] = {"predictions": file, **stated.entry}
         title = f"{name}, {PROTOCOL_NAMES[protocol]}"
         drawn = {what: draw(predictions, title) for what, draw in print_plots.FIGURES.items()}
         files |= {f"{name}/figures/{protocol}-{what}.svg": svg.encode() for what, svg in drawn.items()}
         rows.append(export_numbers.comparison_row(name, protocol, measured[protocol]))
         svgs = [svg[svg.index("<svg") :] for svg in drawn.values()]
-        shown.append({**export_numbers.report_part(protocol, measured[protocol]), "figures": svgs})
+        part = export_numbers.report_part(protocol, measured[protocol])
+        shown.append({**part, "figures": svgs, "clinical": list(stated.clinical.values())})
     files[f"{name}/card.json"] = (checkpoint.folder / "card.json").read_bytes()
     files[f"{name}/model-card.md"] = model_card.markdown(checkpoint).encode()
     files[f"{name}/claim-2024.md"] = model_card.claim_checklist(checkpoint).encode()

@@ -3,26 +3,50 @@
 Imports neither torch nor a plotting library, so that a stranger's check starts at once.
 """
 
-from typing import Any
+import html
+from typing import Any, NamedTuple
 
-from kidney_core.metrics import evaluation, intervals
+from kidney_core.metrics import clinical, clinical_tables, evaluation, intervals
 from kidney_core.metrics.number_format import percent, report_with_intervals
 from kidney_core.metrics.predictions import Predictions
 from kidney_core.metrics.splits import PROTOCOL_NAMES, PROTOCOL_TITLES
 
-EXPORT_FORMAT = 2
+EXPORT_FORMAT = 3
+WITHOUT_CLINICAL = 2  # the format of 0.5, which states no clinical figures
 SEED = 0
 
 
-def manifest_entry(predictions: Predictions, *, n_resamples: int = intervals.N_RESAMPLES) -> dict[str, Any]:
-    """What the manifest states of predictions: metrics, their 95 % intervals, and metrics per scan."""
+class Stated(NamedTuple):
+    """What an export states of one set of predictions.
+
+    Attributes:
+        entry: of the manifest: metrics, their 95 % intervals, metrics per scan, and the clinical figures.
+        clinical: title -> the part of report.html with that title and its table, of each clinical table.
+    """
+
+    entry: dict[str, Any]
+    clinical: dict[str, str]
+
+
+def stated_of(
+    predictions: Predictions, *, n_resamples: int = intervals.N_RESAMPLES, with_clinical: bool = True
+) -> Stated:
+    """Everything that an export states of predictions."""
     measured = intervals.intervals(predictions, n_resamples=n_resamples, seed=SEED)
     per_series = evaluation.metrics(predictions.per_series())
-    return {
+    entry = {
         "figures": evaluation.metrics(predictions),
         "intervals": {name: [each.low, each.high] for name, each in measured.items()},
         "per_series": {name: per_series[name] for name in ("n", "accuracy", "balanced_accuracy", "confusion")},
     }
+    if not with_clinical:
+        return Stated(entry, {})
+    assessed = clinical.assess(predictions, n_resamples=n_resamples, seed=SEED)
+    tables = clinical_tables.report_tables(assessed) if assessed.contrasts else []
+    return Stated(
+        {**entry, "clinical": clinical.as_numbers(assessed)},
+        {title: f"<h4>{html.escape(title)}</h4>{table.to_html(index=False)}" for title, table in tables},
+    )
 
 
 def comparison_row(name: str, protocol: str, entry: dict[str, Any]) -> dict[str, Any]:

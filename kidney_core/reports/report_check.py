@@ -2,8 +2,8 @@
 
     kidney-ct report-check ZIP
 
-Recomputed: the manifest's metrics and intervals, comparison.csv, the tables of report.html, and the metrics on each
-card.json. The drawings and the texts of the cards are compared by the manifest's digests alone.
+Recomputed: the manifest's metrics, intervals and clinical figures, comparison.csv, the tables of report.html, and the
+metrics on each card.json. The drawings and the texts of the cards are compared by the manifest's digests alone.
 
 The exit status is 0 when all agree, 1 when a number or a file differs, 2 when the zip cannot be read.
 """
@@ -52,7 +52,7 @@ def check(path: Path) -> tuple[int, list[str]]:
                 raise ReportError(f"“{path}” unpacks to more than {MAX_BYTES // 1024**2} MB, so it is not an export.")
             content = {name: archive.read(name) for name in archive.namelist()}
         manifest = json.loads(content["manifest.json"])
-        if manifest["format"] != export_numbers.EXPORT_FORMAT:
+        if manifest["format"] not in (export_numbers.WITHOUT_CLINICAL, export_numbers.EXPORT_FORMAT):
             raise ReportError(
                 f"“{path}” has format {manifest['format']}; this version checks {export_numbers.EXPORT_FORMAT}."
             )
@@ -91,7 +91,11 @@ def _check_content(content: dict[str, bytes], manifest: dict[str, Any]) -> tuple
             where = f"{name}, {protocol}"
             if stated["predictions"] not in content:
                 continue  # named above
-            found = _recomputed(content[stated["predictions"]], manifest["bootstrap"]["n_resamples"])
+            found, clinical = export_numbers.stated_of(
+                Predictions.read_csv(io.BytesIO(content[stated["predictions"]])),
+                n_resamples=manifest["bootstrap"]["n_resamples"],
+                with_clinical=manifest["format"] != export_numbers.WITHOUT_CLINICAL or "clinical" in stated,
+            )
             on_card = card["metrics"].get(protocol, {})
             comparisons = [
                 _differences(stated, found, where),
@@ -101,9 +105,10 @@ def _check_content(content: dict[str, bytes], manifest: dict[str, Any]) -> tuple
             ]
             rows.append(export_numbers.comparison_row(name, protocol, found))
             shown = export_numbers.report_part(protocol, found)
-            for what in ("lead", "table"):
-                there = shown[what] in report
-                comparisons.append((1, [] if there else [f"{where}: report.html shows another {what}"]))
+            parts = [(what, shown[what]) for what in ("lead", "table")]
+            parts += [(f"table “{title}”", part) for title, part in clinical.items()]
+            for what, text in parts:
+                comparisons.append((1, [] if text in report else [f"{where}: report.html shows another {what}"]))
             n_compared += sum(n for n, _ in comparisons)
             differing += [sentence for _, sentences in comparisons for sentence in sentences]
     n_new, new = _compare_rows(content.get("comparison.csv", b""), rows)
@@ -117,10 +122,6 @@ def _as_stated(figures: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
         for key, value in figures.items()
         if key in card or not card
     }
-
-
-def _recomputed(predictions: bytes, n_resamples: int) -> dict[str, Any]:
-    return export_numbers.manifest_entry(Predictions.read_csv(io.BytesIO(predictions)), n_resamples=n_resamples)
 
 
 def _compare_rows(stated: bytes, rows: list[dict[str, Any]]) -> tuple[int, list[str]]:
@@ -162,7 +163,7 @@ def _differences(stated: Any, found: Any, where: str, *, tolerance: float = TOLE
             for position, (one, other) in enumerate(zip(stated, found, strict=True))
         ]
     else:
-        if ", intervals," in where:
+        if ", intervals," in where or ", interval," in where:
             tolerance = INTERVAL_TOLERANCE
         if isinstance(found, float) and isinstance(stated, int | float) and abs(stated - found) <= tolerance:
             return 1, []

@@ -44,6 +44,17 @@ def test_an_export_of_an_older_checkpoint_agrees(published_by_0_1, tmp_path):
     assert not differing
 
 
+def test_an_export_of_0_5_states_no_clinical_figures_and_agrees(exported):
+    def as_0_5(body):
+        manifest = json.loads(body)
+        for checkpoint in manifest["checkpoints"].values():
+            for stated in checkpoint["measured"].values():
+                del stated["clinical"]
+        return json.dumps({**manifest, "format": 2}).encode()
+
+    assert report_check.check(rewritten(exported, "manifest.json", as_0_5))[1] == []
+
+
 def test_a_stranger_recomputes_every_number(exported):
     done = subprocess.run(
         [sys.executable, "-m", "kidney_core.reports.report_check", str(exported)],
@@ -114,6 +125,18 @@ def test_the_zip_holds_what_its_description_says(exported):
             r"figures, accuracy: stated 0\.999, recomputed",
         ),
         ("manifest.json", lambda body: re.sub(rb'"n": \d+', b'"n": 7', body, count=1), "figures, n: stated 7"),
+        (
+            "manifest.json",
+            lambda body: re.sub(rb'"brier": 0\.\d+', b'"brier": 0.001', body, count=1),
+            r"clinical, figures, Abnormal, brier: stated 0\.001, recomputed",
+        ),
+        (
+            "report.html",
+            lambda body: re.sub(
+                rb"(Net benefit of acting on Stone</h4>.*?<td>)-?0\.", rb"\g<1>9.", body, count=1, flags=re.DOTALL
+            ),
+            "report.html shows another table “Net benefit of acting on Stone”",
+        ),
     ],
 )
 def test_a_changed_file_or_number_is_named(exported, capsys, name, change, message):
