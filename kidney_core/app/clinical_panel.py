@@ -47,7 +47,13 @@ def show(assessed: "Assessment", *, key: str, name: str) -> None:
         _ANSWERS: _show_answers,
     }
     chosen = st.segmented_control(
-        "Question", list(views), default=_POINTS, required=True, key=f"{key}_question", label_visibility="collapsed"
+        "Question",
+        list(views),
+        default=_POINTS,
+        required=True,
+        key=f"{key}_question",
+        label_visibility="collapsed",
+        bind="query-params",
     )
     views[chosen](assessed, key, name)
     st.caption(formatting.nonbreaking("How to read this. " + HOW_TO_READ[chosen] + _BRACKETS))

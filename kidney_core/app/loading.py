@@ -10,6 +10,7 @@ from kidney_core.common import settings
 from kidney_core.common.errors import KidneyError
 
 if TYPE_CHECKING:
+    from kidney_core.diagnosis.evaluation_records import Evaluation
     from kidney_core.diagnosis.inference import Predictor
     from kidney_core.kidneys.finder import KidneyFinder
     from kidney_core.metrics.clinical import Assessment
@@ -143,6 +144,50 @@ def compare(checkpoints: list[Checkpoint], protocol: str) -> "Compared":
     keys = tuple((str(item.folder), cache_key(item)) for item in checkpoints)
     data = tuple(item.card["data"].get("fingerprint", "") for item in checkpoints)
     return _compared(keys, tuple(item.name for item in checkpoints), data, protocol)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def evaluation(key: str) -> "Evaluation | None":
+    """A kept evaluation of a folder, shared by all sessions; None where it is gone."""
+    from kidney_core.diagnosis import evaluation_records
+
+    return evaluation_records.load(key)
+
+
+def _evaluated(key: str, name: str) -> "Predictions":
+    kept = evaluation(key)
+    if kept is None:
+        raise ValueError(f"there must be a kept evaluation {key!r}")
+    return kept.results[name].predictions
+
+
+@st.cache_data(max_entries=60, show_spinner="Resampling scans…")
+def evaluated_intervals(
+    key: str, name: str, *, plane: str | None = None, per_series: bool = False
+) -> dict[str, "Interval"]:
+    """The figures of a checkpoint on a folder with their 95 % intervals, as `intervals_of`."""
+    from kidney_core.metrics import intervals
+
+    tested = _evaluated(key, name)
+    if plane is not None:
+        tested = tested.subset(tested.table["plane"] == plane)
+    return intervals.intervals(tested.per_series() if per_series else tested)
+
+
+@st.cache_data(max_entries=10, show_spinner="Resampling scans…")
+def evaluated_assessment(key: str, name: str) -> "Assessment":
+    """The clinical figures of a checkpoint on a folder, as `assessment_of`."""
+    from kidney_core.metrics import clinical
+
+    return clinical.assess(_evaluated(key, name))
+
+
+@st.cache_data(max_entries=10, show_spinner="Comparing…")
+def evaluated_pairs(key: str, names: tuple[str, ...]) -> "Compared":
+    """Every pair of checkpoints on a folder by every figure."""
+    from kidney_core.metrics import comparison
+
+    return comparison.compare_all({name: _evaluated(key, name) for name in names})
 
 
 def usable_checkpoints() -> list[Checkpoint]:

@@ -2,14 +2,17 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from kidney_core.app import formatting, tables
+from kidney_core.common.errors import KidneyError
 from kidney_core.metrics import number_format
 
 if TYPE_CHECKING:
     from kidney_core.metrics.comparison import Compared, Comparison
+    from kidney_core.metrics.predictions import Predictions
 
 _NAMES = {
     "accuracy": "Accuracy",
@@ -52,6 +55,45 @@ def show(compared: "Compared", figure: str, *, key: str) -> None:
             on_click="ignore",
         )
     st.caption(_HOW_TO_READ)
+
+
+def show_disagreements(predictions: "dict[str, Predictions]", *, key: str) -> None:
+    """The slices of which two models say different labels, one by one."""
+    from kidney_core.metrics import comparison
+
+    names = list(predictions)
+    with st.expander("Slices on which two models disagree"):
+        left, right = st.columns(2)
+        first = left.selectbox("First", names, key=f"{key}_first")
+        second = right.selectbox("Second", [name for name in names if name != first], key=f"{key}_second")
+        try:
+            table = comparison.disagreements(predictions[first], predictions[second])
+        except KidneyError as error:
+            st.info(str(error))
+            return
+        counts = table["who"].value_counts()
+        kinds = [comparison.FIRST_RIGHT, comparison.SECOND_RIGHT, comparison.BOTH_WRONG]
+        kind = st.segmented_control(
+            "Show",
+            ["all", *kinds],
+            default="all",
+            required=True,
+            format_func=lambda name: f"{name} ({counts.get(name, 0) if name != 'all' else len(table):,})",
+            key=f"{key}_kind",
+            label_visibility="collapsed",
+        )
+        least = st.slider("Both at least so confident (%)", 0, 100, 0, 5, key=f"{key}_least")
+        shown = table if kind == "all" else table[table["who"] == kind]
+        shown = shown[np.minimum(shown["first_confidence"], shown["second_confidence"]) >= least / 100]
+        tables.show_table(shown, key=f"{key}_table", percents=("first_confidence", "second_confidence"))
+        st.download_button(
+            "Disagreements (CSV)",
+            tables.csv_bytes(shown),
+            "disagreements.csv",
+            "text/csv",
+            key=f"{key}_disagreements_csv",
+            on_click="ignore",
+        )
 
 
 def title_of(figure: str) -> str:

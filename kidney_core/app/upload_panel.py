@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from kidney_core.app import uploads
+from kidney_core.app import opened_slice, uploads
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.labels import LABELS
 from kidney_core.imaging.slices import Slice
@@ -92,8 +92,11 @@ def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
         if problem := uploads.refusal():
             st.error(problem)
         if files:
+            opened_slice.forget()
             return _open(files)
     uploads.forget_read()
+    if opened := opened_slice.contents():
+        return opened
     return _sample()
 
 

@@ -15,7 +15,6 @@ for the same networks, not about training them again.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -213,14 +212,6 @@ def interval_of(value: float, drawn: np.ndarray, *, sound: bool) -> Interval:
         return Interval(float(value), None, None)
     low, high = np.percentile(known, ENDS)
     return Interval(float(value), float(low), float(high))
-
-
-def metric(metrics: dict[str, Any], name: str) -> float | None:
-    """The metric of a dotted name in what `evaluation.metrics` returns."""
-    value: Any = metrics
-    for part in name.split("."):
-        value = value[part]
-    return value
 
 
 def summary(predictions: Predictions) -> list[str]:

@@ -15,6 +15,14 @@ def model_name(architecture: str) -> str:
     return ARCHITECTURE_NAMES.get(architecture, architecture)
 
 
+def figure_of(metrics: dict[str, Any], name: str) -> float | None:
+    """The metric of a dotted name in what `evaluation.metrics` returns."""
+    value: Any = metrics
+    for part in name.split("."):
+        value = value[part]
+    return value
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """0.8213 -> "82.1 %"; a dash for None."""
     return "–" if value is None else f"{100 * value:.{digits}f} %"

@@ -6,7 +6,9 @@ Imports neither torch nor a plotting library, so that a stranger's check starts 
 import html
 from typing import Any, NamedTuple
 
-from kidney_core.metrics import clinical, clinical_tables, evaluation, intervals
+import pandas as pd
+
+from kidney_core.metrics import clinical, clinical_tables, comparison, evaluation, intervals
 from kidney_core.metrics.number_format import percent, report_with_intervals
 from kidney_core.metrics.predictions import Predictions
 from kidney_core.metrics.splits import PROTOCOL_NAMES, PROTOCOL_TITLES
@@ -47,6 +49,44 @@ def stated_of(
         {**entry, "clinical": clinical.as_numbers(assessed)},
         {title: f"<h4>{html.escape(title)}</h4>{table.to_html(index=False)}" for title, table in tables},
     )
+
+
+def paired_entry(
+    measured: dict[str, Predictions], data: dict[str, str], *, n_resamples: int = intervals.N_RESAMPLES
+) -> dict[str, Any]:
+    """What the manifest states of the paired tests of checkpoints that were measured alike.
+
+    Args:
+        measured: checkpoint -> its predictions.
+        data: checkpoint -> the fingerprint of what it was tested on.
+    """
+    compared = comparison.compare_all(measured, data=data, n_resamples=n_resamples, seed=SEED)
+    return {
+        "tests": [
+            [each.first, each.second, each.figure, each.difference.value, each.n_slices, each.n_series]
+            for each in compared.tests
+        ],
+        "intervals": [
+            [
+                each.difference.low,
+                each.difference.high,
+                each.p_series,
+                each.p_corrected,
+                each.p_corrected_all,
+                each.p_slices,
+            ]
+            for each in compared.tests
+        ],
+        "left_out": [[each.first, each.second, each.reason] for each in compared.left_out],
+    }
+
+
+def paired_table(entry: dict[str, Any]) -> pd.DataFrame:
+    """The paired tests of an entry as a table, for paired-tests-<measured>.csv."""
+    columns = ["first", "second", "figure", "difference", "slices", "scans"]
+    ends = ["low", "high", "p_scans", "p_corrected_pairs", "p_corrected_all", "p_slices_mcnemar"]
+    rows = [[*test, *more] for test, more in zip(entry["tests"], entry["intervals"], strict=True)]
+    return pd.DataFrame(rows, columns=[*columns, *ends])
 
 
 def comparison_row(name: str, protocol: str, entry: dict[str, Any]) -> dict[str, Any]:

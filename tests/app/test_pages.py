@@ -330,6 +330,7 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
         app.segmented_control(key="evaluation_view").set_value(view).run()
         assert not app.exception
     for panel in (
+        "Clinical use",
         "Curves",
         "Calibration",
         "Abstention",
@@ -342,7 +343,7 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
     ):
         app.segmented_control(key="evaluation_panel").set_value(panel).run()
         assert not app.exception, panel
-        if panel in ("Curves", "Calibration", "Abstention", "Worst errors", "Planes", "Scans"):
+        if panel in ("Clinical use", "Curves", "Calibration", "Abstention", "Worst errors", "Planes", "Scans"):
             app.segmented_control(key="evaluation_measured").set_value("random").run()
             assert "These results are too good" in texts(app.warning)
     app.segmented_control(key="evaluation_view").set_value("Your folder").run()
@@ -351,6 +352,20 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
     app.button[0].click().run()
     assert not app.exception
     assert "trained on" in texts(app.warning)
+    kept = app.selectbox(key="evaluation_earlier").value
+    for panel in ("Gate and answers", "Clinical use", "Curves", "Calibration", "Worst errors", "Planes", "Scans"):
+        app.segmented_control(key="evaluation_folder_panel").set_value(panel).run()
+        assert not app.exception, panel
+    for question in ("Calibration by label", "Decision curve", "Answers and sets"):
+        app.segmented_control(key="evaluation_folder_panel").set_value("Clinical use").run()
+        app.segmented_control(key="evaluation_own_clinical_question").set_value(question).run()
+        assert not app.exception, question
+    again = opened("pages/2_Evaluation.py", monkeypatch)  # as after a reload of the browser, which keeps the address
+    again.query_params["evaluation"] = kept
+    again.segmented_control(key="evaluation_view").set_value("Your folder").run()
+    assert not again.exception
+    assert again.selectbox(key="evaluation_earlier").value == kept
+    assert again.segmented_control(key="evaluation_folder_panel").value == "Matrix and report"
     app.text_input(key="evaluation_folder").set_value("/nowhere")
     app.button[0].click().run()
     assert "There is no folder “/nowhere”. Check its name" in texts(app.error)

@@ -16,6 +16,7 @@ from kidney_core.reports import export, report_check
 from kidney_core.training import publish, trainer
 from tests.conftest import ROOT, tiny_run
 from tests.diagnosis.test_inference import made_checkpoint
+from tests.metrics.test_intervals import made_predictions
 
 
 @pytest.fixture
@@ -213,3 +214,50 @@ def test_the_claim_checklist_has_its_44_items(published):
     lines = [line for line in model_card.claim_checklist(published).splitlines() if re.match(r"\| \d+ \|", line)]
     assert len(lines) == 44
     assert all(len(line.split("|")) == 6 for line in lines)
+
+
+@pytest.fixture
+def exported_folder(tmp_path):
+    """Two checkpoints on one folder of the user's own."""
+    made = [made_checkpoint(tmp_path / "one", "test_resnet"), made_checkpoint(tmp_path / "two", "test_efficientnet")]
+    evaluated = {
+        checkpoint.name: made_predictions(n_series=24, skill=skill)
+        for checkpoint, skill in zip(made, (2.0, 0.5), strict=True)
+    }
+    path = tmp_path / "own.zip"
+    path.write_bytes(export.export_folder(made, evaluated, {"test_resnet/outcomes.csv": b"path,outcome\n"}))
+    return path
+
+
+def test_a_folder_of_ones_own_is_exported_with_paired_tests_and_recomputed(exported_folder):
+    n_compared, differing = report_check.check(exported_folder)
+    assert not differing
+    assert n_compared > 2000
+    with zipfile.ZipFile(exported_folder) as archive:
+        names = set(archive.namelist())
+        manifest = json.loads(archive.read("manifest.json"))
+        report = archive.read("report.html").decode()
+    assert {"test_resnet/predictions-external.csv", "paired-tests-external.csv", "test_resnet/outcomes.csv"} <= names
+    assert len(manifest["paired_tests"]["external"]["tests"]) == 20
+    assert "Folder of your own" in report
+    assert "Net benefit of acting on Stone" in report
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "paired-tests-external.csv",
+            lambda body: re.sub(rb"accuracy,-?0\.\d+", b"accuracy,0.9", body, count=1),
+            "it does not say what the manifest does",
+        ),
+        (
+            "manifest.json",
+            lambda body: re.sub(rb'("accuracy",\s+)-?0\.\d+', rb"\g<1>0.9", body, count=1),
+            r"paired tests, external, tests, 1, 4: stated 0\.9, recomputed",
+        ),
+    ],
+)
+def test_a_changed_paired_test_is_named(exported_folder, capsys, name, change, message):
+    assert report_check.main([str(rewritten(exported_folder, name, change))]) == 1
+    assert re.search(message, capsys.readouterr().out)
