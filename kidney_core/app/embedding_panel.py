@@ -1,18 +1,15 @@
 """A map of the tested slices by the network's features: colour tells label, error or scan, a lasso opens the slices."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
 
 from kidney_core.app import loading, matrix_panel, path_inputs, progress
+from kidney_core.app.tested import Tested
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics.predictions import Predictions
-
-if TYPE_CHECKING:
-    from kidney_core.app.tested_panel import Tested
 
 _HOW_TO_READ = (
     "How to read this. Slices are near each other where the network's features are alike (t-SNE); distances between far groups mean "
@@ -20,7 +17,7 @@ _HOW_TO_READ = (
 )
 
 
-def show(tested: "Tested") -> None:
+def show(tested: Tested) -> None:
     """The map of a checkpoint's own network, once it was asked for."""
     from kidney_core.diagnosis import embedding
 
@@ -85,7 +82,7 @@ def _maps() -> dict[tuple[str, str, int], np.ndarray]:
     return {}
 
 
-def _draw(tested: "Tested", shown: Predictions, places: np.ndarray) -> None:
+def _draw(tested: Tested, shown: Predictions, places: np.ndarray) -> None:
     from kidney_core.metrics import embedding_plots
 
     groups = {

@@ -18,6 +18,19 @@ _SHOWN = "evaluation"  # in the address of the page: the key of the evaluation t
 
 def show(checkpoints: Sequence[Checkpoint]) -> None:
     """The form, and the evaluation that was made or chosen last."""
+    has_result = bool(st.session_state.get("evaluation_kept") or st.query_params.get(_SHOWN))
+    with st.expander("Evaluate a folder", expanded=not has_result, icon=":material/folder_open:"):
+        error = _form(checkpoints)
+    if error:
+        st.error(error)
+        return
+    key = _choose_kept()
+    if key:
+        folder_results.show(key, checkpoints)
+
+
+def _form(checkpoints: Sequence[Checkpoint]) -> str:
+    """The form, and what it asks for; why that was not possible, or ""."""
     st.markdown(
         "Evaluate checkpoints on a labelled folder of this machine: one folder per class, or whole scans (DICOM, NIfTI, pictures) "
         "listed in `series.csv` with the columns path, series and label."
@@ -57,11 +70,8 @@ def show(checkpoints: Sequence[Checkpoint]) -> None:
             chosen_label = None if label == _BY_FOLDER else label
             _remember(_evaluate(chosen, Path(folder), chosen_label, how, only_kidneys=only_kidneys))
         except KidneyError as error:
-            st.error(f"{error} Or choose the class of all images under Labels." if label == _BY_FOLDER else str(error))
-            return
-    key = _choose_kept()
-    if key:
-        folder_results.show(key, checkpoints)
+            return f"{error} Or choose the class of all images under Labels." if label == _BY_FOLDER else str(error)
+    return ""
 
 
 def _check(folder: str, chosen: Sequence[Checkpoint]) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from kidney_core.app import loading, matrix_panel, paired_panel, tables, tested_panel
+from kidney_core.app.tested import Tested
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.metrics import number_format
 from kidney_core.metrics.number_format import percent
@@ -39,10 +40,12 @@ def show(key: str, checkpoints: Sequence[Checkpoint]) -> None:
     if kept is None:
         st.info("This evaluation is gone from the cache. Evaluate the folder again.")
         return
-    st.text(str(kept.root))
+    where, download = st.columns([3, 1], vertical_alignment="center")
+    where.text(str(kept.root))
+    with download:
+        _export(kept, checkpoints)
     tables.show_table(_summary(kept), key="evaluation_folder_summary")
     _show_warnings(kept)
-    _export(kept, checkpoints)
     names = list(kept.results)
     name = names[0]
     if len(names) > 1:
@@ -97,25 +100,27 @@ def _show_warnings(kept: "Evaluation") -> None:
     first = next(iter(kept.results.values()))
     if len(first.predictions.present_labels) < len(first.predictions.labels):
         st.caption("This folder holds only some of the classes: averages are over those.")
-    for name, each in kept.results.items():
-        share = each.share_trained_on
-        if share is None:
-            st.info(
-                f"{name} does not list its training files. If some of these are among them, the results are too good (data leakage)."
-            )
-        elif share:
-            st.warning(
-                f"{name} was trained on {percent(share)} of these files, so the results are too good (data leakage). Re-saved copies, and "
-                "other slices of the same scans, are recognised as “seen in training” only by their likeness."
-            )
+    unknown = [name for name, each in kept.results.items() if each.share_trained_on is None]
+    trained = {name: each.share_trained_on for name, each in kept.results.items() if each.share_trained_on}
+    if unknown:
+        st.info(
+            f"Without a list of training files: {', '.join(unknown)}. If some of these files are among them, the results are too good (data "
+            "leakage)."
+        )
+    if trained:
+        shares = ", ".join(f"{name} {percent(share)}" for name, share in trained.items())
+        st.warning(
+            f"Of these files, so many were trained on: {shares}. The results are too good (data leakage). Re-saved copies, and other slices "
+            "of the same scans, are told by likeness alone (“seen”)."
+        )
     if first.unreadable:
         with st.expander(f"{len(first.unreadable)} files could not be used"):
             st.dataframe(pd.DataFrame(first.unreadable, columns=["File", "Reason"]), hide_index=True)
 
 
-def _tested(kept: "Evaluation", checkpoint: Checkpoint) -> tested_panel.Tested:
+def _tested(kept: "Evaluation", checkpoint: Checkpoint) -> Tested:
     name = checkpoint.name
-    return tested_panel.Tested(
+    return Tested(
         checkpoint=checkpoint,
         predictions=kept.results[name].predictions,
         ranges=partial(loading.evaluated_intervals, kept.key, name),
@@ -176,9 +181,9 @@ def _gate(evaluated: "Evaluated", name: str) -> None:
 
 
 def _gate_rows(evaluated: "Evaluated") -> pd.DataFrame:
-    from kidney_core.diagnosis import folder_evaluation
+    from kidney_core.diagnosis import gate
 
-    return folder_evaluation.gate_table(evaluated)
+    return gate.gate_table(evaluated.outcomes, evaluated.predictions)
 
 
 def _share(value: float) -> str:

@@ -17,6 +17,7 @@ from kidney_core.app import (
     pointing_panel,
     tested_panel,
 )
+from kidney_core.app.tested import Tested
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.metrics import echarts, number_format
 from kidney_core.metrics.splits import CROSS_VALIDATED, PROTOCOL_NAMES, RANDOM
@@ -151,7 +152,7 @@ def _show_stored(panel: str, checkpoint: Checkpoint) -> None:
     if chosen is None:
         return
     protocol, predictions = chosen
-    tested = tested_panel.Tested(
+    tested = Tested(
         checkpoint=checkpoint,
         predictions=predictions,
         ranges=partial(loading.intervals_of, checkpoint, protocol),

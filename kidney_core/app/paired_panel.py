@@ -59,7 +59,7 @@ def show(compared: "Compared", figure: str, *, key: str) -> None:
 
 def show_disagreements(predictions: "dict[str, Predictions]", *, key: str) -> None:
     """The slices of which two models say different labels, one by one."""
-    from kidney_core.metrics import comparison
+    from kidney_core.metrics import disagreement
 
     names = list(predictions)
     with st.expander("Slices on which two models disagree"):
@@ -67,12 +67,12 @@ def show_disagreements(predictions: "dict[str, Predictions]", *, key: str) -> No
         first = left.selectbox("First", names, key=f"{key}_first")
         second = right.selectbox("Second", [name for name in names if name != first], key=f"{key}_second")
         try:
-            table = comparison.disagreements(predictions[first], predictions[second])
+            table = disagreement.disagreements(predictions[first], predictions[second])
         except KidneyError as error:
             st.info(str(error))
             return
         counts = table["who"].value_counts()
-        kinds = [comparison.FIRST_RIGHT, comparison.SECOND_RIGHT, comparison.BOTH_WRONG]
+        kinds = [disagreement.FIRST_RIGHT, disagreement.SECOND_RIGHT, disagreement.BOTH_WRONG]
         kind = st.segmented_control(
             "Show",
             ["all", *kinds],
@@ -115,10 +115,10 @@ def table_of(compared: "Compared") -> pd.DataFrame:
                 "difference": each.difference.value,
                 "low": each.difference.low,
                 "high": each.difference.high,
-                "p_scans": each.p_series,
-                "p_corrected_pairs": each.p_corrected,
-                "p_corrected_all": each.p_corrected_all,
-                "p_slices_mcnemar": each.p_slices,
+                "pvalue_scans": each.p_series,
+                "pvalue_corrected_pairs": each.p_corrected,
+                "pvalue_corrected_all": each.p_corrected_all,
+                "pvalue_slices_mcnemar": each.p_slices,
                 "slices": each.n_slices,
                 "scans": each.n_series,
             }

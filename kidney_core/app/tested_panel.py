@@ -1,19 +1,16 @@
 """Predictions of labelled slices in depth, wherever they were measured: clinical use, curves, calibration, errors, planes, scans."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
 
 from kidney_core.app import clinical_panel, embedding_panel, matrix_panel, tables
-from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.app.tested import Tested
 from kidney_core.metrics import number_format
-from kidney_core.metrics.predictions import Predictions
 
 if TYPE_CHECKING:
-    from kidney_core.metrics.clinical import Assessment
     from kidney_core.metrics.intervals import Interval
 
 HOW_TO_READ = {
@@ -25,31 +22,6 @@ HOW_TO_READ = {
     "95 % intervals, where each class has at least five scans in that plane.",
     "scans": "The prediction for a scan is the mean over its slices.",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Tested:
-    """Predictions to be shown.
-
-    Attributes:
-        ranges: every figure with its interval; of one `plane`, or `per_series`.
-        assessment: the clinical figures.
-        key: of the widgets; with another key, other choices.
-        file_name: of downloads.
-        same_network: made by the checkpoint's own weights, so its heatmaps explain them.
-        images: folder of the slices; empty where it is not known.
-        fitted: on what the temperature was fitted, in a sentence.
-    """
-
-    checkpoint: Checkpoint
-    predictions: Predictions
-    ranges: Callable[..., "dict[str, Interval]"]
-    assessment: "Callable[[], Assessment]"
-    key: str
-    file_name: str
-    same_network: bool
-    images: str = ""
-    fitted: str = ""
 
 
 def _clinical_use(tested: Tested) -> None:

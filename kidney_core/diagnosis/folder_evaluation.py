@@ -214,39 +214,6 @@ def _evaluated(
     )
 
 
-def gate_table(evaluated: Evaluated) -> pd.DataFrame:
-    """What came of the slices of each label, and of all.
-
-    Columns: label; slices; answered, abstained, refused, seen, no_kidney and unreadable, shares of these slices; wrong, of the answered
-    ones that are not seen in training (NaN without any).
-    """
-    return outcome_table(evaluated.outcomes, evaluated.predictions)
-
-
-def outcome_table(outcomes: pd.DataFrame, predictions: Predictions) -> pd.DataFrame:
-    """See `gate_table`."""
-    is_answered = (predictions.table["outcome"] == Outcome.ANSWERED).to_numpy()
-    rows = []
-    for label in [*(each for each in predictions.labels if (outcomes["label"] == each).any()), None]:
-        own = outcomes if label is None else outcomes[outcomes["label"] == label]
-        given = is_answered if label is None else is_answered & (predictions.table["label"] == label).to_numpy()
-        shares = own["outcome"].value_counts(normalize=True)
-        rows.append(
-            {
-                "label": label or "All",
-                "slices": len(own),
-                "answered": shares.get(str(Outcome.ANSWERED), 0.0),
-                "abstained": shares.get(str(Outcome.UNDECIDED), 0.0),
-                "refused": shares.get(str(Outcome.REFUSED), 0.0),
-                "seen": shares.get(str(Outcome.MEMORY), 0.0),
-                "no_kidney": shares.get(str(Outcome.NO_KIDNEY), 0.0),
-                "unreadable": shares.get(str(Outcome.UNREADABLE), 0.0),
-                "wrong": float((~predictions.is_right[given]).mean()) if given.any() else np.nan,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 def _within(progress: Progress | None, start: int, total: int, part: Stack) -> Progress | None:
     """The progress of one part of a folder as that of the whole."""
     if progress is None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import binomtest
@@ -152,35 +151,6 @@ def paired(one: Predictions, two: Predictions) -> tuple[Predictions, Predictions
         second = Predictions.from_probabilities(known, second.probabilities[:, order], first.labels)
     series = _joined(first.series_positions()[0], second.series_positions()[0])
     return first.with_columns(series=series), second.with_columns(series=series)
-
-
-FIRST_RIGHT, SECOND_RIGHT, BOTH_WRONG = "only the first is right", "only the second is right", "both are wrong"
-
-
-def disagreements(one: Predictions, two: Predictions) -> pd.DataFrame:
-    """The slices of which two models say different labels, the surest pair first.
-
-    Columns: path, label, series; first, first_confidence, second, second_confidence; who, which of the two is right.
-
-    Raises: DatasetError as `paired`.
-    """
-    first, second = paired(one, two)
-    differ = first.y_pred != second.y_pred
-    who = np.where(first.is_right, FIRST_RIGHT, np.where(second.is_right, SECOND_RIGHT, BOTH_WRONG))
-    table = pd.DataFrame(
-        {
-            "path": first.table["path"],
-            "series": one.in_order(first.table["path"]).series,
-            "label": first.table["label"],
-            "first": first.table["predicted"],
-            "first_confidence": first.confidence,
-            "second": second.table["predicted"],
-            "second_confidence": second.confidence,
-            "who": who,
-        }
-    )[differ]
-    surest = np.minimum(table["first_confidence"], table["second_confidence"])
-    return table.iloc[np.argsort(-surest.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
 def _joined(one: np.ndarray, two: np.ndarray) -> np.ndarray:

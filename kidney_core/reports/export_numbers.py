@@ -84,7 +84,7 @@ def paired_entry(
 def paired_table(entry: dict[str, Any]) -> pd.DataFrame:
     """The paired tests of an entry as a table, for paired-tests-<measured>.csv."""
     columns = ["first", "second", "figure", "difference", "slices", "scans"]
-    ends = ["low", "high", "p_scans", "p_corrected_pairs", "p_corrected_all", "p_slices_mcnemar"]
+    ends = ["low", "high", "pvalue_scans", "pvalue_corrected_pairs", "pvalue_corrected_all", "pvalue_slices_mcnemar"]
     rows = [[*test, *more] for test, more in zip(entry["tests"], entry["intervals"], strict=True)]
     return pd.DataFrame(rows, columns=[*columns, *ends])
 

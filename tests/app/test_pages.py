@@ -372,6 +372,23 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
 
 
 @pytest.mark.slow
+def test_a_slice_of_a_folder_is_opened_in_diagnosis_and_closed(monkeypatch, tiny_checkpoint, small_dataset):
+    app = opened("streamlit_app.py", monkeypatch)
+    app.session_state["diagnosis_opened"] = (str(small_dataset), "Stone/Stone- (1).png")
+    app.switch_page("pages/1_Diagnosis.py").run()
+    assert not app.exception
+    assert "From a folder: Stone/Stone- (1).png" in texts(app.text)
+    assert "Or try a" not in texts(app.caption)
+    app.button(key="diagnosis_close_opened").click().run()
+    assert not app.exception
+    assert "From a folder" not in texts(app.text)
+    assert "Or try a" in texts(app.caption)
+    app.session_state["diagnosis_opened"] = (str(small_dataset), "../secret.png")
+    app.run()
+    assert "is not a file below" in texts(app.error)
+
+
+@pytest.mark.slow
 def test_planes_are_counted_on_the_page(monkeypatch, published):
     app = opened("pages/2_Evaluation.py", monkeypatch)
     app.segmented_control(key="evaluation_view").set_value("One model").run()

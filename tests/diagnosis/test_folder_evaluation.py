@@ -4,16 +4,14 @@ import dataclasses
 import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 from kidney_core.checkpoints import prediction
 from kidney_core.common.errors import DatasetError
 from kidney_core.data import dataset, labelled_scans
-from kidney_core.diagnosis import evaluation_records, folder_evaluation, inference
+from kidney_core.diagnosis import evaluation_records, folder_evaluation, gate, inference
 from kidney_core.imaging import stack
-from kidney_core.metrics.predictions import Predictions
 from tests.diagnosis.test_inference import made_checkpoint
 from tests.imaging.test_nifti import nifti
 
@@ -46,30 +44,11 @@ def test_outcomes_follow_the_thresholds_of_the_card(predictor, small_dataset):
     always = folder_evaluation.evaluate_slices(strict(predictor, dict.fromkeys(labels, 0.0)), images)
     assert set(never.outcomes["outcome"]) == {"undecided"}
     assert set(always.outcomes["outcome"]) == {"answered"}
-    table = folder_evaluation.gate_table(always).set_index("label")
+    table = gate.gate_table(always.outcomes, always.predictions).set_index("label")
     assert list(table.index) == [*labels, "All"]
     assert table.loc["All", "wrong"] == pytest.approx((~always.predictions.is_right).mean())
     assert table.loc["Stone", "slices"] == 15
-    assert np.isnan(folder_evaluation.gate_table(never).set_index("label").loc["All", "wrong"])
-
-
-def test_gate_table_by_hand():
-    rows = pd.DataFrame(
-        {
-            "path": list("abcd"),
-            "label": ["Cyst", "Cyst", "Cyst", "Stone"],
-            "series": [0, 0, 1, 2],
-            "outcome": ["answered", "undecided", "answered", "out"],
-        }
-    )
-    outcomes = pd.concat([rows, pd.DataFrame([{"path": "e", "label": "Stone", "series": 2, "outcome": "no kidney"}])])
-    one_hot = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], float)
-    table = folder_evaluation.outcome_table(outcomes, Predictions.from_probabilities(rows, one_hot, ["Cyst", "Stone"]))
-    cyst, stone, everything = (row for _, row in table.iterrows())
-    assert (cyst["slices"], cyst["answered"], cyst["abstained"], cyst["wrong"]) == (3, 2 / 3, 1 / 3, 0.5)
-    assert (stone["slices"], stone["no_kidney"]) == (2, 0.5)
-    assert np.isnan(stone["wrong"])
-    assert everything["answered"] == pytest.approx(2 / 5)
+    assert np.isnan(gate.gate_table(never.outcomes, never.predictions).set_index("label").loc["All", "wrong"])
 
 
 @pytest.fixture

@@ -186,17 +186,3 @@ def test_the_swap_test_agrees_with_scipy(name):
     print(f"{name}: p={found.p_series:.4f}, SciPy's exact p={reference.pvalue:.4f}")
     assert found.difference.value == pytest.approx(reference.statistic)
     assert found.p_series == pytest.approx(reference.pvalue, abs=0.006)
-
-
-def test_disagreements_are_listed_the_surest_first_and_say_who_is_right():
-    labels = ["Cyst", "Cyst", "Stone", "Normal"]
-    one = answers(labels, ["Cyst", "Stone", "Tumor", "Normal"], range(4))
-    two = answers(labels, ["Stone", "Cyst", "Normal", "Normal"], range(4))
-    unsure = two.probabilities.copy()
-    unsure[0] = [0.2, 0.1, 0.6, 0.1]
-    two = Predictions.from_probabilities(two.table[["path", "label", "series"]], unsure, LABELS)
-    table = comparison.disagreements(one, two)
-    assert list(table["path"]) == ["1", "2", "0"]
-    assert list(table["who"]) == [comparison.SECOND_RIGHT, comparison.BOTH_WRONG, comparison.FIRST_RIGHT]
-    assert list(table["second"]) == ["Cyst", "Normal", "Stone"]
-    assert table["second_confidence"].iloc[2] == pytest.approx(0.6)
