@@ -55,8 +55,8 @@ def _form(checkpoints: Sequence[Checkpoint]) -> str:
             "Read",
             [_AUTOMATIC, _SLICES, _SCANS],
             key="evaluation_folder_reading",
-            help="In whole scans kidneys are followed from slice to slice. A folder with volumes, or with labels in series.csv, is one of "
-            "whole scans.",
+            help="In whole scans kidneys are followed from slice to slice. A folder with volumes, or with labels in series.csv alone, is "
+            "one of whole scans.",
         )
         only_kidneys = st.checkbox(
             "Leave out slices without a visible kidney",
@@ -121,7 +121,7 @@ def _remember(key: str) -> None:
     """Show an evaluation from now on, also when the page or the browser is loaded again."""
     st.session_state["evaluation_kept"] = key
     st.query_params[_SHOWN] = key
-    st.session_state.pop("evaluation_earlier", None)
+    st.session_state["evaluation_earlier"] = key
 
 
 def _choose_kept() -> str:
@@ -138,11 +138,12 @@ def _choose_kept() -> str:
     if not kept:
         return ""
     last = st.session_state.get("evaluation_kept") or st.query_params.get(_SHOWN, "")
-    keys = list(kept)
+    if st.session_state.get("evaluation_earlier") not in kept:  # at first, and where it is gone
+        st.session_state["evaluation_earlier"] = last if last in kept else None
     chosen = st.selectbox(
         "Evaluations kept",
-        keys,
-        index=keys.index(last) if last in keys else None,
+        list(kept),
+        index=None,
         format_func=kept.__getitem__,
         placeholder="Show an earlier evaluation",
         key="evaluation_earlier",

@@ -110,8 +110,8 @@ def _show_warnings(kept: "Evaluation") -> None:
     if trained:
         shares = ", ".join(f"{name} {percent(share)}" for name, share in trained.items())
         st.warning(
-            f"Of these files, so many were trained on: {shares}. The results are too good (data leakage). Re-saved copies, and other slices "
-            "of the same scans, are told by likeness alone (“seen”)."
+            f"Used for training, of these files: {shares}. So the results are too good (data leakage). Re-saved copies, and other slices of "
+            "the same scans, are told by likeness alone (“Seen” under Gate and answers)."
         )
     if first.unreadable:
         with st.expander(f"{len(first.unreadable)} files could not be used"):

@@ -45,10 +45,15 @@ class LabelledScan:
 
 
 def lists_whole_scans(root: Path) -> bool:
-    """Whether a folder is one of whole scans by itself: its `series.csv` has labels, or it holds volumes."""
+    """Whether a folder is one of whole scans by itself: its `series.csv` has labels that its class folders do not say, or it holds volumes."""
     path = root / SERIES_FILE
-    if path.is_file() and "label" in _read_list(path).columns:
-        return True
+    if path.is_file():
+        listed = _read_list(path)
+        if "label" in listed.columns and any(
+            _label_of_folder(spreadsheet.unescape(each)) != canonical_label(label)
+            for each, label in zip(listed["path"], listed["label"], strict=True)
+        ):
+            return True
     return any(
         entry.name.lower().endswith(VOLUME_ENDINGS) for pattern in ("*", "*/*", "*/*/*") for entry in root.glob(pattern)
     )

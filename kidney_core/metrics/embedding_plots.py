@@ -23,7 +23,7 @@ def map_figure(places: np.ndarray, groups: list[str], names: list[str]) -> go.Fi
     of = np.array(groups, object)
     for number, group in enumerate(present):
         rows = np.flatnonzero(of == group)
-        figure.add_scattergl(
+        figure.add_scatter(  # not scattergl: a machine without a graphics driver draws nothing then
             x=places[rows, 0],
             y=places[rows, 1],
             mode="markers",

@@ -351,7 +351,7 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
     app.text_input(key="evaluation_folder").set_value(str(small_dataset))
     app.button[0].click().run()
     assert not app.exception
-    assert "trained on" in texts(app.warning)
+    assert "Used for training, of these files: tiny" in texts(app.warning)
     kept = app.selectbox(key="evaluation_earlier").value
     for panel in ("Gate and answers", "Clinical use", "Curves", "Calibration", "Worst errors", "Planes", "Scans"):
         app.segmented_control(key="evaluation_folder_panel").set_value(panel).run()
@@ -360,6 +360,11 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
         app.segmented_control(key="evaluation_folder_panel").set_value("Clinical use").run()
         app.segmented_control(key="evaluation_own_clinical_question").set_value(question).run()
         assert not app.exception, question
+    app.selectbox(key="evaluation_folder_label").set_value("Stone")
+    app.button[0].click().run()
+    assert app.selectbox(key="evaluation_earlier").value != kept  # the new one is shown
+    assert "only some of the classes" in texts(app.caption)
+    app.selectbox(key="evaluation_folder_label").set_value("from the folder names, or series.csv")
     again = opened("pages/2_Evaluation.py", monkeypatch)  # as after a reload of the browser, which keeps the address
     again.query_params["evaluation"] = kept
     again.segmented_control(key="evaluation_view").set_value("Your folder").run()

@@ -44,6 +44,10 @@ def test_without_labels_in_the_list_the_class_folder_names_them(tmp_path):
         "8": {"normal/2.png": "Normal"},
     }
     assert not labelled_scans.lists_whole_scans(root)  # slices of class folders, grouped by the list
+    (root / "series.csv").write_text(
+        "path,series,label\nStone/1.png,7,Stone\nnormal/2.png,8,Normal\n", encoding="utf-8"
+    )
+    assert not labelled_scans.lists_whole_scans(root)  # the same with labels that say nothing new
 
 
 def test_without_a_list_a_volume_and_a_folder_below_a_class_are_scans(tmp_path):
