@@ -54,7 +54,13 @@ def main() -> None:
         st.info("Choose at least one checkpoint.")
         return
     view = st.segmented_control(
-        "View", list(VIEWS), default="Comparison", required=True, key="evaluation_view", label_visibility="collapsed"
+        "View",
+        list(VIEWS),
+        default="Comparison",
+        required=True,
+        key="evaluation_view",
+        label_visibility="collapsed",
+        bind="query-params",  # so that an address is a saved view
     )
     try:
         VIEWS[view](chosen)

@@ -67,11 +67,19 @@ def _other_hospitals(checkpoint: Checkpoint) -> str:
     return "; ".join(f"{line.what} **{line.short}**" for line in lines) or "**not measured**"
 
 
-def choose_protocol(checkpoints: Sequence[Checkpoint], key: str) -> str | None:
-    """The protocol whose metrics are shown, of those that all checkpoints have; unseen scans come first."""
-    offered = [name for name in reversed(MEASURED) if all(checkpoint.metrics(name) for checkpoint in checkpoints)]
+def choose_protocol(checkpoints: Sequence[Checkpoint], key: str, *, at_least: int = 1) -> str | None:
+    """The protocol whose metrics are shown, of those that at least so many checkpoints have; unseen scans come first."""
+    offered = [
+        name
+        for name in reversed(MEASURED)
+        if sum(bool(checkpoint.metrics(name)) for checkpoint in checkpoints) >= at_least
+    ]
     if not offered:
-        st.info("No protocol was measured for all of these checkpoints, so they cannot be compared.")
+        st.info(
+            "These checkpoints have no test results."
+            if at_least == 1
+            else f"No protocol was measured for {at_least} of these checkpoints, so they cannot be compared."
+        )
         return None
     return st.segmented_control(
         "Measured on", offered, default=offered[0], required=True, format_func=PROTOCOL_NAMES.__getitem__, key=key

@@ -3,10 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import checkpoint_choice, loading, progress, tables
+from kidney_core.app import checkpoint_choice, loading, paired_panel, progress, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
-from kidney_core.metrics import number_format, plots
+from kidney_core.metrics import number_format
 from kidney_core.metrics.splits import MEASURED, PROTOCOL_NAMES, RANDOM
 
 OVERALL = {
@@ -19,8 +19,6 @@ OVERALL = {
 
 def show(chosen: list[Checkpoint]) -> None:
     """The comparison of the chosen checkpoints."""
-    from kidney_core.metrics import intervals
-
     labels = sorted(set.intersection(*(set(checkpoint.labels) for checkpoint in chosen)))
     offered = OVERALL | {f"Recall of {label}": f"per_label.{label}.recall" for label in labels}
     title = st.selectbox("Compare by", list(offered), key="evaluation_measure")
@@ -33,24 +31,26 @@ def show(chosen: list[Checkpoint]) -> None:
             if not metrics:
                 continue
             low, high = checkpoint.intervals(protocol).get(name, (None, None))
-            value = intervals.metric(metrics, name)
+            value = number_format.figure_of(metrics, name)
             if value is not None:
                 bars.append((checkpoint.name, protocol, value, low, high))
             row: dict[str, str | float | None] = {"Checkpoint": checkpoint.name, "Split": PROTOCOL_NAMES[protocol]}
             row |= {"Tested on": checkpoint.card["data"].get("name", "unknown"), title: value}
             row["95 % interval"] = number_format.percent_range(low, high)
-            row |= {other: intervals.metric(metrics, key) for other, key in OVERALL.items() if other != title}
+            row |= {other: number_format.figure_of(metrics, key) for other, key in OVERALL.items() if other != title}
             rows.append(row)
     if not rows:
         st.info("None of these checkpoints has test results.")
         return
     if len({checkpoint.card["data"].get("fingerprint") for checkpoint in chosen}) > 1:
         st.warning("These checkpoints were trained and tested on different data: their results cannot be compared.")
-    st.plotly_chart(plots.protocol_bars(bars, title=title.lower()), config={"displayModeBar": False})
     shown = pd.DataFrame(rows).sort_values(title, ascending=False)
     tables.show_table(
         shown, key="evaluation_comparison", percents=(title, *(other for other in OVERALL if other != title))
     )
+    from kidney_core.metrics import plots  # after the table: the numbers are read while the chart is made
+
+    st.plotly_chart(plots.protocol_bars(bars, title=title.lower()), config={"displayModeBar": False})
     table_button, export_button = st.columns(2)
     table_button.download_button(
         "Download the comparison (CSV)", tables.csv_bytes(shown), "comparison.csv", "text/csv", on_click="ignore"
@@ -60,7 +60,7 @@ def show(chosen: list[Checkpoint]) -> None:
     st.caption(
         "How to read this. Grey: random split, as in the paper (data leakage). Colour: unseen scans, as for a new patient. "
         "Whiskers: 95 % intervals from resampling whole scans; none where a class has too few scans (fewer than five, or one holds most slices) or all agree. "
-        "The table below tests whether two models differ."
+        "The second table tests whether two models differ."
     )
     if len(chosen) > 1:
         _differences(chosen, title, name)
@@ -88,38 +88,19 @@ def _export(chosen: list[Checkpoint]) -> None:
 
 def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
     st.markdown(f"#### Differences in {title.lower()}")
-    protocol = checkpoint_choice.choose_protocol(chosen, "evaluation_pairs")
+    protocol = checkpoint_choice.choose_protocol(chosen, "evaluation_pairs", at_least=2)
     if protocol is None:
         return
-    try:
-        pairs = loading.compare(chosen, protocol, name)
-    except KidneyError as error:
-        st.info(str(error))
-        return
-    rows = [
-        {
-            "First": pair.first,
-            "Second": pair.second,
-            "First minus second": _in_points(pair.difference.value),
-            "95 % interval": number_format.percent_range(pair.difference.low, pair.difference.high, signed=True),
-            "p, over scans": number_format.p_value(pair.p_series),
-            "p, corrected": number_format.p_value(pair.p_corrected),
-            "p, over slices (optimistic)": number_format.p_value(pair.p_slices),
-        }
-        for pair in pairs
-    ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key="evaluation_differences")
-    st.caption(
-        "How to read this. Both models predicted the same slices. p over scans: permutation test that swaps their predictions on "
-        "whole scans; corrected for the number of pairs (Holm). p over slices: McNemar's test, which treats slices of one scan as "
-        "independent and is therefore optimistic."
-        + (" On a random split, data leakage affects both models." if protocol == RANDOM else "")
-    )
-
-
-def _in_points(difference: float | None) -> str:
-    """0.225 -> "+22.5 points"."""
-    return "–" if difference is None else f"{100 * difference:+.1f} points"
+    tested = [checkpoint for checkpoint in chosen if checkpoint.predictions_csv(protocol) is not None]
+    for checkpoint in chosen:
+        if checkpoint not in tested:
+            st.caption(f"Not compared: {checkpoint.name} has no predictions on {PROTOCOL_NAMES[protocol]}.")
+    paired_panel.show(loading.compare(tested, protocol), name, key="evaluation_differences")
+    predictions = {each.name: stored for each in tested if (stored := loading.predictions(each, protocol)) is not None}
+    if len(predictions) > 1:
+        paired_panel.show_disagreements(predictions, key="evaluation_disagree")
+    if protocol == RANDOM:
+        st.caption("On a random split, data leakage affects both models.")
 
 
 def _footprints(chosen: list[Checkpoint]) -> None:

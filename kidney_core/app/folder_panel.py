@@ -1,54 +1,62 @@
-"""A checkpoint evaluated on a labelled folder that the user names."""
+"""Checkpoints evaluated on a labelled folder that the user names: the form, and the evaluations that are kept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
-from kidney_core.app import audit_recorder, checkpoint_choice, matrix_panel, path_inputs, progress
+from kidney_core.app import audit_recorder, checkpoint_choice, folder_results, loading, path_inputs, progress
 from kidney_core.checkpoints.checkpoint import Checkpoint
-from kidney_core.common.errors import KidneyError
+from kidney_core.common import os_errors
+from kidney_core.common.errors import DatasetError, KidneyError
 from kidney_core.common.labels import LABELS
-from kidney_core.metrics import number_format
-from kidney_core.metrics.predictions import Predictions
 
-_BY_FOLDER = "from the folder names"
-
-
-@dataclass(frozen=True)
-class FolderResult:
-    """What came of the last evaluation.
-
-    Attributes:
-        unreadable: (file, reason) of those that could not be read.
-        n_slices: of the folder; those without a prediction show no kidney.
-        share_trained_on: of the files that were used for training, 0 to 1; None where the checkpoint does not list them.
-    """
-
-    checkpoint: Checkpoint
-    root: Path
-    predictions: Predictions
-    unreadable: list[tuple[str, str]]
-    share_trained_on: float | None
-    n_slices: int
+_BY_FOLDER = "from the folder names, or series.csv"
+_AUTOMATIC, _SLICES, _SCANS = "as the folder suggests", "separate slices", "whole scans"
+_SHOWN = "evaluation"  # in the address of the page: the key of the evaluation that is shown
 
 
 def show(checkpoints: Sequence[Checkpoint]) -> None:
-    """The form, and the result of the last evaluation of this session."""
+    """The form, and the evaluation that was made or chosen last."""
+    has_result = bool(st.session_state.get("evaluation_kept") or st.query_params.get(_SHOWN))
+    with st.expander("Evaluate a folder", expanded=not has_result, icon=":material/folder_open:"):
+        error = _form(checkpoints)
+    if error:
+        st.error(error)
+        return
+    key = _choose_kept()
+    if key:
+        folder_results.show(key, checkpoints)
+
+
+def _form(checkpoints: Sequence[Checkpoint]) -> str:
+    """The form, and what it asks for; why that was not possible, or ""."""
     st.markdown(
-        "Evaluate a checkpoint on any labelled folder of this machine: with one folder per class, with some of the classes, or "
-        "with images of a single class."
+        "Evaluate checkpoints on a labelled folder of this machine: one folder per class, or whole scans (DICOM, NIfTI, pictures) "
+        "listed in `series.csv` with the columns path, series and label."
     )
     with st.form("evaluation_folder_form"):
         folder = path_inputs.path_input("Folder", placeholder="/data/ct-kidney", key="evaluation_folder")
-        checkpoint = checkpoint_choice.choose_checkpoint("Checkpoint", checkpoints, key="evaluation_folder_model")
-        label = st.selectbox(
+        chosen = st.multiselect(
+            "Checkpoints to evaluate",
+            checkpoints,
+            default=checkpoints[:1],
+            format_func=checkpoint_choice.checkpoint_title,
+            key="evaluation_folder_models",
+        )
+        labels, reading = st.columns(2)
+        label = labels.selectbox(
             "Labels",
             [_BY_FOLDER, *LABELS],
             format_func=lambda name: name if name == _BY_FOLDER else f"every image is {name}",
             key="evaluation_folder_label",
+        )
+        how = reading.selectbox(
+            "Read",
+            [_AUTOMATIC, _SLICES, _SCANS],
+            key="evaluation_folder_reading",
+            help="In whole scans kidneys are followed from slice to slice. A folder with volumes, or with labels in series.csv alone, is "
+            "one of whole scans.",
         )
         only_kidneys = st.checkbox(
             "Leave out slices without a visible kidney",
@@ -57,71 +65,91 @@ def show(checkpoints: Sequence[Checkpoint]) -> None:
         )
         is_submitted = st.form_submit_button("Evaluate", type="primary")
     if is_submitted:
-        if not folder:
-            st.error("Enter a folder first.")
-            return
         try:
+            _check(folder, chosen)
             chosen_label = None if label == _BY_FOLDER else label
-            result = _evaluate(checkpoint, Path(folder), chosen_label, only_kidneys=only_kidneys)
+            _remember(_evaluate(chosen, Path(folder), chosen_label, how, only_kidneys=only_kidneys))
         except KidneyError as error:
-            st.error(f"{error} Or choose the class of all images under Labels." if label == _BY_FOLDER else str(error))
-            return
-        st.session_state["evaluation_result"] = result
-    if "evaluation_result" in st.session_state:
-        _show_result(st.session_state["evaluation_result"])
+            return f"{error} Or choose the class of all images under Labels." if label == _BY_FOLDER else str(error)
+    return ""
 
 
-def _evaluate(checkpoint: Checkpoint, folder: Path, label: str | None, *, only_kidneys: bool) -> FolderResult:
-    """Predict all images of a folder; `label` is the class of all of them, None where subfolders name it."""
-    from kidney_core.checkpoints import prediction
-    from kidney_core.data import dataset
+def _check(folder: str, chosen: Sequence[Checkpoint]) -> None:
+    if not folder:
+        raise DatasetError("Enter a folder first.")
+    if not chosen:
+        raise DatasetError("Choose a checkpoint to evaluate.")
 
-    images = dataset.read_dataset(folder, label=label, progress=progress.progress_bar("Reading images"))
-    predictions = prediction.predict_dataset(
-        checkpoint, images, only_kidneys=only_kidneys, progress_of=progress.progress_bar
+
+def _evaluate(chosen: Sequence[Checkpoint], folder: Path, label: str | None, how: str, *, only_kidneys: bool) -> str:
+    """Read a folder with some checkpoints, and keep what comes of it; its key."""
+    from kidney_core.data import dataset, labelled_scans
+    from kidney_core.diagnosis import evaluation_records, folder_evaluation
+
+    folder = folder.expanduser()
+    is_of_scans = how == _SCANS or (how == _AUTOMATIC and labelled_scans.lists_whole_scans(folder))
+    results, root = {}, folder
+    if is_of_scans:
+        scans, left_out = labelled_scans.read_labelled_scans(folder, label=label)
+        for checkpoint in chosen:
+            results[checkpoint.name] = folder_evaluation.evaluate_scans(
+                loading.predictor(checkpoint),
+                folder,
+                scans,
+                left_out=left_out,
+                progress=progress.progress_bar(f"Reading scans with {checkpoint.name}"),
+            )
+    else:
+        images = dataset.read_dataset(folder, label=label, progress=progress.progress_bar("Reading images"))
+        root = images.root
+        for checkpoint in chosen:
+            results[checkpoint.name] = folder_evaluation.evaluate_slices(
+                loading.predictor(checkpoint),
+                images,
+                only_kidneys=only_kidneys,
+                progress=progress.progress_bar(f"Reading slices with {checkpoint.name}"),
+            )
+    weights = {checkpoint.name: checkpoint.card["weights_sha256"] for checkpoint in chosen}
+    with os_errors.reraise_as(DatasetError, root):
+        key = evaluation_records.save(evaluation_records.Evaluation(root, is_of_scans, results, weights))
+    for checkpoint in chosen:
+        audit_recorder.diagnosis(checkpoint, input_sha256=key, probabilities={}, verdict="folder")
+    return key
+
+
+def _remember(key: str) -> None:
+    """Show an evaluation from now on, also when the page or the browser is loaded again."""
+    st.session_state["evaluation_kept"] = key
+    st.query_params[_SHOWN] = key
+    st.session_state["evaluation_earlier"] = key
+
+
+def _choose_kept() -> str:
+    """The key of the evaluation to show; empty for none. Only those of folders that this person may open are offered."""
+    from kidney_core.diagnosis import evaluation_records
+
+    kept = {}
+    for each in evaluation_records.listed():
+        try:
+            path_inputs.allowed_path(str(each.root))
+        except KidneyError:
+            continue
+        kept[each.key] = f"{each.root.name}: {', '.join(each.results)} ({each.created})"
+    if not kept:
+        return ""
+    last = st.session_state.get("evaluation_kept") or st.query_params.get(_SHOWN, "")
+    if st.session_state.get("evaluation_earlier") not in kept:  # at first, and where it is gone
+        st.session_state["evaluation_earlier"] = last if last in kept else None
+    chosen = st.selectbox(
+        "Evaluations kept",
+        list(kept),
+        index=None,
+        format_func=kept.__getitem__,
+        placeholder="Show an earlier evaluation",
+        key="evaluation_earlier",
+        help="In the cache folder of this machine, with the names of their files. The newest 20 are kept.",
     )
-    audit_recorder.diagnosis(checkpoint, input_sha256=images.fingerprint, probabilities={}, verdict="folder")
-    share = prediction.n_trained_on(checkpoint, images) / len(images) if checkpoint.trained_on() else None
-    return FolderResult(checkpoint, images.root, predictions, list(images.unreadable), share, len(images))
-
-
-def _show_result(result: FolderResult) -> None:
-    from kidney_core.metrics import evaluation, intervals
-
-    checkpoint, predictions = result.checkpoint, result.predictions
-    st.markdown(f"#### {checkpoint.name} on “{result.root.name}”")
-    _show_overlap(result.share_trained_on)
-    if result.unreadable:
-        with st.expander(f"{len(result.unreadable)} files could not be read"):
-            st.dataframe(pd.DataFrame(result.unreadable, columns=["File", "Reason"]), hide_index=True)
-    if n_left_out := result.n_slices - len(predictions.table):
-        st.caption(f"{n_left_out:,} of {result.n_slices:,} slices show no kidney and are left out.")
-    metrics = evaluation.metrics(predictions)
-    if len(predictions.present_labels) < len(predictions.labels):
-        st.caption("This folder holds only some of the classes: averages are over those.")
-    ranges = {name: [interval.low, interval.high] for name, interval in intervals.intervals(predictions).items()}
-    st.caption(f"How to read this. {matrix_panel.HOW_TO_READ_MATRIX} {matrix_panel.HOW_TO_READ_REPORT}")
-    key = f"{checkpoint.name}-folder"
-    matrix, report = st.columns(2, gap="large")
-    with matrix:
-        matrix_panel.show_headline(metrics, ranges)
-        selected = matrix_panel.show_matrix(metrics, predictions, key=key)
-    with report:
-        matrix_panel.show_report(metrics, predictions, ranges, key=key)
-    if selected is not None:
-        matrix_panel.show_cell(
-            checkpoint, selected, key=key, where=result.root.name, same_network=True, images=str(result.root)
-        )
-
-
-def _show_overlap(share_trained_on: float | None) -> None:
-    if share_trained_on is None:
-        st.info(
-            "This checkpoint does not list its training files. If some of these are among them, the results are too good "
-            "(data leakage)."
-        )
-    elif share_trained_on:
-        st.warning(
-            f"The checkpoint was trained on {number_format.percent(share_trained_on)} of these files, so the results are too good (data "
-            "leakage). Re-saved copies, and other slices of the same scans, are not recognised."
-        )
+    if chosen:
+        st.session_state["evaluation_kept"] = chosen
+        st.query_params[_SHOWN] = chosen
+    return chosen or ""

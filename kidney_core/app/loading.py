@@ -10,9 +10,11 @@ from kidney_core.common import settings
 from kidney_core.common.errors import KidneyError
 
 if TYPE_CHECKING:
+    from kidney_core.diagnosis.evaluation_records import Evaluation
     from kidney_core.diagnosis.inference import Predictor
     from kidney_core.kidneys.finder import KidneyFinder
-    from kidney_core.metrics.comparison import Comparison
+    from kidney_core.metrics.clinical import Assessment
+    from kidney_core.metrics.comparison import Compared
     from kidney_core.metrics.intervals import Interval
     from kidney_core.metrics.predictions import Predictions
 
@@ -109,22 +111,83 @@ def intervals_of(
     return _intervals(str(checkpoint.folder), protocol, cache_key(checkpoint), plane, per_series)
 
 
-@st.cache_data(max_entries=60, show_spinner="Comparing…")
+@st.cache_data(max_entries=20, show_spinner="Resampling scans…")
+def _assessment(folder: str, protocol: str, version: str) -> "Assessment":
+    from kidney_core.metrics import clinical
+
+    tested = _predictions(folder, protocol, version)
+    if tested is None:
+        raise ValueError(f"the checkpoint must have stored predictions of {protocol!r}")
+    return clinical.assess(tested)
+
+
+def assessment_of(checkpoint: Checkpoint, protocol: str) -> "Assessment":
+    """The clinical figures of stored predictions with their 95 % intervals."""
+    return _assessment(str(checkpoint.folder), protocol, cache_key(checkpoint))
+
+
+@st.cache_data(max_entries=20, show_spinner="Comparing…")
 def _compared(
-    keys: tuple[tuple[str, str], ...], names: tuple[str, ...], protocol: str, figure: str
-) -> list["Comparison"]:
+    keys: tuple[tuple[str, str], ...], names: tuple[str, ...], data: tuple[str, ...], protocol: str
+) -> "Compared":
     from kidney_core.metrics import comparison
 
     stored = {
         name: _predictions(folder, protocol, version) for name, (folder, version) in zip(names, keys, strict=True)
     }
-    return comparison.compare({name: each for name, each in stored.items() if each is not None}, figure)
+    known = {name: each for name, each in stored.items() if each is not None}
+    return comparison.compare_all(known, data=dict(zip(names, data, strict=True)))
 
 
-def compare(checkpoints: list[Checkpoint], protocol: str, figure: str) -> list["Comparison"]:
-    """Every pair of checkpoints by one figure on the slices they both answered. Raises DatasetError."""
+def compare(checkpoints: list[Checkpoint], protocol: str) -> "Compared":
+    """Every pair of checkpoints by every figure, on the slices that both were tested on under a protocol."""
     keys = tuple((str(item.folder), cache_key(item)) for item in checkpoints)
-    return _compared(keys, tuple(item.name for item in checkpoints), protocol, figure)
+    data = tuple(item.card["data"].get("fingerprint", "") for item in checkpoints)
+    return _compared(keys, tuple(item.name for item in checkpoints), data, protocol)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def evaluation(key: str) -> "Evaluation | None":
+    """A kept evaluation of a folder, shared by all sessions; None where it is gone."""
+    from kidney_core.diagnosis import evaluation_records
+
+    return evaluation_records.load(key)
+
+
+def _evaluated(key: str, name: str) -> "Predictions":
+    kept = evaluation(key)
+    if kept is None:
+        raise ValueError(f"there must be a kept evaluation {key!r}")
+    return kept.results[name].predictions
+
+
+@st.cache_data(max_entries=60, show_spinner="Resampling scans…")
+def evaluated_intervals(
+    key: str, name: str, *, plane: str | None = None, per_series: bool = False
+) -> dict[str, "Interval"]:
+    """The figures of a checkpoint on a folder with their 95 % intervals, as `intervals_of`."""
+    from kidney_core.metrics import intervals
+
+    tested = _evaluated(key, name)
+    if plane is not None:
+        tested = tested.subset(tested.table["plane"] == plane)
+    return intervals.intervals(tested.per_series() if per_series else tested)
+
+
+@st.cache_data(max_entries=10, show_spinner="Resampling scans…")
+def evaluated_assessment(key: str, name: str) -> "Assessment":
+    """The clinical figures of a checkpoint on a folder, as `assessment_of`."""
+    from kidney_core.metrics import clinical
+
+    return clinical.assess(_evaluated(key, name))
+
+
+@st.cache_data(max_entries=10, show_spinner="Comparing…")
+def evaluated_pairs(key: str, names: tuple[str, ...]) -> "Compared":
+    """Every pair of checkpoints on a folder by every figure."""
+    from kidney_core.metrics import comparison
+
+    return comparison.compare_all({name: _evaluated(key, name) for name in names})
 
 
 def usable_checkpoints() -> list[Checkpoint]:

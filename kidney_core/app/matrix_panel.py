@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, loading, path_inputs, tables
+from kidney_core.app import formatting, loading, opened_slice, path_inputs, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common import allowed_paths, spreadsheet
 from kidney_core.common.errors import KidneyError, PathError
@@ -32,19 +32,26 @@ def show_headline(
     metrics: dict[str, Any], intervals: dict[str, list[float | None]], *, tested: str = "Test slices"
 ) -> None:
     """Accuracy and balanced accuracy with their intervals, and the number of tested slices, or scans."""
+    show_values(metrics, tested=tested)
+    show_intervals(intervals)
+
+
+def show_values(metrics: dict[str, Any], *, tested: str = "Test slices") -> None:
+    """Accuracy, balanced accuracy and the number of tested slices: as high in every column of a page."""
     accuracy, balanced, count = st.columns(3)
-    for column, name, title in (
-        (accuracy, "accuracy", "Accuracy"),
-        (balanced, "balanced_accuracy", "Balanced accuracy"),
-    ):
-        column.metric(title, number_format.percent(metrics[name]))
-        low, high = intervals.get(name, (None, None))
-        column.caption(
-            f"95 % interval: {number_format.percent_range(low, high)}"
-            if low is not None
-            else f"No 95 % interval, {_NO_INTERVAL}"
-        )
+    accuracy.metric("Accuracy", number_format.percent(metrics["accuracy"]))
+    balanced.metric("Balanced accuracy", number_format.percent(metrics["balanced_accuracy"]))
     count.metric(tested, f"{metrics['n']:,}")
+
+
+def show_intervals(intervals: dict[str, list[float | None]]) -> None:
+    """The intervals of the two accuracies in a line, or why there is none."""
+    parts = []
+    for name, title in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy")):
+        low, high = intervals.get(name, (None, None))
+        parts.append(f"{title} {number_format.percent_range(low, high) if low is not None else 'none'}")
+    why = f" None: {_NO_INTERVAL}." if any(part.endswith("none") for part in parts) else ""
+    st.caption(formatting.nonbreaking(f"95 % interval: {', '.join(parts)}.{why}"))
 
 
 def show_matrix(metrics: dict[str, Any], predictions: Predictions | None, *, key: str) -> Predictions | None:
@@ -132,7 +139,8 @@ def show_slices_behind(
         _check_folder(Path(folder), list(shown["path"].head(MAX_PICTURES)), checkpoint, is_given=bool(images))
         if not images:
             st.session_state["evaluation_images"] = folder
-        _show_pictures(shown.head(MAX_PICTURES), Path(folder), loading.predictor(checkpoint) if same_network else None)
+        predictor = loading.predictor(checkpoint) if same_network else None
+        _show_pictures(shown.head(MAX_PICTURES), Path(folder), predictor, key=key)
     except KidneyError as error:
         st.error(str(error))
         return
@@ -151,26 +159,32 @@ def _check_folder(folder: Path, paths: list[str], checkpoint: Checkpoint, *, is_
     Args:
         is_given: the folder is the one that was evaluated, not one that the user typed.
     """
+    from kidney_core.imaging import stack
+
     if not folder.is_dir():
         raise PathError(f"There is no folder “{folder}”. Enter the one that holds {paths[0]}.")
-    missing = [path for path in paths if not allowed_paths.file_below(folder, path).is_file()]
+    files = [stack.file_and_frame(path)[0] for path in paths]
+    missing = [path for path in files if not allowed_paths.file_below(folder, path).is_file()]
     if missing:
         name = "" if is_given else f", “{checkpoint.card['data'].get('name', 'unknown')}”"
         raise PathError(f"“{folder}” does not hold {missing[0]}. Enter the folder that was tested{name}.")
 
 
-def _show_pictures(shown: pd.DataFrame, folder: Path, predictor: "Predictor | None") -> None:
+def _show_pictures(shown: pd.DataFrame, folder: Path, predictor: "Predictor | None", *, key: str) -> None:
     """The slices of a table in four columns; with heatmaps where a predictor is given."""
     from kidney_core.diagnosis import inference
-    from kidney_core.imaging import slices
+    from kidney_core.imaging import slices, stack
 
     columns = st.columns(4)
     rows = zip(shown["path"], shown["label"], shown["predicted"], shown["confidence"], strict=True)
     for position, (path, label, predicted, confidence) in enumerate(rows):
-        image = slices.read_slice(allowed_paths.file_below(folder, path))
+        file, frame = stack.file_and_frame(path)
+        image = slices.read_slice(allowed_paths.file_below(folder, file), frame=frame)
         heatmap = inference.diagnose(predictor, image, explain=predicted).heatmap if predictor else None
         columns[position % 4].image(
             rendering.blend(image.grey8(), heatmap),
             caption=f"{label}, predicted {predicted} ({number_format.percent(confidence, 0)})",
             width="stretch",
         )
+        with columns[position % 4]:
+            opened_slice.open_button(str(folder), path, key=f"{key}_open_{position}")

@@ -1,5 +1,7 @@
 """One model in depth: matrix and report under both protocols, curves, calibration, abstention, errors, planes, scans."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,39 +15,34 @@ from kidney_core.app import (
     matrix_panel,
     paint_over_panel,
     pointing_panel,
-    tables,
+    tested_panel,
 )
+from kidney_core.app.tested import Tested
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.metrics import echarts, number_format
-from kidney_core.metrics.splits import CROSS_VALIDATED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
+from kidney_core.metrics.splits import CROSS_VALIDATED, PROTOCOL_NAMES, RANDOM
 
 if TYPE_CHECKING:
-    from kidney_core.metrics.intervals import Interval
     from kidney_core.metrics.predictions import Predictions
 
 HOW_TO_READ = {
-    "roc": "The higher the curve, the better the class is separated from the rest; the dotted diagonal is guessing.",
-    "precision_recall": "Precision over recall. The dotted line is the prevalence of the class, which guessing reaches.",
-    "calibration": "On the diagonal, a confidence of 80 % means correct 80 % of the time; below it, the model is overconfident.",
     "abstention": "Withhold predictions below a confidence threshold: fewer predictions, and fewer wrong ones.",
-    "errors": "The wrong predictions with the highest confidence: look for wrong labels and for what the model cannot see.",
-    "planes": "The plane comes from DICOM tags or series.csv, or else is estimated from the outline of the body. In brackets: "
-    "95 % intervals, where each class has at least five scans in that plane.",
-    "scans": "The prediction for a scan is the mean over its slices.",
     "training": "The wider the gap between training and validation, the more the model overfits.",
 }
 
 
 def show(checkpoint: Checkpoint) -> None:
     """The chosen panel of a checkpoint."""
-    panels = {
+    panels: dict[str, Callable[[Checkpoint], None]] = {
         "Matrix and report": _matrices,
-        "Curves": _curves,
-        "Calibration": _calibration,
+        "Clinical use": partial(_show_stored, "Clinical use"),
+        "Curves": partial(_show_stored, "Curves"),
+        "Calibration": partial(_show_stored, "Calibration"),
         "Abstention": _abstention,
-        "Worst errors": _worst_errors,
-        "Planes": _planes,
-        "Scans": _scans,
+        "Worst errors": partial(_show_stored, "Worst errors"),
+        "Planes": partial(_show_stored, "Planes"),
+        "Scans": partial(_show_stored, "Scans"),
+        "Map": partial(_show_stored, "Map"),
         "Explanations": pointing_panel.show,
         "Painted over": paint_over_panel.show,
         "Training": _training,
@@ -57,6 +54,7 @@ def show(checkpoint: Checkpoint) -> None:
         default="Matrix and report",
         required=True,
         key="evaluation_panel",
+        bind="query-params",
         label_visibility="collapsed",
     )
     panels[picked](checkpoint)
@@ -68,19 +66,21 @@ def _matrices(checkpoint: Checkpoint) -> None:
     selected = {}
     for column, protocol in zip(_two_beside(len(shown)), shown, strict=True):
         with column:
-            st.markdown(f"#### {PROTOCOL_TITLES[protocol].capitalize()}")
+            # Short headings and the same numbers above every matrix, so that the matrices stand level.
+            st.markdown(f"#### {_capitalized(PROTOCOL_NAMES[protocol])}")
             metrics = checkpoint.metrics(protocol)
             if metrics is None:
                 st.info("Not measured under this protocol. Train under both protocols, then publish the pair.")
                 continue
+            matrix_panel.show_values(metrics)
+            selected[protocol] = matrix_panel.show_matrix(
+                metrics, loading.predictions(checkpoint, protocol), key=f"{checkpoint.name}-{protocol}"
+            )
+            matrix_panel.show_intervals(checkpoint.intervals(protocol))
             split = checkpoint.card["split"][protocol]
             st.caption(
                 f"{number_format.percent(split['shared_series_fraction'], 0)} of the test slices have other slices of the "
                 f"same scan in training. {split['test_series']} scans were tested."
-            )
-            matrix_panel.show_headline(metrics, checkpoint.intervals(protocol))
-            selected[protocol] = matrix_panel.show_matrix(
-                metrics, loading.predictions(checkpoint, protocol), key=f"{checkpoint.name}-{protocol}"
             )
     for protocol, rows in selected.items():
         if rows is not None:
@@ -101,6 +101,10 @@ def _matrices(checkpoint: Checkpoint) -> None:
                     checkpoint.intervals(protocol),
                     key=f"{checkpoint.name}-{protocol}",
                 )
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _two_beside(n: int) -> list[DeltaGenerator]:
@@ -134,48 +138,31 @@ def _choose_predictions(checkpoint: Checkpoint) -> tuple[str, "Predictions"] | N
     return protocol, predictions
 
 
-def _curves(checkpoint: Checkpoint) -> None:
-    from kidney_core.metrics import curve_plots
-
-    chosen = _choose_predictions(checkpoint)
-    if chosen is None:
-        return
-    ranges = loading.intervals_of(checkpoint, chosen[0])
-    left, right = st.columns(2, gap="large")
-    for column, draw_figure, name in (
-        (left, curve_plots.roc_figure, "roc"),
-        (right, curve_plots.precision_recall_figure, "precision_recall"),
-    ):
-        with column:
-            st.plotly_chart(draw_figure(chosen[1], ranges), key=f"evaluation_{name}")
-            st.caption("How to read this. " + HOW_TO_READ[name])
-
-
-def _calibration(checkpoint: Checkpoint) -> None:
-    from kidney_core.metrics import calibration, curve_plots
-
-    chosen = _choose_predictions(checkpoint)
-    if chosen is None:
-        return
-    protocol, predictions = chosen
-    y_true = predictions.y_true
-    reliability, fitted = {"calibrated": calibration.reliability(predictions.probabilities, y_true)}, ""
-    if predictions.has_temperature:
-        reliability = {"before calibration": calibration.reliability(predictions.uncalibrated(), y_true), **reliability}
-        fitted = _fitted_on(protocol, predictions.table["temperature"])
-    st.plotly_chart(curve_plots.reliability_figure(reliability), key="evaluation_reliability")
-    st.caption(
-        f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal. It has no interval, because "
-        f"resampling inflates it. {fitted}"
-    )
-
-
 def _fitted_on(protocol: str, temperatures: pd.Series) -> str:
     if (temperatures == 1).all():
         return "There was no validation part, so no temperature was fitted."
     if protocol == CROSS_VALIDATED:
         return "The temperature of each fold was fitted on slices that the fold does not test."
     return "The temperature was fitted on validation slices, not on these."
+
+
+def _show_stored(panel: str, checkpoint: Checkpoint) -> None:
+    """A panel of the stored predictions that the user chooses."""
+    chosen = _choose_predictions(checkpoint)
+    if chosen is None:
+        return
+    protocol, predictions = chosen
+    tested = Tested(
+        checkpoint=checkpoint,
+        predictions=predictions,
+        ranges=partial(loading.intervals_of, checkpoint, protocol),
+        assessment=partial(loading.assessment_of, checkpoint, protocol),
+        key="evaluation",
+        file_name=f"{checkpoint.name}-{protocol}",
+        same_network=_is_of_these_weights(checkpoint, protocol),
+        fitted=_fitted_on(protocol, predictions.table["temperature"]) if predictions.has_temperature else "",
+    )
+    tested_panel.PANELS[panel](tested)
 
 
 def _abstention(checkpoint: Checkpoint) -> None:
@@ -247,76 +234,6 @@ def _show_prediction_sets(checkpoint: Checkpoint) -> None:
             f"**Prediction sets.** To hold the true label on {number_format.percent(entry['level'], 0)} of the slices of each label, "
             f"they have {entry['mean_size']:.1f} labels on average; {number_format.percent(single, 0)} have one. Measured: {covered}."
         )
-    )
-
-
-def _worst_errors(checkpoint: Checkpoint) -> None:
-    chosen = _choose_predictions(checkpoint)
-    if chosen is None:
-        return
-    protocol, predictions = chosen
-    wrong = predictions.subset(~predictions.is_right)
-    st.markdown(f"{len(wrong):,} of {len(predictions):,} slices are predicted wrongly.")
-    st.caption("How to read this. " + HOW_TO_READ["errors"])
-    if len(wrong):
-        same_network = _is_of_these_weights(checkpoint, protocol)
-        matrix_panel.show_slices_behind(checkpoint, wrong, key="evaluation_worst", same_network=same_network)
-
-
-def _planes(checkpoint: Checkpoint) -> None:
-    chosen = _choose_predictions(checkpoint)
-    if chosen is None:
-        return
-    protocol, predictions = chosen
-    if "plane" not in predictions.table:
-        st.info("These predictions were stored by an older version, without planes. Train the run again to see them.")
-        return
-    rows = []
-    for plane in sorted(predictions.table["plane"].unique()):
-        own = predictions.subset(predictions.table["plane"] == plane)
-        ranges = loading.intervals_of(checkpoint, protocol, plane=plane)
-        rows.append(
-            {
-                "Plane": plane.capitalize(),
-                "Slices": f"{len(own):,}",
-                "Scans": f"{own.n_series():,}",
-                "Accuracy": _with_interval(ranges["accuracy"]),
-                "Balanced accuracy": _with_interval(ranges["balanced_accuracy"]),
-                **{
-                    f"Recall of {label}": _with_interval(ranges[f"per_label.{label}.recall"])
-                    if label in own.present_labels
-                    else "–"
-                    for label in own.labels
-                },
-            }
-        )
-    st.table(pd.DataFrame(rows).set_index("Plane").T)
-    st.caption("How to read this. " + HOW_TO_READ["planes"])
-
-
-def _with_interval(interval: "Interval") -> str:
-    return number_format.with_interval(interval.value, interval.low, interval.high)
-
-
-def _scans(checkpoint: Checkpoint) -> None:
-    from kidney_core.metrics import evaluation
-
-    chosen = _choose_predictions(checkpoint)
-    if chosen is None:
-        return
-    scans = chosen[1].per_series()
-    ranges = {
-        name: [interval.low, interval.high]
-        for name, interval in loading.intervals_of(checkpoint, chosen[0], per_series=True).items()
-    }
-    metrics = evaluation.metrics(scans)
-    matrix_panel.show_headline(metrics, ranges, tested="Scans")
-    st.caption(f"How to read this. {HOW_TO_READ['scans']} {evaluation.mixed_series_note(scans)}")
-    st.table(number_format.report_with_intervals(metrics, ranges).rename(columns={"Slices": "Scans"}))
-    table = scans.table.assign(right=scans.is_right)
-    tables.show_table(table, key="evaluation_scans")
-    st.download_button(
-        "Scans (CSV)", tables.csv_bytes(table), f"{checkpoint.name}-scans.csv", "text/csv", on_click="ignore"
     )
 
 

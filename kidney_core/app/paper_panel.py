@@ -29,15 +29,19 @@ def _rows(checkpoint: Checkpoint) -> list[dict[str, str]]:
     rows = []
     if printed := paper.TABLE_1.get(architecture):
         cells = {column: paper.format_cell(printed[column]) for column in paper.COLUMNS}
-        rows.append(
-            {"Model": model, "Source": "paper, random split", **cells, "accuracy": f"{printed['accuracy']:.2f}"}
-        )
+        rows.append({"Model": model, "Source": "paper, random split", **_averages_first(printed["accuracy"], cells)})
     for protocol in MEASURED:
         if metrics := checkpoint.metrics(protocol):
             source = f"{checkpoint.name} ({_training_in_short(checkpoint)}), {PROTOCOL_NAMES[protocol]}"
-            cells = paper.format_row(metrics)
-            rows.append({"Model": model, "Source": source, **cells, "accuracy": f"{metrics['accuracy']:.2f}"})
+            cells = _averages_first(metrics["accuracy"], paper.format_row(metrics))
+            rows.append({"Model": model, "Source": source, **cells})
     return rows
+
+
+def _averages_first(accuracy: float, cells: dict[str, str]) -> dict[str, str]:
+    """Accuracy and averages, then the labels."""
+    averages = {"accuracy": f"{accuracy:.2f}", "macro average": cells["macro"], "weighted average": cells["weighted"]}
+    return averages | {name: cell for name, cell in cells.items() if name not in ("macro", "weighted")}
 
 
 def _training_in_short(checkpoint: Checkpoint) -> str:

@@ -22,6 +22,12 @@ COLUMN_TITLES = {
     "near_duplicate": "Near-duplicate",
     "near_duplicate_label": "Label of the near-duplicate",
     "correlation": "Correlation",
+    "outcome": "Outcome",
+    "first": "First says",
+    "first_confidence": "First's confidence",
+    "second": "Second says",
+    "second_confidence": "Second's confidence",
+    "who": "Who is right",
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from kidney_core.app import access, packed_uploads, path_inputs, uploads
+from kidney_core.app import access, opened_slice, packed_uploads, path_inputs, uploads
 from kidney_core.common import digests
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.labels import LABELS
@@ -109,8 +109,11 @@ def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
         if problem := uploads.refusal():
             st.error(problem)
         if files:
+            opened_slice.forget()
             return _open_uploads(files)
     uploads.forget_read()
+    if opened := opened_slice.contents():
+        return opened
     return _sample()
 
 
@@ -126,6 +129,8 @@ def _choose_path(messages: "DeltaGenerator") -> UploadContents | Sample | None:
     if not path:
         uploads.forget_read()
         return None if st.session_state[_TYPED].strip() else _sample()
+
+    opened_slice.forget()
 
     def read() -> UploadContents:
         with st.spinner("Reading the headers…"):
@@ -161,6 +166,7 @@ def _sample() -> UploadContents | Sample | None:
 def choose_sample(sample: Sample) -> None:
     """Let Diagnosis open with this sample, whatever was uploaded there before."""
     uploads.drop()
+    opened_slice.forget()
     st.session_state["diagnosis_sample"] = (sample.label, sample.number)
 
 

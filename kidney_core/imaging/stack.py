@@ -6,6 +6,7 @@ needed.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -183,6 +184,12 @@ def open_item(item: StackItem) -> Slice:
     """Decode one slice. Raises SliceError as `slices.read_slice`."""
     image = slices.read_slice(item.file, name=item.name, frame=item.frame)
     return image.as_grey() if item.as_grey and image.recognised_as_hu else image
+
+
+def file_and_frame(item_name: str) -> tuple[str, int]:
+    """The file and the index of the image in it that an item of a stack is called by: "a.nii.gz, axial 3" -> ("a.nii.gz", 2)."""
+    found = re.fullmatch(r"(.+), (?:frame|page|axial) (\d+)", item_name)
+    return (found[1], int(found[2]) - 1) if found else (item_name, 0)
 
 
 def _without_zips(files: Iterable[Member]) -> Iterator[Member]:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 N_BINS = 15
 
@@ -30,6 +29,8 @@ def fit_temperature(probabilities: np.ndarray, y_index: np.ndarray) -> float:
 
     Searched between 1/5 and 20, so that a validation part without an error cannot give infinite confidence.
     """
+    from scipy.optimize import minimize_scalar  # here, since a page that shows stored figures does not need its 0.3 s
+
     minimum = minimize_scalar(
         lambda log_t: negative_log_likelihood(calibrate(probabilities, np.exp(log_t)), y_index),
         bounds=(np.log(0.2), np.log(20.0)),

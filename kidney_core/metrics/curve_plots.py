@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
 from kidney_core.common.labels import color_of
@@ -13,6 +14,8 @@ from kidney_core.metrics.plots import apply_layout
 from kidney_core.metrics.predictions import Predictions
 
 _MAX_POINTS = 400
+_RELIABILITY_COLORS = ("#999999", "#0072B2")
+_N_HISTOGRAM_BINS = 20
 
 
 def roc_figure(predictions: Predictions, ranges: dict[str, Interval] | None = None) -> go.Figure:
@@ -46,10 +49,18 @@ def precision_recall_figure(predictions: Predictions, ranges: dict[str, Interval
     return _unit_square(figure, "recall", "precision")
 
 
-def reliability_figure(reliabilities: dict[str, Reliability]) -> go.Figure:
-    """Accuracy over confidence, before and after calibration; on the diagonal the two agree."""
-    figure = go.Figure()
-    for (name, shown), color in zip(reliabilities.items(), ("#999999", "#0072B2"), strict=False):
+def reliability_figure(
+    reliabilities: dict[str, Reliability], scores: dict[str, np.ndarray] | None = None, *, of: str = "confidence"
+) -> go.Figure:
+    """What was observed over what was said, square; on the diagonal the two agree. Below it the histogram of what was said.
+
+    Args:
+        reliabilities: name -> at most two, such as before and after calibration.
+        scores: name -> (N,) the confidences behind it, for the histogram.
+        of: what the horizontal axis says.
+    """
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.8, 0.2], vertical_spacing=0.03)
+    for (name, shown), color in zip(reliabilities.items(), _RELIABILITY_COLORS[-len(reliabilities) :], strict=False):
         kept = shown.count > 0
         figure.add_scatter(
             x=shown.confidence[kept],
@@ -59,10 +70,31 @@ def reliability_figure(reliabilities: dict[str, Reliability]) -> go.Figure:
             line_color=color,
             marker_size=4 + 14 * np.sqrt(shown.count[kept] / max(shown.count.max(), 1)),
             customdata=shown.count[kept],
-            hovertemplate="confidence %{x:.0%}, accuracy %{y:.0%}, %{customdata:,} slices<extra></extra>",
+            cliponaxis=False,
+            hovertemplate=of + " %{x:.0%}, observed %{y:.0%}, %{customdata:,} slices<extra></extra>",
+            row=1,
+            col=1,
+        )
+        values = (scores or {}).get(name, np.empty(0))
+        count, edges = np.histogram(values, bins=_N_HISTOGRAM_BINS, range=(0, 1))
+        figure.add_bar(
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=count,
+            width=np.diff(edges),
+            marker_color=color,
+            opacity=0.75,
+            showlegend=False,
+            hovertemplate="%{y:,} slices<extra></extra>",
+            row=2,
+            col=1,
         )
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "#999999"}, showlegend=False)
-    return _unit_square(figure, "confidence", "accuracy")
+    figure.update_xaxes(range=[0, 1.01], constrain="domain")
+    figure.update_xaxes(title=of, row=2, col=1)
+    figure.update_yaxes(title="observed", range=[0, 1.01], scaleanchor="x", constrain="domain", row=1, col=1)
+    figure.update_yaxes(title="slices", nticks=3, row=2, col=1)
+    figure.update_layout(barmode="overlay", legend={"orientation": "h", "y": -0.14, "x": 0}, width=440)
+    return apply_layout(figure, height=560)
 
 
 def risk_coverage_figure(curve: RiskCoverage, threshold: float) -> go.Figure:

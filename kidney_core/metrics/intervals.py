@@ -15,7 +15,6 @@ for the same networks, not about training them again.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -152,7 +151,7 @@ def intervals(predictions: Predictions, *, n_resamples: int = N_RESAMPLES, seed:
     counted = count_series(predictions)
     drawn = resampled_metrics(counted, draw_weights(counted.owner, n_resamples, seed=seed))
     point = resampled_metrics(counted, np.ones((1, len(counted.owner)), np.int16))
-    return {name: _interval(point[name][0], values, sound=is_sound(counted, name)) for name, values in drawn.items()}
+    return {name: interval_of(point[name][0], values, sound=is_sound(counted, name)) for name, values in drawn.items()}
 
 
 def effective_number(sizes: np.ndarray) -> float:
@@ -188,7 +187,7 @@ def is_sound(counted: SeriesCounts, name: str) -> bool:
 
     Averages over the classes rest on the series of each class, what is said of a class on its own, and the rest on all together.
     """
-    if effective_number(counted.confusion.sum(axis=(1, 2))) < MIN_SERIES - _ROUNDING:
+    if not has_enough_series(counted.confusion.sum(axis=(1, 2))):
         return False
     few, (kind, *rest) = too_few_series(counted), name.split(".")
     if kind == "per_label":
@@ -196,7 +195,16 @@ def is_sound(counted: SeriesCounts, name: str) -> bool:
     return not few if kind in ("balanced_accuracy", "macro") else True
 
 
-def _interval(value: float, drawn: np.ndarray, *, sound: bool) -> Interval:
+def has_enough_series(sizes: np.ndarray) -> bool:
+    """Whether series of these numbers of slices, (S,), hold enough evidence for an interval."""
+    return effective_number(sizes) >= MIN_SERIES - _ROUNDING
+
+
+def interval_of(value: float, drawn: np.ndarray, *, sound: bool) -> Interval:
+    """A figure with the 95 % interval of its resamples, (n_resamples,); none without enough series, or where all resamples agree.
+
+    NaN stands for a resample that does not have the figure; where more than one in ten has none, there is no interval.
+    """
     known = drawn[~np.isnan(drawn)]
     if np.isnan(value):
         return Interval(None, None, None)
@@ -204,14 +212,6 @@ def _interval(value: float, drawn: np.ndarray, *, sound: bool) -> Interval:
         return Interval(float(value), None, None)
     low, high = np.percentile(known, ENDS)
     return Interval(float(value), float(low), float(high))
-
-
-def metric(metrics: dict[str, Any], name: str) -> float | None:
-    """The metric of a dotted name in what `evaluation.metrics` returns."""
-    value: Any = metrics
-    for part in name.split("."):
-        value = value[part]
-    return value
 
 
 def summary(predictions: Predictions) -> list[str]:

@@ -15,6 +15,14 @@ def model_name(architecture: str) -> str:
     return ARCHITECTURE_NAMES.get(architecture, architecture)
 
 
+def figure_of(metrics: dict[str, Any], name: str) -> float | None:
+    """The metric of a dotted name in what `evaluation.metrics` returns."""
+    value: Any = metrics
+    for part in name.split("."):
+        value = value[part]
+    return value
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """0.8213 -> "82.1 %"; a dash for None."""
     return "–" if value is None else f"{100 * value:.{digits}f} %"
@@ -36,6 +44,14 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
     return f"{100 * value:.1f}" + (
         "" if low is None or high is None else f" ({100 * low:.0f}\u2060–\u2060{100 * high:.0f})"
     )
+
+
+def decimal_with_interval(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
+    """1.089, 0.91, 1.32 -> "1.09 (0.91 to 1.32)"; no brackets without an interval, a dash without a figure."""
+    if value is None:
+        return "–"
+    at, *ends = (f"{each + 0.0:.{digits}f}" for each in (round(part or 0.0, digits) for part in (value, low, high)))
+    return at if low is None or high is None else f"{at} ({ends[0]} to {ends[1]})"
 
 
 def p_value(p: float) -> str:

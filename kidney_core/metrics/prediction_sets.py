@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kidney_core.metrics import intervals
 from kidney_core.metrics.abstention import scan_groups
 from kidney_core.metrics.predictions import Predictions
 
@@ -20,7 +21,7 @@ def describe(predictions: Predictions, protocol: str, *, level: float = LEVEL) -
     """The entry `prediction_sets` of a card.
 
     Returns: protocol; level; thresholds, by label the lowest probability at which it is in a set; and, nested: covered, by label the
-    share of its slices whose set holds it; sizes, the shares of sets of 0, 1, 2, … labels; mean_size.
+    share of its slices whose set holds it; intervals, the 95 % interval of each; sizes, the shares of sets of 0, 1, 2, … labels; mean_size.
     """
     series, _ = predictions.series_positions()
     n_labels, groups = len(predictions.labels), scan_groups(predictions, series)
@@ -40,9 +41,22 @@ def describe(predictions: Predictions, protocol: str, *, level: float = LEVEL) -
             for position, label in enumerate(predictions.labels)
             if (predictions.y_true == position).any()
         },
+        "intervals": {
+            label: _interval(holds_truth[own], series[own])
+            for position, label in enumerate(predictions.labels)
+            if (own := predictions.y_true == position).any()
+        },
         "sizes": [round(float(share), 4) for share in sizes],
         "mean_size": round(float(is_in_set.sum(axis=1).mean()), 3),
     }
+
+
+def _interval(is_covered: np.ndarray, series: np.ndarray) -> list[float | None]:
+    """The 95 % interval of a coverage by resampling scans; [None, None] where there are too few of them, or all agree."""
+    drawn = intervals.resampled_means(is_covered.astype(float), series)
+    sizes = np.unique(series, return_counts=True)[1]
+    found = intervals.interval_of(float(is_covered.mean()), drawn, sound=intervals.has_enough_series(sizes))
+    return [None if end is None else round(end, 4) for end in (found.low, found.high)]
 
 
 def set_of(entry: dict[str, Any], probabilities: dict[str, float]) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from kidney_core.common.errors import DatasetError
 
@@ -19,18 +18,21 @@ PROTOCOLS = (RANDOM, GROUPED)  # those that every dataset allows
 # How metrics were measured: under one split, or pooled over the folds of a scan-level cross-validation.
 CROSS_VALIDATED = "cross-validated"
 MEASURED = (RANDOM, FOLDER, GROUPED, CROSS_VALIDATED)
+EXTERNAL = "external"  # a folder of the user's own, on no card
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PROTOCOL_TITLES = {
     RANDOM: "random split (the paper's protocol)",
     GROUPED: "scan-level split (unseen scans)",
     FOLDER: "split as in the folder",
     CROSS_VALIDATED: "scan-level cross-validation (unseen scans)",
+    EXTERNAL: "folder of your own",
 }
 PROTOCOL_NAMES = {
     RANDOM: "random split (paper)",
     GROUPED: "unseen scans",
     FOLDER: "split of the folder",
     CROSS_VALIDATED: "unseen scans, all folds",
+    EXTERNAL: "own folder",
 }
 
 
@@ -113,6 +115,8 @@ def shared_series_fraction(table: pd.DataFrame, parts: np.ndarray) -> float:
 def _random_split(
     table: pd.DataFrame, seed: int, test_fraction: float, validation_fraction: float, n_folds: int, fold: int
 ) -> np.ndarray:
+    from sklearn.model_selection import StratifiedKFold, train_test_split  # here, since every page names protocols
+
     labels = table["label"].to_numpy()
     _require(table.groupby("label").size(), max(n_folds, 3 if validation_fraction else 2), "slice")
     parts = np.full(len(table), TRAIN, dtype=object)

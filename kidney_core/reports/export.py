@@ -4,6 +4,7 @@
 <checkpoint>/figures/<measured>-<what>.svg  confusion, roc, reliability
 <checkpoint>/card.json, model-card.md, claim-2024.md
 comparison.csv                              one row a checkpoint and protocol
+paired-tests-<measured>.csv                 every pair of checkpoints by every figure
 report.html                                 all of it, opens without a network
 manifest.json                               every metric and interval, how they were computed, SHA-256 of each file
 
@@ -27,7 +28,8 @@ from kidney_core.common import spreadsheet
 from kidney_core.common.errors import CheckpointError
 from kidney_core.metrics import intervals, print_plots
 from kidney_core.metrics.number_format import percent, percent_range
-from kidney_core.metrics.splits import MEASURED, PROTOCOL_NAMES
+from kidney_core.metrics.predictions import Predictions
+from kidney_core.metrics.splits import EXTERNAL, MEASURED, PROTOCOL_NAMES
 from kidney_core.reports import export_numbers
 
 _TEMPLATE = """<!doctype html>
@@ -47,18 +49,58 @@ bootstrap over scans. Check every number: <code>kidney-ct report-check</code> on
 <h2>Comparison</h2>{{ comparison | safe }}
 {% for part in parts %}<h2>{{ part.name }}</h2><p><code>{{ part.command }}</code></p>
 {% for each in part.measured %}<h3>{{ each.title }}</h3><p>{{ each.lead }}</p>{{ each.table | safe }}
-<div class="row">{% for figure in each.figures %}{{ figure | safe }}{% endfor %}</div>{% endfor %}
+<div class="row">{% for figure in each.figures %}{{ figure | safe }}{% endfor %}</div>
+<details><summary>Clinical use</summary>{% for table in each.clinical %}{{ table | safe }}{% endfor %}</details>
+{% endfor %}
 <h3>Limits</h3><ul>{% for limit in part.limits %}<li>{{ limit }}</li>{% endfor %}</ul>{% endfor %}
 </body></html>
 """
 
 
 def export_zip(checkpoints: list[Checkpoint]) -> bytes:
-    """The zip of some checkpoints as bytes.
+    """The zip of some checkpoints with what is stored of them, as bytes.
 
     Raises: CheckpointError when none of them has stored predictions.
     """
-    files: dict[str, bytes] = {}
+    stored: dict[str, dict[str, Predictions]] = {}
+    csvs: dict[tuple[str, str], bytes] = {}
+    for checkpoint in checkpoints:
+        for protocol in MEASURED:
+            csv = checkpoint.predictions_csv(protocol) if checkpoint.metrics(protocol) else None
+            predictions = checkpoint.predictions(protocol)
+            if csv is not None and predictions is not None:
+                stored.setdefault(checkpoint.name, {})[protocol] = predictions
+                csvs[checkpoint.name, protocol] = csv
+    if not stored:
+        raise CheckpointError(
+            "None of these checkpoints has stored predictions to export. Publish them again from their runs."
+        )
+    data = {checkpoint.name: checkpoint.card["data"].get("fingerprint", "") for checkpoint in checkpoints}
+    return _zip(checkpoints, stored, csvs, data, {})
+
+
+def export_folder(checkpoints: list[Checkpoint], evaluated: dict[str, Predictions], more: dict[str, bytes]) -> bytes:
+    """The zip of checkpoints that were evaluated on one folder, as bytes.
+
+    Args:
+        evaluated: checkpoint -> its predictions of that folder.
+        more: further files, by name.
+    """
+    csvs = {(name, EXTERNAL): predictions.csv_bytes() for name, predictions in evaluated.items()}
+    # As a stranger reads them: digits that are not stored would break ties otherwise.
+    stored = {name: {EXTERNAL: Predictions.read_csv(io.BytesIO(csv))} for (name, _), csv in csvs.items()}
+    return _zip([each for each in checkpoints if each.name in stored], stored, csvs, dict.fromkeys(stored, ""), more)
+
+
+def _zip(
+    checkpoints: list[Checkpoint],
+    stored: dict[str, dict[str, Predictions]],
+    csvs: dict[tuple[str, str], bytes],
+    data: dict[str, str],
+    more: dict[str, bytes],
+) -> bytes:
+    """The zip of predictions by checkpoint and by what was measured."""
+    files: dict[str, bytes] = dict(more)
     manifest: dict[str, Any] = {
         "format": export_numbers.EXPORT_FORMAT,
         "created": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -69,17 +111,21 @@ def export_zip(checkpoints: list[Checkpoint]) -> bytes:
             "seed": export_numbers.SEED,
         },
         "checkpoints": {},
+        "paired_tests": {},
     }
     parts: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for checkpoint in checkpoints:
-        part = _add_checkpoint(checkpoint, files, manifest, rows)
-        if part["measured"]:
-            parts.append(part)
-    if not parts:
-        raise CheckpointError(
-            "None of these checkpoints has stored predictions to export. Publish them again from their runs."
-        )
+        if checkpoint.name in stored:
+            own = {protocol: csv for (name, protocol), csv in csvs.items() if name == checkpoint.name}
+            parts.append(_add_checkpoint(checkpoint, stored[checkpoint.name], own, files, manifest, rows))
+            manifest["checkpoints"][checkpoint.name]["data"] = data[checkpoint.name]
+    for protocol in (*MEASURED, EXTERNAL):
+        alike = {name: stored[name][protocol] for name in manifest["checkpoints"] if protocol in stored[name]}
+        if len(alike) > 1:
+            entry = export_numbers.paired_entry(alike, data)
+            manifest["paired_tests"][protocol] = entry
+            files[f"paired-tests-{protocol}.csv"] = spreadsheet.to_csv(export_numbers.paired_table(entry))
     comparison = pd.DataFrame(rows)
     files["comparison.csv"] = spreadsheet.to_csv(comparison)
     files["report.html"] = _report(manifest["created"], parts, comparison).encode()
@@ -93,24 +139,27 @@ def export_zip(checkpoints: list[Checkpoint]) -> bytes:
 
 
 def _add_checkpoint(
-    checkpoint: Checkpoint, files: dict[str, bytes], manifest: dict[str, Any], rows: list[dict]
+    checkpoint: Checkpoint,
+    stored: dict[str, Predictions],
+    csvs: dict[str, bytes],
+    files: dict[str, bytes],
+    manifest: dict[str, Any],
+    rows: list[dict],
 ) -> dict[str, Any]:
     """Put a checkpoint's files and numbers into the zip's content; what the report shows of it."""
     name, measured, shown = checkpoint.name, {}, []
-    for protocol in MEASURED:
-        stored = checkpoint.predictions_csv(protocol) if checkpoint.metrics(protocol) else None
-        predictions = checkpoint.predictions(protocol)
-        if stored is None or predictions is None:
-            continue
+    for protocol, predictions in stored.items():
         file = f"{name}/predictions-{protocol}.csv"
-        files[file] = spreadsheet.escape_csv(stored)
-        measured[protocol] = {"predictions": file, **export_numbers.manifest_entry(predictions)}
+        files[file] = spreadsheet.escape_csv(csvs[protocol])
+        stated = export_numbers.stated_of(predictions)
+        measured[protocol] = {"predictions": file, **stated.entry}
         title = f"{name}, {PROTOCOL_NAMES[protocol]}"
         drawn = {what: draw(predictions, title) for what, draw in print_plots.FIGURES.items()}
         files |= {f"{name}/figures/{protocol}-{what}.svg": svg.encode() for what, svg in drawn.items()}
         rows.append(export_numbers.comparison_row(name, protocol, measured[protocol]))
         svgs = [svg[svg.index("<svg") :] for svg in drawn.values()]
-        shown.append({**export_numbers.report_part(protocol, measured[protocol]), "figures": svgs})
+        part = export_numbers.report_part(protocol, measured[protocol])
+        shown.append({**part, "figures": svgs, "clinical": list(stated.clinical.values())})
     files[f"{name}/card.json"] = (checkpoint.folder / "card.json").read_bytes()
     files[f"{name}/model-card.md"] = model_card.markdown(checkpoint).encode()
     files[f"{name}/claim-2024.md"] = model_card.claim_checklist(checkpoint).encode()

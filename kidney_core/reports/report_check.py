@@ -2,8 +2,8 @@
 
     kidney-ct report-check ZIP
 
-Recomputed: the manifest's metrics and intervals, comparison.csv, the tables of report.html, and the metrics on each
-card.json. The drawings and the texts of the cards are compared by the manifest's digests alone.
+Recomputed: the manifest's metrics, intervals and clinical figures, comparison.csv, paired tests, the tables of
+report.html, and the metrics on each card.json. The drawings and the texts of the cards are compared by the manifest's digests alone.
 
 The exit status is 0 when all agree, 1 when a number or a file differs, 2 when the zip cannot be read.
 """
@@ -20,9 +20,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from kidney_core.common import spreadsheet
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics.predictions import Predictions
-from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, PROTOCOL_NAMES
+from kidney_core.metrics.splits import CROSS_VALIDATED, EXTERNAL, GROUPED, PROTOCOL_NAMES
 from kidney_core.reports import export_numbers
 
 TOLERANCE = 1e-6
@@ -52,7 +53,7 @@ def check(path: Path) -> tuple[int, list[str]]:
                 raise ReportError(f"“{path}” unpacks to more than {MAX_BYTES // 1024**2} MB, so it is not an export.")
             content = {name: archive.read(name) for name in archive.namelist()}
         manifest = json.loads(content["manifest.json"])
-        if manifest["format"] != export_numbers.EXPORT_FORMAT:
+        if manifest["format"] not in (export_numbers.WITHOUT_CLINICAL, export_numbers.EXPORT_FORMAT):
             raise ReportError(
                 f"“{path}” has format {manifest['format']}; this version checks {export_numbers.EXPORT_FORMAT}."
             )
@@ -85,29 +86,59 @@ def _check_content(content: dict[str, bytes], manifest: dict[str, Any]) -> tuple
     unclaimed = {name for name in content if re.search(r"/predictions-[a-z-]+\.csv$", name)} - set(tables)
     differing += [f"the manifest gives no figures for {name}" for name in sorted(unclaimed)]
     rows, report = [], content.get("report.html", b"").decode(errors="replace")
+    measured: dict[str, dict[str, Predictions]] = {}
     for name, checkpoint in manifest["checkpoints"].items():
         card = json.loads(content[f"{name}/card.json"]) if f"{name}/card.json" in content else {"metrics": {}}
         for protocol, stated in checkpoint["measured"].items():
             where = f"{name}, {protocol}"
             if stated["predictions"] not in content:
                 continue  # named above
-            found = _recomputed(content[stated["predictions"]], manifest["bootstrap"]["n_resamples"])
+            predictions = Predictions.read_csv(io.BytesIO(content[stated["predictions"]]))
+            measured.setdefault(protocol, {})[name] = predictions
+            found, clinical = export_numbers.stated_of(
+                predictions,
+                n_resamples=manifest["bootstrap"]["n_resamples"],
+                with_clinical=manifest["format"] != export_numbers.WITHOUT_CLINICAL or "clinical" in stated,
+            )
             on_card = card["metrics"].get(protocol, {})
-            comparisons = [
-                _differences(stated, found, where),
-                _differences(
-                    on_card, _as_stated(found["figures"], on_card), f"{where}, card.json", tolerance=CARD_TOLERANCE
-                ),
-            ]
+            comparisons = [_differences(stated, found, where)]
+            if protocol != EXTERNAL:  # which no card states
+                shown_on_card = _as_stated(found["figures"], on_card)
+                comparisons.append(
+                    _differences(on_card, shown_on_card, f"{where}, card.json", tolerance=CARD_TOLERANCE)
+                )
             rows.append(export_numbers.comparison_row(name, protocol, found))
             shown = export_numbers.report_part(protocol, found)
-            for what in ("lead", "table"):
-                there = shown[what] in report
-                comparisons.append((1, [] if there else [f"{where}: report.html shows another {what}"]))
+            parts = [(what, shown[what]) for what in ("lead", "table")]
+            parts += [(f"table “{title}”", part) for title, part in clinical.items()]
+            for what, text in parts:
+                comparisons.append((1, [] if text in report else [f"{where}: report.html shows another {what}"]))
             n_compared += sum(n for n, _ in comparisons)
             differing += [sentence for _, sentences in comparisons for sentence in sentences]
-    n_new, new = _compare_rows(content.get("comparison.csv", b""), rows)
-    return n_compared + n_new, differing + new
+    later = [_compare_rows(content.get("comparison.csv", b""), rows)]
+    if manifest["format"] != export_numbers.WITHOUT_CLINICAL:
+        later += _compare_paired_tests(content, manifest, measured)
+    return n_compared + sum(n for n, _ in later), [*differing, *(each for _, some in later for each in some)]
+
+
+def _compare_paired_tests(
+    content: dict[str, bytes], manifest: dict[str, Any], measured: dict[str, dict[str, Predictions]]
+) -> list[tuple[int, list[str]]]:
+    """The paired tests of the manifest and of their files against those that the predictions give."""
+    data = {name: str(each["data"]) for name, each in manifest["checkpoints"].items()}
+    compared = []
+    for protocol, alike in measured.items():
+        if len(alike) < 2:
+            continue
+        entry = export_numbers.paired_entry(alike, data, n_resamples=manifest["bootstrap"]["n_resamples"])
+        stated = manifest["paired_tests"].get(protocol, {})
+        compared.append(_differences(stated, entry, f"paired tests, {protocol}"))
+        name = f"paired-tests-{protocol}.csv"
+        there = content.get(name, b"").decode(errors="replace").splitlines()
+        # Its digits are the manifest's, whose numbers were compared above.
+        wanted = spreadsheet.to_csv(export_numbers.paired_table(stated)).decode().splitlines() if stated else []
+        compared.append((1, [] if there == wanted else [f"{name}: it does not say what the manifest does"]))
+    return compared
 
 
 def _as_stated(figures: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
@@ -117,10 +148,6 @@ def _as_stated(figures: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
         for key, value in figures.items()
         if key in card or not card
     }
-
-
-def _recomputed(predictions: bytes, n_resamples: int) -> dict[str, Any]:
-    return export_numbers.manifest_entry(Predictions.read_csv(io.BytesIO(predictions)), n_resamples=n_resamples)
 
 
 def _compare_rows(stated: bytes, rows: list[dict[str, Any]]) -> tuple[int, list[str]]:
@@ -162,7 +189,7 @@ def _differences(stated: Any, found: Any, where: str, *, tolerance: float = TOLE
             for position, (one, other) in enumerate(zip(stated, found, strict=True))
         ]
     else:
-        if ", intervals," in where:
+        if ", intervals," in where or ", interval," in where:
             tolerance = INTERVAL_TOLERANCE
         if isinstance(found, float) and isinstance(stated, int | float) and abs(stated - found) <= tolerance:
             return 1, []

@@ -221,8 +221,8 @@ def test_a_researcher_sees_both_protocols(page, published):
         page.goto(f"{address}/Evaluation")
         settled(page)
         page.get_by_text("One model", exact=True).click()
-        expect(page.get_by_text("Scan-level split (unseen scans)")).to_be_visible()
-        expect(page.get_by_text("Random split (the paper's protocol)")).to_be_visible()
+        expect(page.get_by_role("heading", name="Unseen scans", exact=True)).to_be_visible()
+        expect(page.get_by_role("heading", name="Random split (paper)")).to_be_visible()
         expect(
             page.get_by_text("100 % of the test slices have other slices of the same scan in training")
         ).to_be_visible()

@@ -330,6 +330,7 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
         app.segmented_control(key="evaluation_view").set_value(view).run()
         assert not app.exception
     for panel in (
+        "Clinical use",
         "Curves",
         "Calibration",
         "Abstention",
@@ -342,7 +343,7 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
     ):
         app.segmented_control(key="evaluation_panel").set_value(panel).run()
         assert not app.exception, panel
-        if panel in ("Curves", "Calibration", "Abstention", "Worst errors", "Planes", "Scans"):
+        if panel in ("Clinical use", "Curves", "Calibration", "Abstention", "Worst errors", "Planes", "Scans"):
             app.segmented_control(key="evaluation_measured").set_value("random").run()
             assert "These results are too good" in texts(app.warning)
     app.segmented_control(key="evaluation_view").set_value("Your folder").run()
@@ -350,10 +351,46 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
     app.text_input(key="evaluation_folder").set_value(str(small_dataset))
     app.button[0].click().run()
     assert not app.exception
-    assert "trained on" in texts(app.warning)
+    assert "Used for training, of these files: tiny" in texts(app.warning)
+    kept = app.selectbox(key="evaluation_earlier").value
+    for panel in ("Gate and answers", "Clinical use", "Curves", "Calibration", "Worst errors", "Planes", "Scans"):
+        app.segmented_control(key="evaluation_folder_panel").set_value(panel).run()
+        assert not app.exception, panel
+    for question in ("Calibration by label", "Decision curve", "Answers and sets"):
+        app.segmented_control(key="evaluation_folder_panel").set_value("Clinical use").run()
+        app.segmented_control(key="evaluation_own_clinical_question").set_value(question).run()
+        assert not app.exception, question
+    app.selectbox(key="evaluation_folder_label").set_value("Stone")
+    app.button[0].click().run()
+    assert app.selectbox(key="evaluation_earlier").value != kept  # the new one is shown
+    assert "only some of the classes" in texts(app.caption)
+    app.selectbox(key="evaluation_folder_label").set_value("from the folder names, or series.csv")
+    again = opened("pages/2_Evaluation.py", monkeypatch)  # as after a reload of the browser, which keeps the address
+    again.query_params["evaluation"] = kept
+    again.segmented_control(key="evaluation_view").set_value("Your folder").run()
+    assert not again.exception
+    assert again.selectbox(key="evaluation_earlier").value == kept
+    assert again.segmented_control(key="evaluation_folder_panel").value == "Matrix and report"
     app.text_input(key="evaluation_folder").set_value("/nowhere")
     app.button[0].click().run()
     assert "There is no folder “/nowhere”. Check its name" in texts(app.error)
+
+
+@pytest.mark.slow
+def test_a_slice_of_a_folder_is_opened_in_diagnosis_and_closed(monkeypatch, tiny_checkpoint, small_dataset):
+    app = opened("streamlit_app.py", monkeypatch)
+    app.session_state["diagnosis_opened"] = (str(small_dataset), "Stone/Stone- (1).png")
+    app.switch_page("pages/1_Diagnosis.py").run()
+    assert not app.exception
+    assert "From a folder: Stone/Stone- (1).png" in texts(app.text)
+    assert "Or try a" not in texts(app.caption)
+    app.button(key="diagnosis_close_opened").click().run()
+    assert not app.exception
+    assert "From a folder" not in texts(app.text)
+    assert "Or try a" in texts(app.caption)
+    app.session_state["diagnosis_opened"] = (str(small_dataset), "../secret.png")
+    app.run()
+    assert "is not a file below" in texts(app.error)
 
 
 @pytest.mark.slow

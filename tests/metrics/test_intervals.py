@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from kidney_core.metrics import evaluation, intervals
+from kidney_core.metrics import evaluation, intervals, number_format
 from kidney_core.metrics.predictions import Predictions
 
 LABELS = ("Cyst", "Normal", "Stone", "Tumor")
@@ -33,7 +33,7 @@ def test_every_figure_of_the_whole_equals_evaluation_figures():
     found = intervals.intervals(predictions, n_resamples=50)
     assert len(found) == 2 + 2 * 5 + 4 * 5
     for name, interval in found.items():
-        assert interval.value == pytest.approx(intervals.metric(reference, name)), name
+        assert interval.value == pytest.approx(number_format.figure_of(reference, name)), name
         assert interval.low <= interval.high
         assert interval.low < interval.value < interval.high or interval.value in (interval.low, interval.high), name
 
@@ -50,7 +50,7 @@ def test_resampled_figures_equal_figures_of_really_repeated_slices():
         repeated = Predictions.concatenate(parts)
         slow = evaluation.metrics(repeated)
         for name, values in fast.items():
-            assert values[position] == pytest.approx(intervals.metric(slow, name)), name
+            assert values[position] == pytest.approx(number_format.figure_of(slow, name)), name
         is_stone = repeated.table["label"] == "Stone"
         for name, measure in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score)):
             area = measure(is_stone, repeated.table["p_Stone"])

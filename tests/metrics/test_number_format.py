@@ -28,3 +28,10 @@ def test_report_with_intervals_puts_them_in_brackets():
     assert table.loc["macro average", "Slices"] == "4"
     found["per_label"]["Stone"] = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "roc_auc": None, "support": 0}
     assert number_format.report_with_intervals(found, {}).loc["Stone"].tolist() == ["–", "–", "–", "–", "0"]
+
+
+def test_decimal_with_interval():
+    assert number_format.decimal_with_interval(1.089, 0.91, 1.32) == "1.09 (0.91 to 1.32)"
+    assert number_format.decimal_with_interval(-0.0001, -0.0004, 0.1, 3) == "0.000 (0.000 to 0.100)"
+    assert number_format.decimal_with_interval(0.5, None, None) == "0.50"
+    assert number_format.decimal_with_interval(None, None, None) == "–"

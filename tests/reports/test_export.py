@@ -16,6 +16,7 @@ from kidney_core.reports import export, report_check
 from kidney_core.training import publish, trainer
 from tests.conftest import ROOT, tiny_run
 from tests.diagnosis.test_inference import made_checkpoint
+from tests.metrics.test_intervals import made_predictions
 
 
 @pytest.fixture
@@ -42,6 +43,17 @@ def test_an_export_of_an_older_checkpoint_agrees(published_by_0_1, tmp_path):
     n_compared, differing = report_check.check(path)
     assert n_compared > 50
     assert not differing
+
+
+def test_an_export_of_0_5_states_no_clinical_figures_and_agrees(exported):
+    def as_0_5(body):
+        manifest = json.loads(body)
+        for checkpoint in manifest["checkpoints"].values():
+            for stated in checkpoint["measured"].values():
+                del stated["clinical"]
+        return json.dumps({**manifest, "format": 2}).encode()
+
+    assert report_check.check(rewritten(exported, "manifest.json", as_0_5))[1] == []
 
 
 def test_a_stranger_recomputes_every_number(exported):
@@ -114,6 +126,18 @@ def test_the_zip_holds_what_its_description_says(exported):
             r"figures, accuracy: stated 0\.999, recomputed",
         ),
         ("manifest.json", lambda body: re.sub(rb'"n": \d+', b'"n": 7', body, count=1), "figures, n: stated 7"),
+        (
+            "manifest.json",
+            lambda body: re.sub(rb'"brier": 0\.\d+', b'"brier": 0.001', body, count=1),
+            r"clinical, figures, Abnormal, brier: stated 0\.001, recomputed",
+        ),
+        (
+            "report.html",
+            lambda body: re.sub(
+                rb"(Net benefit of acting on Stone</h4>.*?<td>)-?0\.", rb"\g<1>9.", body, count=1, flags=re.DOTALL
+            ),
+            "report.html shows another table “Net benefit of acting on Stone”",
+        ),
     ],
 )
 def test_a_changed_file_or_number_is_named(exported, capsys, name, change, message):
@@ -190,3 +214,50 @@ def test_the_claim_checklist_has_its_44_items(published):
     lines = [line for line in model_card.claim_checklist(published).splitlines() if re.match(r"\| \d+ \|", line)]
     assert len(lines) == 44
     assert all(len(line.split("|")) == 6 for line in lines)
+
+
+@pytest.fixture
+def exported_folder(tmp_path):
+    """Two checkpoints on one folder of the user's own."""
+    made = [made_checkpoint(tmp_path / "one", "test_resnet"), made_checkpoint(tmp_path / "two", "test_efficientnet")]
+    evaluated = {
+        checkpoint.name: made_predictions(n_series=24, skill=skill)
+        for checkpoint, skill in zip(made, (2.0, 0.5), strict=True)
+    }
+    path = tmp_path / "own.zip"
+    path.write_bytes(export.export_folder(made, evaluated, {"test_resnet/outcomes.csv": b"path,outcome\n"}))
+    return path
+
+
+def test_a_folder_of_ones_own_is_exported_with_paired_tests_and_recomputed(exported_folder):
+    n_compared, differing = report_check.check(exported_folder)
+    assert not differing
+    assert n_compared > 2000
+    with zipfile.ZipFile(exported_folder) as archive:
+        names = set(archive.namelist())
+        manifest = json.loads(archive.read("manifest.json"))
+        report = archive.read("report.html").decode()
+    assert {"test_resnet/predictions-external.csv", "paired-tests-external.csv", "test_resnet/outcomes.csv"} <= names
+    assert len(manifest["paired_tests"]["external"]["tests"]) == 20
+    assert "Folder of your own" in report
+    assert "Net benefit of acting on Stone" in report
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "paired-tests-external.csv",
+            lambda body: re.sub(rb"accuracy,-?0\.\d+", b"accuracy,0.9", body, count=1),
+            "it does not say what the manifest does",
+        ),
+        (
+            "manifest.json",
+            lambda body: re.sub(rb'("accuracy",\s+)-?0\.\d+', rb"\g<1>0.9", body, count=1),
+            r"paired tests, external, tests, 1, 4: stated 0\.9, recomputed",
+        ),
+    ],
+)
+def test_a_changed_paired_test_is_named(exported_folder, capsys, name, change, message):
+    assert report_check.main([str(rewritten(exported_folder, name, change))]) == 1
+    assert re.search(message, capsys.readouterr().out)

@@ -1,0 +1,60 @@
+"""A slice of a folder that is opened in Diagnosis from another page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from kidney_core.app import path_inputs
+from kidney_core.common import allowed_paths
+from kidney_core.common.errors import KidneyError
+
+if TYPE_CHECKING:
+    from kidney_core.imaging.stack import UploadContents
+
+_ASKED = "diagnosis_opened"  # (folder, name of the slice below it)
+
+
+def open_button(folder: str, path: str, *, key: str) -> None:
+    """A button that opens a slice in Diagnosis."""
+    if st.button("Open in Diagnosis", key=key, type="tertiary"):
+        st.session_state[_ASKED] = (folder, path)
+        st.session_state.pop("diagnosis_sample", None)
+        st.switch_page("pages/1_Diagnosis.py")
+
+
+def contents() -> "UploadContents | None":
+    """The slice that was asked for, with a way to close it; None where none was, or it cannot be opened."""
+    if _ASKED not in st.session_state:
+        return None
+    folder, path = st.session_state[_ASKED]
+    st.text(f"From a folder: {path}")
+    st.button("Close this slice", key="diagnosis_close_opened", on_click=forget)
+    try:
+        return _open(folder, path)
+    except KidneyError as error:
+        st.error(str(error))
+    except OSError as error:
+        st.error(f"The slice cannot be read ({error.strerror}). Is its folder still there?")
+    return None
+
+
+def forget() -> None:
+    """Close the slice, since something else was chosen."""
+    st.session_state.pop(_ASKED, None)
+
+
+def _open(folder: str, path: str) -> "UploadContents | None":
+    """The one slice of the file, also of one with several."""
+    from kidney_core.imaging.stack import Stack, UploadContents, file_and_frame, open_stacks
+
+    name, frame = file_and_frame(path)
+    file = allowed_paths.file_below(Path(path_inputs.allowed_path(folder)), name)
+    opened = open_stacks([(name, file.read_bytes())])
+    for problem in opened.problems:
+        st.error(problem)
+    for stack in opened.stacks:
+        items = tuple(item for item in stack.items if item.frame == frame)
+        if items:
+            return UploadContents((Stack(stack.title, items, stack.ordered_by),), ())
+    return None
