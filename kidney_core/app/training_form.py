@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, formatting, path_inputs, progress
+from kidney_core.app import access, audit_recorder, formatting, path_inputs, progress, runs_table
 from kidney_core.common.errors import KidneyError, RunError
 from kidney_core.common.labels import LABELS
 from kidney_core.common.paper import ARCHITECTURE_NAMES
@@ -31,7 +31,6 @@ STARTS = {
 BOTH = "both"
 DEFAULT_RECIPE = "travel"
 Number = TypeVar("Number", int, float)
-TITLES = {"weight_averaging": "EMA decay", "patience": "Early-stopping patience"}
 OPTIONS = {option.name: option for option in fields(TrainingConfig)}
 
 
@@ -90,17 +89,12 @@ def _show_check(folder: str) -> None:
             st.dataframe(pd.DataFrame(check.unreadable, columns=["File", "Reason"]), hide_index=True)
 
 
-def _title(name: str) -> str:
-    """The label of an option's input: "n_epochs" -> "Epochs"."""
-    return TITLES.get(name) or name.removeprefix("n_").replace("_px", " (px)").replace("_", " ").capitalize()
-
-
 def _number(name: str, value: Number, **options: Any) -> Number:
     """An input for a numeric option, within the limits of the configuration."""
     option = OPTIONS[name]
     low, high = (type(value)(limit) for limit in option.metadata["limits"])
     return st.number_input(
-        _title(name),
+        recipes.title(name),
         low,
         high,
         value,
@@ -114,7 +108,7 @@ def _choice(name: str, value: str) -> str:
     option = OPTIONS[name]
     choices = option.metadata["choices"]
     return st.selectbox(
-        _title(name),
+        recipes.title(name),
         choices,
         choices.index(value),
         help=recipes.help_text(name),
@@ -376,9 +370,12 @@ def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
         images = None
         for config in ready:  # all of them before the first is started
             images = readiness.require_trainable(config, progress.progress_bar, checked=images)
+        started: list[str] = []
         for config in ready:
             audit_recorder.job(asdict(config), engine=engine)
-            jobs.submit(Run.create(config), engine)
+            run = Run.create(config)
+            runs_table.select(started := [*started, run.name])
+            jobs.submit(run, engine)
     except KidneyError as error:
         st.error(str(error))
         return
