@@ -4,14 +4,16 @@ from typing import Any
 
 import streamlit as st
 
-from kidney_core.app import access, curves_panel, run_actions, runs_table
+from kidney_core.app import access, curves_panel, run_actions, runs_table, tables
 from kidney_core.common.errors import KidneyError
 from kidney_core.engines import housekeeping, jobs, run_table
+from kidney_core.metrics import curve_charts
 from kidney_core.runs import run_folder
 from kidney_core.runs.curves import Curves
 from kidney_core.runs.run_folder import CRASHED, FAILED, QUEUED, RUNNING, Run
 
 _SECONDS_BETWEEN_UPDATES = 2.0
+_MARK = "background-color: rgba(230, 159, 0, 0.25)"  # of what differs, on a light and a dark page
 
 
 def show() -> None:
@@ -70,6 +72,33 @@ def _show_chosen(runs: list[Run], curves: dict[str, Curves], *, is_default: bool
         st.info(f"Nothing is measured yet. {jobs.message(runs[0])}".strip().replace("$", r"\$"))
     if len(runs) == 1:
         run_actions.show_details(runs[0])
+    elif len(runs) <= curve_charts.MAX_RUNS:
+        _show_side_by_side(runs, curves)
+
+
+def _show_side_by_side(runs: list[Run], curves: dict[str, Curves]) -> None:
+    """Options and figures of the selected runs, one column each."""
+    with st.expander("Side by side", expanded=len(runs) == 2, key="training_side_by_side"):
+        only_differences = st.toggle("Only what differs", value=True, key="training_only_differences")
+        rows = [run_table.row(run, curves[run.name]) for run in runs]
+        table = run_table.side_by_side(rows, only_differences=only_differences)
+        if table.empty:
+            st.info("These runs do not differ in anything.")
+            return
+        differs = table.pop(run_table.DIFFERS)
+        marked = table.style.apply(lambda _: [_MARK if each else "" for each in differs], axis="index")
+        st.dataframe(
+            table if only_differences else marked,
+            hide_index=True,
+            height="content",
+            placeholder="–",
+            key="training_side_by_side_table",
+            column_config={run_table.WHAT: st.column_config.TextColumn(width="medium")},
+            alt="Runs side by side",
+        )
+        st.download_button(
+            "Side by side (CSV)", tables.csv_bytes(table), "kidney-ct-side-by-side.csv", "text/csv", on_click="ignore"
+        )
 
 
 def _rows(runs: list[Run], curves: dict[str, Curves]) -> list[dict[str, Any]]:
