@@ -434,14 +434,24 @@ def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, sm
     app.selectbox(key="training_start").set_value("Random weights").run()
     app.number_input(key="training_folds").set_value(1).run()
     assert "n_folds is 1, which is no cross-validation" in texts(app.error)
+    app.number_input(key="training_folds").set_value(8).run()  # more than there are scans of a class
+    app.button(key="training_submit").click().run()
+    assert "This stops 8 jobs" in texts(app.error)
+    assert "Cyst has 3 scans, Normal has 3 scans" in texts(app.error)
+    assert "at least 8 of each" in texts(app.error)
+    assert not submitted
+    assert run_folder.list_runs() == []
     app.number_input(key="training_folds").set_value(3).run()
     assert app.button(key="training_submit").label == "Start 5 jobs"
+    app.button(key="training_check").click().run()
+    assert "5 jobs can be trained" in texts(app.success)
     app.button(key="training_submit").click().run()
     assert not app.error
     assert [run.config().protocol for run in submitted] == ["grouped", "random", "grouped", "grouped", "grouped"]
     assert [(run.config().n_folds, run.config().fold) for run in submitted[2:]] == [(3, 0), (3, 1), (3, 2)]
     assert {run.config().architecture for run in submitted} == {"test_resnet"}
     assert set(engines) == {"local"}
+    assert app.session_state["training_selected"] == [run.name for run in submitted]
     assert {run.config().trainable for run in submitted} == {"all"}
 
 
