@@ -3,6 +3,7 @@
 import html
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kidney_core.metrics import curve_charts, echarts
 from kidney_core.metrics.curve_charts import STEPS, TRAINING, VALIDATION
@@ -20,11 +21,13 @@ def show(runs: list[Run], curves: dict[str, Curves]) -> None:
     """The charts and their controls.
 
     Args:
-        runs: those that have measured something.
+        runs: in the order of their colours; one without a measurement yet has its place in the legend already.
         curves: name of a run -> what it has measured.
     """
     if len(runs) > curve_charts.MAX_RUNS:
-        st.caption(f"The charts show the first {curve_charts.MAX_RUNS} of {len(runs)} runs.")
+        runs = [run for run in runs if curves[run.name].metrics or curves[run.name].steps]
+        if len(runs) > curve_charts.MAX_RUNS:
+            st.caption(f"The charts show the first {curve_charts.MAX_RUNS} of {len(runs)} runs.")
     runs = runs[: curve_charts.MAX_RUNS]
     configs, curves = {run.name: run.config() for run in runs}, {run.name: curves[run.name] for run in runs}
     available = curve_panels.quantities(curves)
@@ -171,9 +174,7 @@ def _show_confusion(runs: list[Run], curves: dict[str, Curves], titles: dict[str
             "Run of the matrix", list(measured), format_func=lambda run: titles[run.name], key="training_confusion_run"
         )
         numbers = [row["epoch"] for row in measured[run]]
-        epoch = numbers[-1]
-        if len(numbers) > 1:
-            epoch = right.select_slider("Epoch", numbers, value=numbers[-1], key=f"training_confusion_epoch_{run.name}")
+        epoch = _choose_epoch(right, run, numbers) if len(numbers) > 1 else numbers[-1]
         matrix = next(row for row in measured[run] if row["epoch"] == epoch)["validation_confusion"]
         labels = run.data().get("labels") or [str(number + 1) for number in range(len(matrix))]
         st.echarts_chart(
@@ -183,3 +184,12 @@ def _show_confusion(runs: list[Run], curves: dict[str, Curves], titles: dict[str
             key="training_confusion",
             alt="Confusion matrix",
         )
+
+
+def _choose_epoch(place: DeltaGenerator, run: Run, numbers: list[int]) -> int:
+    """The epoch on the slider; one that stands at the last epoch goes with it while the run trains."""
+    key, last = f"training_confusion_epoch_{run.name}", f"training_confusion_last_{run.name}"
+    if st.session_state.get(key) not in numbers or st.session_state[key] == st.session_state.get(last):
+        st.session_state[key] = numbers[-1]
+    st.session_state[last] = numbers[-1]
+    return place.select_slider("Epoch", numbers, key=key)

@@ -48,11 +48,13 @@ def _show_live(busy: bool) -> None:
     if not shown:
         return
     curves = {name: _curves(run) for name, run in shown.items()}
-    rows = _rows(list(shown.values()), curves)
-    selected = [shown[name] for name in runs_table.show(rows)]
+    rows = run_table.in_order(_rows(list(shown.values()), curves))
+    chosen_names = set(runs_table.show(rows))
+    selected = [run for run in shown.values() if run.name in chosen_names]  # newest first
     if busy and not any(row["state"] in (QUEUED, RUNNING) for row in rows):
         st.rerun()  # the last job ended: draw the page once more, then stop polling
-    chosen = selected or _default([shown[row["run"]] for row in rows], curves)
+    readable = {row["run"] for row in rows}
+    chosen = selected or _default([run for name, run in shown.items() if name in readable], curves)
     if chosen:
         _show_chosen(chosen, curves, is_default=not selected)
 
@@ -65,15 +67,25 @@ def _show_chosen(runs: list[Run], curves: dict[str, Curves], *, is_default: bool
     if access.is_allowed(access.RESEARCHER):
         run_actions.show(runs)
     run_actions.show_failures(runs)
-    measured = [run for run in runs if curves[run.name].metrics or curves[run.name].steps]
-    if measured:
-        curves_panel.show(measured, curves)
-    elif jobs.status(runs[0]) in (QUEUED, RUNNING):
-        st.info(f"Nothing is measured yet. {jobs.message(runs[0])}".strip().replace("$", r"\$"))
+    oldest_first = list(
+        reversed(runs)
+    )  # a run that begins to measure takes the next colour, and the others keep theirs
+    if any(curves[run.name].metrics or curves[run.name].steps for run in runs):
+        curves_panel.show(oldest_first, curves)
+    else:
+        _show_preparation(oldest_first)
     if len(runs) == 1:
         run_actions.show_details(runs[0])
     elif len(runs) <= curve_charts.MAX_RUNS:
         _show_side_by_side(runs, curves)
+
+
+def _show_preparation(runs: list[Run]) -> None:
+    """What the first of these jobs is doing before its first measurement."""
+    busy = [run for status in (RUNNING, QUEUED) for run in runs if jobs.status(run) == status]
+    if busy:
+        message = jobs.message(busy[0])
+        st.info(f"Nothing is measured yet. {message[:1].upper()}{message[1:]}".strip().replace("$", r"\$"))
 
 
 def _show_side_by_side(runs: list[Run], curves: dict[str, Curves]) -> None:

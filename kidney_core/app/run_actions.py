@@ -14,6 +14,8 @@ from kidney_core.runs.run_folder import CRASHED, FAILED, FINISHED, QUEUED, RUNNI
 
 _BUSY, _RESUMABLE = (QUEUED, RUNNING), (STOPPED, FAILED, CRASHED)
 _LOG_LINES = 60
+_UNEXPECTED = "Unexpected error"  # as `trainer.train` calls it
+_NEXT_STEP = " Resume tries again from the last checkpoint. If it fails again, report it with the log."
 
 
 def show(runs: list[Run]) -> None:
@@ -55,20 +57,24 @@ def show_failures(runs: list[Run]) -> None:
             ended.setdefault(f"{status}. {jobs.message(run)}", []).append(run)
     for reason, alike in ended.items():
         names = ", ".join(run.name for run in alike)
-        st.error(f"{names} {reason}".replace("$", r"\$"), icon=":material/error:")
+        st.error(
+            f"{names} {reason}{_NEXT_STEP if _UNEXPECTED in reason else ''}".replace("$", r"\$"),
+            icon=":material/error:",
+        )
         for run in alike[:3]:
-            _show_log(run, title=f"End of the log of {run.name}", lines=25)
+            _show_log(run, title=f"End of the log of {run.name}", lines=25, expanded=len(runs) == 1)
 
 
 def show_details(run: Run) -> None:
     """Log and configuration of one run."""
-    _show_log(run, title="Log", lines=_LOG_LINES)
+    if jobs.status(run) not in (FAILED, CRASHED):  # whose log stands beside the reason
+        _show_log(run, title="Log", lines=_LOG_LINES)
     with st.expander("Configuration"):
         st.json(asdict(run.config()), expanded=1)
 
 
-def _show_log(run: Run, *, title: str, lines: int) -> None:
-    with st.expander(title):
+def _show_log(run: Run, *, title: str, lines: int, expanded: bool = False) -> None:
+    with st.expander(title, expanded=expanded):
         st.code(run.log_tail(lines) or "The log is empty.", language=None, wrap_lines=True)
 
 

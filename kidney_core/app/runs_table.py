@@ -77,11 +77,11 @@ def show(rows: list[dict[str, Any]]) -> list[str]:
 def _choose_columns() -> list[str]:
     """The columns to show, as they were chosen last time."""
     person = access.require(access.VIEWER).name
-    if _COLUMNS not in st.session_state:
-        st.session_state[_COLUMNS] = run_table.read_columns(person)
+    # As a default: a value that is set in the session is lost for an input in a popover that has not been opened yet.
     return st.multiselect(
         "Columns",
         list(COLUMNS),
+        default=run_table.read_columns(person),
         format_func=lambda name: COLUMNS[name].title,
         key=_COLUMNS,
         on_change=lambda: run_table.write_columns(person, st.session_state[_COLUMNS]),

@@ -17,7 +17,7 @@ from kidney_core.metrics.splits import PROTOCOL_NAMES, TEST, TRAIN, VALIDATION
 from kidney_core.runs import recipes
 from kidney_core.runs.curves import Curves
 from kidney_core.runs.recipes import TrainingConfig
-from kidney_core.runs.run_folder import RUNNING, Run
+from kidney_core.runs.run_folder import QUEUED, RUNNING, Run
 
 TEXT, NUMBER, PERCENT, PROGRESS, TIME, SECONDS = "text", "number", "percent", "progress", "time", "seconds"
 WHAT, DIFFERS = "Option or figure", "Differs?"  # no run can have such a name
@@ -35,6 +35,7 @@ class Column:
 _STANDING = {
     "run": Column("Run"),
     "state": Column("State"),
+    "place": Column("Place in the queue", NUMBER),
     "progress": Column("Progress", PROGRESS),
     "epoch": Column("Epoch"),
     "time_left": Column("Time left", SECONDS),
@@ -113,6 +114,7 @@ def row(run: Run, curves: Curves) -> dict[str, Any]:
     return {
         "run": run.name,
         "state": status,
+        "place": jobs.queue_place(run) if status == QUEUED else None,
         "progress": round(100 * state.get("step", 0) / n_steps) if n_steps else 0,
         "epoch": f"{state.get('epoch', 0)} / {state.get('n_epochs', config.n_epochs)}",
         "time_left": state.get("seconds_left") if is_running else None,
@@ -130,6 +132,12 @@ def row(run: Run, curves: Curves) -> dict[str, Any]:
         "protocol": PROTOCOL_NAMES[config.protocol],
         "fold": config.fold + 1 if config.n_folds else None,
     }
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Running runs, then those that wait, the next one first; then the others as they were given."""
+    rank = {RUNNING: 0, QUEUED: 1}
+    return sorted(rows, key=lambda each: (rank.get(each["state"], 2), each["place"] or 0))
 
 
 def _figures(run: Run, curves: Curves) -> dict[str, Any]:
@@ -246,7 +254,7 @@ def side_by_side(rows: list[dict[str, Any]], *, only_differences: bool) -> pd.Da
 
     Columns: `WHAT`, one per run (text), and `DIFFERS`, true or false.
     """
-    left_out = {"run", "message", "progress", "epoch", "time_left", "note"}
+    left_out = {"run", "place", "message", "progress", "epoch", "time_left", "note"}
     lines = []
     for name, column in COLUMNS.items():
         if name in left_out:

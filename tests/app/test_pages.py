@@ -503,6 +503,57 @@ def test_training_page_notes_renames_archives_and_deletes_a_run(monkeypatch, sma
 
 
 @pytest.mark.slow
+def test_training_page_acts_on_the_selected_runs(monkeypatch, small_dataset):
+    """Two finished runs and one that failed: side by side, the failure in full, archived and deleted together."""
+    runs = {name: tiny_run(small_dataset, name, n_epochs=2, seed=seed) for seed, name in enumerate(("one", "two"))}
+    for run in runs.values():
+        trainer.train(run)
+    failed = tiny_run(small_dataset, "broken", learning_rate=0.5)
+    failed.fail("The training loss became nan at step 3. Lower the learning rate.")
+    (failed.folder / "log.txt").write_text("Traceback\nRunError: nan\n", encoding="utf-8")
+    app = opened("pages/3_Training.py", monkeypatch)
+    assert "broken failed. The training loss became nan at step 3" in texts(app.error)  # the newest one
+    assert any("RunError: nan" in each.value for each in app.code)
+    app.session_state["training_selected"] = ["one", "two"]
+    app.run()
+    assert not app.exception
+    assert not app.error
+    beside = next(each.value for each in app.dataframe if "one" in each.value.columns)
+    assert beside.set_index("Option or figure").loc["Seed"].tolist() == ["1", "0"]  # newest first
+    assert "Test accuracy" not in beside.columns
+    app.toggle(key="training_average").set_value(True).run()
+    app.segmented_control(key="training_axis").set_value("minutes").run()
+    app.multiselect(key="training_quantities").set_value(["loss", "recall_Stone", "memory_mib", "cpu_percent"]).run()
+    assert not app.exception
+    app.selectbox(key="training_group").set_value("architecture").run()
+    assert app.button(key="training_archive").label == "Archive 2 runs"
+    app.button(key="training_archive").click().run()
+    assert sorted(run.name for run in run_folder.list_runs() if housekeeping.is_archived(run)) == ["one", "two"]
+    app.toggle(key="training_archived").set_value(True).run()
+    assert app.button(key="training_delete").label == "Delete 2 runs"
+    app.button(key="training_delete").click().run()
+    assert [run.name for run in run_folder.list_runs()] == ["broken"]
+
+
+def test_training_page_searches_and_remembers_columns(monkeypatch, small_dataset):
+    for seed in (0, 1):
+        tiny_run(small_dataset, f"run-{seed}", seed=seed)
+    app = opened("pages/3_Training.py", monkeypatch)
+    app.text_input(key="training_search").set_value("seed=1").run()
+
+    def table():
+        return next(each.value for each in app.dataframe if "Run" in each.value)
+
+    assert table()["Run"].tolist() == ["run-1"]
+    app.multiselect(key="training_columns").set_value(["run", "seed", "batch_size"]).run()
+    assert list(table()) == ["Run", "Seed", "Batch size"]
+    app.text_input(key="training_search").set_value("nothing like it").run()
+    assert "No run matches" in texts(app.info)
+    again = opened("pages/3_Training.py", monkeypatch)
+    assert again.multiselect(key="training_columns").value == ["run", "seed", "batch_size"]
+
+
+@pytest.mark.slow
 def test_training_page_asks_for_the_engine_where_there_are_several(monkeypatch, small_dataset):
     monkeypatch.setenv("KIDNEY_RAY_ADDRESS", "http://127.0.0.1:9")
     monkeypatch.setenv("KIDNEY_ENGINE", "ray")
