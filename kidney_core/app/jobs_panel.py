@@ -1,19 +1,19 @@
-"""The training jobs: their table, live curves, and stop, resume, log and publish of one run."""
+"""The training jobs: their table, whose rows select what the charts and buttons below act on."""
 
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, formatting
+from kidney_core.app import access, curves_panel, run_actions, runs_table, tables
 from kidney_core.common.errors import KidneyError
-from kidney_core.engines import housekeeping, jobs, local_engine
-from kidney_core.metrics import echarts
-from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
+from kidney_core.engines import housekeeping, jobs, run_table
+from kidney_core.metrics import curve_charts
 from kidney_core.runs import run_folder
-from kidney_core.runs.run_folder import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run
+from kidney_core.runs.curves import Curves
+from kidney_core.runs.run_folder import CRASHED, FAILED, QUEUED, RUNNING, Run
+
+_SECONDS_BETWEEN_UPDATES = 2.0
+_MARK = "background-color: rgba(230, 159, 0, 0.25)"  # of what differs, on a light and a dark page
 
 
 def show() -> None:
@@ -25,54 +25,10 @@ def show() -> None:
         )
         return
     busy = any(jobs.status(run) in (QUEUED, RUNNING) for run in runs[:50])
-    st.fragment(_show_live, run_every=2.0 if busy else None)(busy)
-
-
-def _job_row(run: Run) -> dict[str, Any]:
-    """One row of the table of jobs."""
-    state, status = run.state(), jobs.status(run)
-    config, metrics = run.config(), (run.report() or {}).get("figures")
-    return {
-        "Run": run.name,
-        "State": status,
-        "Message": jobs.message(run),
-        "Epoch": f"{state.get('epoch', 0)} / {state.get('n_epochs', config.n_epochs)}",
-        "Progress": round(100 * state.get("step", 0) / state["n_steps"]) if state.get("n_steps") else 0,
-        "Time left": formatting.duration(state.get("seconds_left")) if status == RUNNING else "",
-        "Test accuracy": 100 * metrics["accuracy"] if metrics else None,
-        "Balanced accuracy": 100 * metrics["balanced_accuracy"] if metrics else None,
-        "Split": PROTOCOL_NAMES[config.protocol],
-        "Images/s": state.get("images_per_s") if status == RUNNING else None,
-        "Memory": _memory(state) if status == RUNNING else "",
-        "Engine": run.job().get("engine", ""),
-        "Tags": " ".join(housekeeping.read_note(run).tags),
-    }
-
-
-def _memory(state: dict[str, Any]) -> str:
-    """Resident and GPU memory of a job, as it reported them last."""
-    parts = [f"{state['memory_mib'] / 1024:.1f} GiB"] if "memory_mib" in state else []
-    return ", ".join(parts + ([f"GPU {state['gpu_memory_mib'] / 1024:.1f} GiB"] if "gpu_memory_mib" in state else []))
-
-
-def _shown() -> list[Run]:
-    """The runs, without archived ones unless the user wants them."""
-    runs = run_folder.list_runs()
-    if st.session_state.get("training_archived"):
-        return runs
-    return [run for run in runs if not housekeeping.is_archived(run)]
-
-
-def _measurements(run: Run) -> list[dict[str, Any]]:
-    """All measurements of a run; only lines that are new since the last call are read."""
-    kept = st.session_state.setdefault("training_metrics", {})
-    rows, offset = kept.get(run.name, ([], 0))
-    path = run.folder / "metrics.jsonl"
-    if path.exists() and path.stat().st_size < offset:
-        rows, offset = [], 0  # a resumed run dropped the lines after its checkpoint
-    new, offset = run.read_metrics(offset)
-    kept[run.name] = (rows + new, offset)
-    return kept[run.name][0]
+    live = busy and st.toggle(
+        "Live", value=True, key="training_live", help="Off: table and charts stay as they are, to zoom into them."
+    )
+    st.fragment(_show_live, run_every=_SECONDS_BETWEEN_UPDATES if live else None)(busy)
 
 
 def _show_live(busy: bool) -> None:
@@ -81,148 +37,105 @@ def _show_live(busy: bool) -> None:
     everything = run_folder.list_runs()
     if not everything:  # somebody deleted the last one
         st.rerun()
-    if any(map(housekeeping.is_archived, everything)):
-        st.toggle("Show archived runs", key="training_archived")
-    runs = _shown()
-    if not runs:
+    n_archived = sum(map(housekeeping.is_archived, everything))
+    if n_archived:
+        st.toggle(f"Show archived runs ({n_archived})", key="training_archived")
+    shown = {
+        run.name: run
+        for run in everything
+        if st.session_state.get("training_archived") or not housekeeping.is_archived(run)
+    }
+    if not shown:
         return
-    _show_jobs(runs, busy)
+    curves = {name: _curves(run) for name, run in shown.items()}
+    rows = run_table.in_order(_rows(list(shown.values()), curves))
+    chosen_names = set(runs_table.show(rows))
+    selected = [run for run in shown.values() if run.name in chosen_names]  # newest first
+    if busy and not any(row["state"] in (QUEUED, RUNNING) for row in rows):
+        st.rerun()  # the last job ended: draw the page once more, then stop polling
+    readable = {row["run"] for row in rows}
+    chosen = selected or _default([run for name, run in shown.items() if name in readable], curves)
+    if chosen:
+        _show_chosen(chosen, curves, is_default=not selected)
+
+
+def _show_chosen(runs: list[Run], curves: dict[str, Curves], *, is_default: bool) -> None:
+    """Buttons, failures and curves of the selected runs."""
+    if is_default:
+        names = ", ".join(run.name for run in runs[:3]) + (", …" if len(runs) > 3 else "")
+        st.text(f"Shown: {names}. Select rows of the table for others.")
     if access.is_allowed(access.RESEARCHER):
-        _show_actions(runs)
+        run_actions.show(runs)
+    run_actions.show_failures(runs)
+    oldest_first = list(
+        reversed(runs)
+    )  # a run that begins to measure takes the next colour, and the others keep theirs
+    if any(curves[run.name].metrics or curves[run.name].steps for run in runs):
+        curves_panel.show(oldest_first, curves)
+    else:
+        _show_preparation(oldest_first)
+    if len(runs) == 1:
+        run_actions.show_details(runs[0])
+    elif len(runs) <= curve_charts.MAX_RUNS:
+        _show_side_by_side(runs, curves)
 
 
-def _show_jobs(runs: list[Run], busy: bool) -> None:
-    """The table and the curves."""
+def _show_preparation(runs: list[Run]) -> None:
+    """What the first of these jobs is doing before its first measurement."""
+    busy = [run for status in (RUNNING, QUEUED) for run in runs if jobs.status(run) == status]
+    if busy:
+        message = jobs.message(busy[0])
+        st.info(f"Nothing is measured yet. {message[:1].upper()}{message[1:]}".strip().replace("$", r"\$"))
+
+
+def _show_side_by_side(runs: list[Run], curves: dict[str, Curves]) -> None:
+    """Options and figures of the selected runs, one column each."""
+    with st.expander("Side by side", expanded=len(runs) == 2, key="training_side_by_side"):
+        only_differences = st.toggle("Only what differs", value=True, key="training_only_differences")
+        rows = [run_table.row(run, curves[run.name]) for run in runs]
+        table = run_table.side_by_side(rows, only_differences=only_differences)
+        if table.empty:
+            st.info("These runs do not differ in anything.")
+            return
+        differs = table.pop(run_table.DIFFERS)
+        marked = table.style.apply(lambda _: [_MARK if each else "" for each in differs], axis="index")
+        st.dataframe(
+            table if only_differences else marked,
+            hide_index=True,
+            height="content",
+            placeholder="–",
+            key="training_side_by_side_table",
+            column_config={run_table.WHAT: st.column_config.TextColumn(width="medium")},
+            alt="Runs side by side",
+        )
+        st.download_button(
+            "Side by side (CSV)", tables.csv_bytes(table), "kidney-ct-side-by-side.csv", "text/csv", on_click="ignore"
+        )
+
+
+def _rows(runs: list[Run], curves: dict[str, Curves]) -> list[dict[str, Any]]:
+    """A row for each run that can be read."""
     rows = []
     for run in runs:
         try:
-            rows.append(_job_row(run))
+            rows.append(run_table.row(run, curves[run.name]))
         except KidneyError as error:
             st.warning(str(error))
-    rates = {name: st.column_config.NumberColumn(format="%.1f %%") for name in ("Test accuracy", "Balanced accuracy")}
-    progress = st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100)
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        column_config={**rates, "Progress": progress},
-        placeholder="–",
-        key="training_table",
-    )
-    if busy and not any(row["State"] in (QUEUED, RUNNING) for row in rows):
-        st.rerun()  # the last job ended: draw the page once more, then stop polling
-    names = [row["Run"] for row in rows]
-    live = [row["Run"] for row in rows if row["State"] == RUNNING]
-    drawn = st.multiselect("Runs in the charts", names, default=(live or names)[:3], key="training_drawn")
-    if not drawn:
-        return
-    by_name = {run.name: run for run in runs}
-    curves = {name: _measurements(by_name[name]) for name in drawn}
-    with st.container(key="training_charts"):
-        left, right = st.columns(2)
-    for column, quantity in ((left, "loss"), (right, "accuracy")):
-        with column:
-            st.echarts_chart(echarts.curve_options(curves, quantity), height=340, key=f"training_{quantity}")
-    more = echarts.curve_quantities(curves)
-    extra = st.multiselect("More curves", list(more), format_func=more.__getitem__, key="training_more") if more else []
-    for quantity in extra:
-        st.echarts_chart(echarts.curve_options(curves, quantity), height=280, key=f"training_{quantity}")
-    st.caption(
-        "Solid: validation. Dashed: training. Faint: single steps. Without a validation part, “validation” is the test part, as in "
-        "the paper. Scroll inside a chart to zoom."
-    )
+    return rows
 
 
-def _show_actions(runs: list[Run]) -> None:
-    """Stop, resume, log and publish of one run."""
-    # Running jobs come first: they are the ones to stop or to look into.
-    runs = sorted(runs, key=lambda run: jobs.status(run) not in (QUEUED, RUNNING))
-    run = st.selectbox("Run", runs, format_func=lambda item: item.name, key="training_run")
-    status = jobs.status(run)
-    stop, resume, first, publish = st.columns([1, 1, 1, 2])
-    try:
-        if stop.button("Stop", disabled=status not in (QUEUED, RUNNING), width="stretch", key="training_stop"):
-            jobs.cancel(run)
-            st.toast("It stops after its current step and saves its state. If it does not, press Stop again.")
-        if resume.button(
-            "Resume", disabled=status not in (STOPPED, FAILED, CRASHED), width="stretch", key="training_resume"
-        ):
-            config = run.config()
-            audit_recorder.job(asdict(config), engine=run.job().get("engine", ""))
-            jobs.submit(run)
-            st.rerun()
-        if first.button(
-            "Move to front", disabled=(jobs.queue_place(run) or 1) == 1, width="stretch", key="training_first"
-        ):
-            local_engine.move_to_front(run)
-            st.rerun()
-        if status == FINISHED:
-            with publish.popover("Publish as a checkpoint"):
-                _publish_form(run)
-        with st.expander("Note, name, archive, delete"):
-            _show_housekeeping(run, status)
-        with st.expander("Log and configuration"):
-            st.code(run.log_tail(60) or "The log is empty.", language=None)
-            st.json(asdict(run.config()), expanded=1)
-    except KidneyError as error:
-        st.error(str(error))
-        st.toast(str(error))
+def _default(runs: list[Run], curves: dict[str, Curves]) -> list[Run]:
+    """Without a selection: the running jobs; else the newest run where it failed, or the newest with measurements."""
+    running = [run for run in runs if jobs.status(run) == RUNNING]
+    if running:
+        return running
+    if runs and jobs.status(runs[0]) in (FAILED, CRASHED):
+        return runs[:1]
+    measured = [run for run in runs if curves[run.name].epochs or curves[run.name].steps]
+    return measured[:1] or runs[:1]
 
 
-def _show_housekeeping(run: Run, status: str) -> None:
-    """Note, tags, name, archive and delete."""
-    note = housekeeping.read_note(run)
-    with st.form(f"training_note_{run.name}", border=False):
-        text = st.text_area("Note", note.text, max_chars=housekeeping.MAX_NOTE)
-        tags = st.text_input("Tags, separated by commas", ", ".join(note.tags))
-        if st.form_submit_button("Save note"):
-            housekeeping.write_note(run, text, tags)
-            st.rerun()
-    if status in (QUEUED, RUNNING):
-        st.caption("A queued or running job cannot be renamed, archived or deleted.")
-        return
-    name = st.text_input("Name", run.name, key=f"training_rename_{run.name}").strip()
-    rename, archive, delete = st.columns(3)
-    if rename.button("Rename", disabled=name == run.name, width="stretch", key="training_rename"):
-        housekeeping.rename(run, name)
-        st.rerun()
-    is_archived = housekeeping.is_archived(run)
-    if archive.button("Unarchive" if is_archived else "Archive", width="stretch", key="training_archive"):
-        (housekeeping.unarchive if is_archived else housekeeping.archive)(run)
-        st.rerun()
-    with delete.popover("Delete", width="stretch"):
-        st.markdown(f"Delete “{run.name}” with its weights and curves? Published checkpoints stay.")
-        if st.button("Delete permanently", type="primary", key="training_delete"):
-            housekeeping.delete(run)
-            st.rerun()
-
-
-@st.cache_data(ttl=30, show_spinner=False)
-def _partners(folder: str) -> tuple[str | None, str | None]:
-    """Folders of the run under the other protocol, and of a fold; cached, since the search reads every run."""
-    from kidney_core.runs import cross_validation
-
-    run = Run(Path(folder))
-    counterpart, folds = cross_validation.find_counterpart(run), cross_validation.find_cross_validation(run)
-    return str(counterpart.folder) if counterpart else None, str(folds.folder) if folds else None
-
-
-def _publish_form(run: Run) -> None:
-    from kidney_core.training import publish
-
-    other, folds = (Run(Path(folder)) if folder else None for folder in _partners(str(run.folder)))
-    if other:
-        st.caption(f"Includes the results of “{other.name}” for the other split.")
-    else:
-        missing = RANDOM if run.config().protocol == GROUPED else GROUPED
-        st.caption(
-            f"No finished run of the same recipe used the {PROTOCOL_TITLES[missing]}: its results will be missing."
-        )
-    if folds:
-        st.caption(f"Includes the results over all {folds.config().n_folds} cross-validation folds.")
-    name = st.text_input("Name", run.config().architecture, key=f"training_publish_name_{run.name}")
-    if st.button("Publish", type="primary", key="training_publish"):
-        checkpoint = publish.publish(run, name=name.strip(), other=other, folds=folds)
-        audit_recorder.published(checkpoint, asdict(run.config()))
-        published = f"Published as “{checkpoint.name}”. It is now on the Diagnosis and Evaluation pages."
-        st.success(published)
-        st.toast(published)
+def _curves(run: Run) -> Curves:
+    """All measurements of a run; only lines that are new since the last call are read."""
+    kept: dict[str, Curves] = st.session_state.setdefault("training_curves_read", {})
+    return kept.setdefault(run.name, Curves()).read(run)

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from kidney_core.app import (
     checkpoint_choice,
+    curves_panel,
     formatting,
     loading,
     matrix_panel,
@@ -18,9 +19,12 @@ from kidney_core.app import (
     tested_panel,
 )
 from kidney_core.app.tested import Tested
+from kidney_core.checkpoints.card import reported_epoch
 from kidney_core.checkpoints.checkpoint import Checkpoint
-from kidney_core.metrics import echarts, number_format
+from kidney_core.metrics import number_format
 from kidney_core.metrics.splits import CROSS_VALIDATED, PROTOCOL_NAMES, RANDOM
+from kidney_core.runs import curve_panels
+from kidney_core.runs.curves import Curves
 
 if TYPE_CHECKING:
     from kidney_core.metrics.predictions import Predictions
@@ -238,16 +242,23 @@ def _show_prediction_sets(checkpoint: Checkpoint) -> None:
 
 
 def _training(checkpoint: Checkpoint) -> None:
-    curves = {checkpoint.name: checkpoint.card.get("curves", [])}
-    if not curves[checkpoint.name]:
+    st.markdown(reported_epoch(checkpoint.card))
+    curves = Curves(metrics=checkpoint.card.get("curves", []))
+    if not curves.epochs:
         st.info("The checkpoint holds no training curves.")
         return
-    for column, quantity in zip(st.columns(2), ("loss", "accuracy"), strict=True):
-        with column:
-            st.echarts_chart(echarts.curve_options(curves, quantity), height=340, key=f"evaluation_{quantity}")
+    available = curve_panels.quantities({checkpoint.name: curves})
+    chosen = st.multiselect(
+        "Curves",
+        list(available),
+        default=[name for name in (curve_panels.LOSS, curve_panels.ACCURACY) if name in available],
+        format_func=lambda name: available[name].capitalize(),
+        key="evaluation_quantities",
+    )
+    curves_panel.draw({checkpoint.name: [curves]}, chosen, curve_panels.Choice(), key="evaluation_training")
     has_validation = checkpoint.card["training"].get("validation_fraction")
-    solid = "validation" if has_validation else "the test part, as there was no validation part"
-    st.caption(f"Solid: {solid}. Dashed: training. How to read this. {HOW_TO_READ['training']}")
+    note = "" if has_validation else "There was no validation part: “validation” is the test part. "
+    st.caption(f"{note}How to read this. {HOW_TO_READ['training']}")
 
 
 def _card(checkpoint: Checkpoint) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, formatting, packed_uploads, path_inputs, progress
+from kidney_core.app import access, audit_recorder, formatting, packed_uploads, path_inputs, progress, runs_table
 from kidney_core.common.errors import KidneyError, RunError
 from kidney_core.common.labels import LABELS
 from kidney_core.common.paper import ARCHITECTURE_NAMES
-from kidney_core.engines import jobs
+from kidney_core.engines import jobs, local_engine
 from kidney_core.metrics import number_format
 from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, RANDOM, TEST, TRAIN, VALIDATION
-from kidney_core.runs import cross_validation, recipes
+from kidney_core.runs import cross_validation, differences, recipes
 from kidney_core.runs.recipes import RECIPE_DESCRIPTIONS, RECIPES, TrainingConfig
 from kidney_core.runs.run_folder import Run
 
@@ -29,42 +29,57 @@ STARTS = {
     "Random weights": RANDOM_WEIGHTS,
 }
 BOTH = "both"
+NO_FOLDER, NO_FILE = "FOLDER", "FILE"  # stand in the command for what is not entered yet
 DEFAULT_RECIPE = "travel"
 Number = TypeVar("Number", int, float)
-TITLES = {"weight_averaging": "EMA decay", "patience": "Early-stopping patience"}
 OPTIONS = {option.name: option for option in fields(TrainingConfig)}
 
 
 @dataclass(frozen=True)
-class FolderCheck:
-    """What a check of a folder showed.
+class Checked:
+    """What a check of the jobs showed.
 
     Attributes:
-        problem: why it cannot be trained on; empty where it can.
-        contents: how many slices and scans it holds, in a sentence.
+        configs: those that were checked; of these, `problems` are told.
+        contents: how many slices and scans their folder holds, in a sentence; empty where it cannot be read.
+        problems: a sentence each, with the jobs that it stops.
         unreadable: (file, reason) of those that could not be read.
     """
 
-    folder: str
-    problem: str = ""
+    configs: tuple[TrainingConfig, ...]
     contents: str = ""
+    problems: tuple[str, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
 
 
-def _check_folder(folder: str) -> FolderCheck:
-    from kidney_core.data import dataset, series
+def _check(configs: list[TrainingConfig], engine: str) -> Checked:
+    """Check the jobs in every way. Raises KidneyError where they are not yet configurations."""
+    from kidney_core.training import readiness
 
-    try:
-        images = dataset.read_dataset(folder, progress=progress.progress_bar("Reading images"))
-        dataset.require_classes(images)
-        n_series = (
-            int(series.group_series(images, progress=progress.progress_bar("Finding scans and copies")).max()) + 1
-        )
-    except KidneyError as error:
-        return FolderCheck(folder, problem=str(error))
-    counts = ", ".join(f"{count:,} {label}" for label, count in images.counts().items())
-    contents = f"{len(images):,} slices in {n_series:,} scans: {counts}.{_split_in_words(images)}"
-    return FolderCheck(folder, contents=contents, unreadable=tuple(images.unreadable))
+    ready = _ready(configs)
+    found = readiness.check(ready, progress.progress_bar)
+    problems = dict(found.problems)
+    for config in ready if engine == "local" else ():
+        try:
+            local_engine.require_gpus(config)
+        except RunError as error:
+            problems.setdefault(str(error), []).append(config)
+    told = tuple(_problem_in_words(sentence, stopped, ready) for sentence, stopped in problems.items())
+    if found.dataset is None or found.table is None:
+        return Checked(tuple(configs), problems=told)
+    counts = ", ".join(f"{count:,} {label}" for label, count in found.dataset.counts().items())
+    n_scans = found.table["series"].nunique()
+    contents = f"{len(found.dataset):,} slices in {n_scans:,} scans: {counts}.{_split_in_words(found.dataset)}"
+    return Checked(tuple(configs), contents, told, tuple(found.dataset.unreadable))
+
+
+def _problem_in_words(sentence: str, stopped: list[TrainingConfig], configs: list[TrainingConfig]) -> str:
+    """A problem with the jobs that it stops, where it does not stop all of them."""
+    if len(stopped) == len(configs):
+        return sentence
+    labels = differences.labels({str(place): config for place, config in enumerate(configs)})
+    jobs_of = [labels[str(configs.index(config))] for config in stopped]
+    return f"{sentence} This stops {formatting.quantity(len(stopped), 'job')}: {'; '.join(jobs_of)}."
 
 
 def _split_in_words(images: "Dataset") -> str:
@@ -76,23 +91,20 @@ def _split_in_words(images: "Dataset") -> str:
     return f" It has a split of its own: {named}."
 
 
-def _show_check(folder: str) -> None:
-    """The result of the last check, as long as the same folder is entered."""
-    check: FolderCheck | None = st.session_state.get("training_checked")
-    if not folder or check is None or check.folder != folder:
+def _show_check(folder: str, configs: list[TrainingConfig]) -> None:
+    """The result of the last check: of the folder as long as that is entered, of the jobs as long as these are chosen."""
+    checked: Checked | None = st.session_state.get("training_checked")
+    if checked is None or checked.configs[0].data != folder:
         return
-    if check.problem:
-        st.error(check.problem)
-        return
-    st.success(check.contents)
-    if check.unreadable:
-        with st.expander(f"{len(check.unreadable)} files cannot be read and are left out"):
-            st.dataframe(pd.DataFrame(check.unreadable, columns=["File", "Reason"]), hide_index=True)
-
-
-def _title(name: str) -> str:
-    """The label of an option's input: "n_epochs" -> "Epochs"."""
-    return TITLES.get(name) or name.removeprefix("n_").replace("_px", " (px)").replace("_", " ").capitalize()
+    is_same = checked.configs == tuple(configs)
+    for problem in checked.problems if is_same else ():
+        st.error(problem.replace("$", r"\$"))
+    if checked.contents:
+        can = f" {formatting.quantity(len(configs), 'job')} can be trained."
+        st.success(checked.contents + (can if is_same and not checked.problems else ""))
+    if checked.unreadable:
+        with st.expander(f"{len(checked.unreadable)} files cannot be read and are left out"):
+            st.dataframe(pd.DataFrame(checked.unreadable, columns=["File", "Reason"]), hide_index=True)
 
 
 def _number(name: str, value: Number, **options: Any) -> Number:
@@ -100,7 +112,7 @@ def _number(name: str, value: Number, **options: Any) -> Number:
     option = OPTIONS[name]
     low, high = (type(value)(limit) for limit in option.metadata["limits"])
     return st.number_input(
-        _title(name),
+        recipes.title(name),
         low,
         high,
         value,
@@ -114,7 +126,7 @@ def _choice(name: str, value: str) -> str:
     option = OPTIONS[name]
     choices = option.metadata["choices"]
     return st.selectbox(
-        _title(name),
+        recipes.title(name),
         choices,
         choices.index(value),
         help=recipes.help_text(name),
@@ -177,10 +189,6 @@ def show() -> None:
         placeholder="none",
         help=recipes.help_text("extra_data"),
     )
-    if folder and st.button("Check the folder", key="training_check"):
-        st.session_state["training_checked"] = _check_folder(folder)
-    with st.container():  # what is drawn below stays where it is
-        _show_check(folder)
     names = st.multiselect(
         "Architectures",
         list(ARCHITECTURE_NAMES),
@@ -244,13 +252,25 @@ def show() -> None:
         st.error(str(error))
         return
     selected = _sweep(configs)
-    if st.button(
-        f"Start {formatting.quantity(len(selected), 'job')}",
-        type="primary",
-        disabled=not selected,
-        key="training_submit",
-    ):
-        _submit(folder, selected, engine)
+    with st.container(horizontal=True):
+        starts = st.button(
+            f"Start {formatting.quantity(len(selected), 'job')}",
+            type="primary",
+            disabled=not selected,
+            key="training_submit",
+        )
+        checks = st.button(
+            "Check",
+            disabled=not selected,
+            key="training_check",
+            help="Weights, folder, classes, the split of every job, kidneys and disk. Start checks them too.",
+        )
+    if starts:
+        _submit(selected, engine)
+    if checks:
+        _check_and_keep(selected, engine)
+    with st.container():  # what is drawn below stays where it is
+        _show_check(folder, selected)
     _as_file(configs, engine)
 
 
@@ -267,8 +287,8 @@ def _configs(
     configs = []
     for architecture in names:
         for seed in _seeds(seeds):
-            base = {**options, "data": folder or "FOLDER", "architecture": architecture, "seed": seed}
-            base["init"] = base["init"] or "FILE"
+            base = {**options, "data": folder or NO_FOLDER, "architecture": architecture, "seed": seed}
+            base["init"] = base["init"] or NO_FILE
             configs += [recipes.config_from_recipe(recipe, **base, protocol=protocol) for protocol in protocols]
             if n_folds:
                 folds = recipes.config_from_recipe(recipe, **base, protocol=GROUPED, n_folds=n_folds)
@@ -328,7 +348,8 @@ def _as_file(configs: list[TrainingConfig], engine: str) -> None:
             config = recipes.from_file(packed_uploads.content(upload))
             st.code(recipes.command_line(config), language="bash", wrap_lines=True)
             if st.button("Start this configuration", key="training_config_start"):
-                _submit(config.data, [config], engine)
+                _submit([config], engine)
+                _show_check(config.data, [config])
         except KidneyError as error:
             st.error(str(error))
 
@@ -361,24 +382,42 @@ def _with_allowed_paths(config: TrainingConfig) -> TrainingConfig:
     return replace(config, data=path_inputs.allowed_path(config.data), extra_data=extra, init=init)
 
 
-def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
-    try:
-        access.require(access.RESEARCHER)
-        from kidney_core.networks import models
-        from kidney_core.training import readiness
+def _ready(configs: list[TrainingConfig]) -> list[TrainingConfig]:
+    """The jobs with their paths resolved and timm's names. Raises KidneyError for what is not filled in or not allowed."""
+    from kidney_core.networks import models
 
-        if not folder:
-            raise RunError("Enter the folder of images first.")
-        if "FILE" in {config.init for config in configs}:
-            raise RunError("Enter the safetensors file, or choose other initial weights.")
-        configs = [_with_allowed_paths(config) for config in configs]
-        ready = [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]
-        images = None
-        for config in ready:  # all of them before the first is started
-            images = readiness.require_trainable(config, progress.progress_bar, checked=images)
-        for config in ready:
+    access.require(access.RESEARCHER)
+    if configs[0].data in ("", NO_FOLDER):
+        raise RunError("Enter the folder of images first.")
+    if NO_FILE in {config.init for config in configs}:
+        raise RunError("Enter the safetensors file, or choose other initial weights.")
+    configs = [_with_allowed_paths(config) for config in configs]
+    return [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]
+
+
+def _check_and_keep(configs: list[TrainingConfig], engine: str) -> bool:
+    """Check jobs and keep what that showed for `_show_check`; whether all of them can be trained."""
+    try:
+        checked = _check(configs, engine)
+    except KidneyError as error:
+        st.error(str(error))
+        return False
+    st.session_state["training_checked"] = checked
+    return not checked.problems
+
+
+def _submit(configs: list[TrainingConfig], engine: str) -> None:
+    """Start jobs, once it is sure that every one of them can be trained."""
+    if not _check_and_keep(configs, engine):
+        return
+    st.session_state.pop("training_checked")
+    try:
+        started: list[str] = []
+        for config in _ready(configs):
             audit_recorder.job(asdict(config), engine=engine)
-            jobs.submit(Run.create(config), engine)
+            run = Run.create(config)
+            runs_table.select(started := [*started, run.name])
+            jobs.submit(run, engine)
     except KidneyError as error:
         st.error(str(error))
         return

@@ -26,6 +26,12 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "limits": list,
     "weights_sha256": str,
 }
+_LOSSES = ("calibrated_validation_loss", "validation_loss")
+_BEST_BY_WORDS = {
+    "loss": "its loss after calibration",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+}
 _METRICS = {"n", "accuracy", "balanced_accuracy", "labels", "confusion", "per_label", "macro", "weighted"}
 
 
@@ -35,6 +41,36 @@ def calibration_source(card: dict[str, Any]) -> str:
     if source == FOLDS:
         return "the test predictions of all folds, on unseen scans"
     return "validation slices" if source == VALIDATION else ""
+
+
+def reported_epoch(card: dict[str, Any]) -> str:
+    """Of which epoch the weights are, and why, in sentences; for older cards, as their curves tell."""
+    training, curves = card["training"], [row for row in card.get("curves", []) if "epoch" in row]
+    n_epochs = curves[-1]["epoch"] if curves else training.get("n_epochs", 0)
+    if training.get("reported_epoch") != "best":
+        why = (
+            "the recipe reports the last epoch, whatever the validation part says"
+            if training.get("validation_fraction")
+            else "there was no validation part to choose a better one by, and choosing by the test part would make the test figures too good"
+        )
+        return f"The weights are those of the last epoch, {n_epochs}: {why}."
+    best_by = training.get("best_by", "loss")
+    epoch = card.get("epoch") or _best_epoch(curves, best_by)
+    which = f"epoch {epoch} of {n_epochs}" if epoch else "the best epoch"
+    asked = training.get("n_epochs", n_epochs)
+    early = f" Early stopping ended the training before its {asked} epochs." if n_epochs < asked else ""
+    words = _BEST_BY_WORDS.get(best_by, best_by.replace("recall:", "recall of "))
+    return f"The weights are those of {which}: it was the best on the validation part, by {words}.{early}"
+
+
+def _best_epoch(curves: list[dict[str, Any]], best_by: str) -> int | None:
+    """The epoch with the best validation metric; None where it was not measured. Ties go to the lower loss."""
+    if best_by == "loss":
+        name = next((name for name in _LOSSES if any(name in row for row in curves)), "")
+        return min((row for row in curves if name in row), key=lambda row: row[name], default={}).get("epoch")
+    name = f"validation_{best_by.replace(':', '_')}"
+    measured = [row for row in curves if name in row]
+    return max(measured, key=lambda row: (row[name], -row.get(_LOSSES[0], 0.0)), default={}).get("epoch")
 
 
 def check_card(card: Any, folder: Path) -> None:

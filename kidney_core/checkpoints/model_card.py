@@ -8,7 +8,7 @@ Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 Update, R
 from typing import Any
 
 from kidney_core.checkpoints import hospital_results
-from kidney_core.checkpoints.card import calibration_source
+from kidney_core.checkpoints.card import calibration_source, reported_epoch
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.metrics.number_format import model_name, percent, percent_range
 from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_TITLES, RANDOM
@@ -96,13 +96,6 @@ def _subset(checkpoint: Checkpoint) -> str:
     """Which slices of the folder were used."""
     leaves_out = checkpoint.card["training"].get("slices") == "kidneys" or checkpoint.view.needs_kidneys
     return "Slices on which the kidney finder sees a kidney" if leaves_out else "None within the folder"
-
-
-def _selection(card: dict[str, Any]) -> str:
-    if card["training"].get("reported_epoch") != "best":
-        return "The last epoch"
-    calibrated = any("calibrated_validation_loss" in row for row in card.get("curves", []))
-    return "The lowest validation loss" + (" after calibration" if calibrated else "")
 
 
 def _software(card: dict[str, Any]) -> str:
@@ -221,7 +214,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         (
             "Training",
             "Selection of the final model",
-            _selection(card),
+            reported_epoch(card),
         ),
         ("Training", "Ensembling", "None"),
         ("Evaluation", "Metrics", "Accuracy, balanced accuracy, precision, recall, F1, ROC AUC, calibration error"),

@@ -1,6 +1,7 @@
 """Where the kidneys of a dataset's slices are; a slice through the pelvis that is labelled Tumor teaches the scan, not the disease."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -37,8 +38,7 @@ def kidneys_of_dataset(
         whole, rows = dataset.part_of
         kidneys = kidneys_of_dataset(whole, finder, progress_of=progress_of)
         return [kidneys[row] for row in rows]
-    key = f"{DECODING_VERSION}-{dataset.fingerprint[:24]}-{finder.digest[:12]}.npy"
-    path, path_of_masks = (cache_folder() / f"{name}-{key}" for name in ("kidneys", "kidney-masks"))
+    path, path_of_masks = _paths(dataset, finder)
     shape, shape_of_masks = (len(dataset), 2, _N_NUMBERS), (len(dataset), 2, MASK_PX * MASK_PX // 8)
     with os_errors.reraise_as(DatasetError, path):
         numbers, masks = load_array(path, shape, np.float32), load_array(path_of_masks, shape_of_masks)
@@ -48,6 +48,16 @@ def kidneys_of_dataset(
             save_array(path_of_masks, masks)
             save_array(path, numbers)
     return [_boxes(*row) for row in zip(numbers, masks, strict=True)]
+
+
+def are_known(dataset: Dataset, finder: KidneyFinder) -> bool:
+    """Whether the kidneys of a dataset were found before, so that asking for them takes no time."""
+    return all(path.is_file() for path in _paths(dataset.part_of[0] if dataset.part_of else dataset, finder))
+
+
+def _paths(dataset: Dataset, finder: KidneyFinder) -> tuple[Path, Path]:
+    key = f"{DECODING_VERSION}-{dataset.fingerprint[:24]}-{finder.digest[:12]}.npy"
+    return cache_folder() / f"kidneys-{key}", cache_folder() / f"kidney-masks-{key}"
 
 
 def _find(

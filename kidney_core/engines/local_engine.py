@@ -20,6 +20,7 @@ from kidney_core.common import child_process, os_errors, settings
 from kidney_core.common.errors import KidneyError, RunError
 from kidney_core.engines.worker import train_here
 from kidney_core.runs import launch, run_lock
+from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import CANCEL_FILE, QUEUED, STOPPED, Run, list_runs
 
 _POLL_S = 0.5
@@ -46,7 +47,7 @@ class LocalEngine:
 
         Raises: RunError when the run asks for more processes than this machine has GPUs.
         """
-        _check_processes(run)
+        require_gpus(run.config())
         (run.folder / CANCEL_FILE).unlink(missing_ok=True)
         run.write_job(self.name, submitted_at=(submitted_at := _last_place(run.folder.parent)))
         run.write_state(QUEUED, **run.standing())
@@ -160,12 +161,12 @@ def n_slots() -> int:
     return int(slots)
 
 
-def _check_processes(run: Run) -> None:
-    """Raise RunError for a run that needs more GPUs than there are: it would wait forever."""
-    n_processes, n_gpus = run.config().n_processes, min(len(usable_gpus()), n_slots())
-    if n_gpus and n_processes > n_gpus and run.config().device != "cpu":
+def require_gpus(config: TrainingConfig) -> None:
+    """Raise RunError for a configuration that needs more GPUs than there are: its run would wait forever."""
+    n_gpus = min(len(usable_gpus()), n_slots())
+    if n_gpus and config.n_processes > n_gpus and config.device != "cpu":
         raise RunError(
-            f"The run “{run.name}” asks for {n_processes} processes, one per GPU, and this machine has {n_gpus}. "
+            f"The configuration asks for {config.n_processes} processes, one per GPU, and this machine has {n_gpus}. "
             "Lower n_processes, or choose a cluster."
         )
 

@@ -28,6 +28,7 @@ Train a network on a folder of CT slices that has one folder of images per class
 torchrun --nproc-per-node 2 -m kidney_core.engines.train_command --resume RUN
                                           the same, where you start the processes
 """
+_SHORT_FLAGS = {"protocol": "--split", "learning_rate": "--lr"}
 _PATIENCE_S = 30.0  # an engine restarts a run while the system still ends its processes
 
 
@@ -54,10 +55,10 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 def _flags(name: str) -> list[str]:
-    """--n-epochs and --epochs, --image-size-px and --image-size, --protocol and --split."""
+    """--n-epochs and --epochs, --image-size-px and --image-size, and the short names of `_SHORT_FLAGS`."""
     names = dict.fromkeys([name, name.removeprefix("n_"), name.removesuffix("_px")])
     flags = ["--" + each.replace("_", "-") for each in names]
-    return [*flags, "--split"] if name == "protocol" else flags
+    return [*flags, *([_SHORT_FLAGS[name]] if name in _SHORT_FLAGS else [])]
 
 
 def open_runs(arguments: argparse.Namespace) -> Iterator[Run]:

@@ -92,12 +92,16 @@ def _split_of_folder(table: pd.DataFrame, seed: int, validation_fraction: float)
     parts = table["folder_part"].to_numpy(object).copy()
     if not (parts == TEST).any():
         parts[parts == VALIDATION] = TEST
-    for part, purpose in ((TRAIN, "train"), (TEST, "test")):
-        missing = sorted(set(table["label"]) - set(table.loc[parts == part, "label"]))
-        if missing:
-            raise DatasetError(
-                f"The split of this folder has no slice of the class {missing[0]} to {purpose} on. Add some, or choose another split."
-            )
+    lacking = [
+        f"no slice of the class {label} to {purpose} on"
+        for part, purpose in ((TRAIN, "train"), (TEST, "test"))
+        for label in sorted(set(table["label"]) - set(table.loc[parts == part, "label"]))
+    ]
+    if lacking:
+        raise DatasetError(
+            f"The split of this folder has {', '.join(lacking)}; at least 1 of each class is needed in both parts. Add some, or "
+            "choose another split."
+        )
     if validation_fraction and not (parts == VALIDATION).any():
         trained = np.flatnonzero(parts == TRAIN)
         drawn = _grouped_split(table.iloc[trained].reset_index(drop=True), seed, validation_fraction, 0.0, 0, 0)
@@ -138,12 +142,16 @@ def _random_split(
     parts[test] = TEST
     if validation_fraction:
         share = validation_fraction / (1 - test_fraction)
-        try:
-            _, validation = train_test_split(rest, test_size=share, stratify=labels[rest], random_state=seed)
-        except ValueError as error:  # fewer slices than classes in the part
+        n_validation = int(np.ceil(share * len(rest)))
+        if n_validation < n_labels:
             raise DatasetError(
-                f"A validation part of {validation_fraction:.0%} cannot hold every class ({error})."
-            ) from error
+                f"A validation part of {validation_fraction:.0%} would hold {n_validation} slices, fewer than the {n_labels} classes. "
+                "Add images, or raise the fraction."
+            )
+        _require(
+            table.loc[rest].groupby("label").size(), 2, "slice outside the test part", "slices outside the test part"
+        )
+        _, validation = train_test_split(rest, test_size=share, stratify=labels[rest], random_state=seed)
         parts[validation] = VALIDATION
     return parts
 
@@ -210,10 +218,10 @@ def _arc_starts(lengths: np.ndarray, n_folds: int, *, longest: int) -> list[int]
     return [*starts, len(lengths)]
 
 
-def _require(counts: "pd.Series[int]", least: int, noun: str) -> None:
+def _require(counts: "pd.Series[int]", least: int, noun: str, plural: str = "") -> None:
     short = counts[counts < least]
     if len(short):
-        found = ", ".join(f"{label} has {n} {noun if n == 1 else noun + 's'}" for label, n in short.items())
+        found = ", ".join(f"{label} has {n} {noun if n == 1 else plural or noun + 's'}" for label, n in short.items())
         raise DatasetError(
             f"The class {found}; at least {least} of each are needed to train and to test on it. Add images, or choose another split or "
             "folder."

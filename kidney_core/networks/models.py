@@ -6,7 +6,8 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import PretrainedCfg
@@ -19,6 +20,7 @@ from kidney_core.networks import layer_groups
 HEAD, LAST_BLOCK, ALL = "head", "last-block", "all"
 TRAINABLE = (HEAD, LAST_BLOCK, ALL)
 IMAGENET, SCRATCH = "imagenet", "scratch"
+_ANSWER_TIMEOUT_S = 5.0
 _OTHERWISE = (
     "give a safetensors file of timm's weights on this machine as init, or choose init “scratch” with trainable “all”."
 )
@@ -57,16 +59,53 @@ def _is_pretrained_tag(name: str) -> bool:
     return "." not in name or name in timm.list_pretrained(name.split(".")[0] + ".*")
 
 
-def require_start(architecture: str, init: str, image_size_px: int) -> None:
-    """Raise ModelError where a network cannot be built, or its initial weights are not there or do not fit.
+def require_start(architecture: str, init: str, image_size_px: int, *, trainable: str = ALL) -> nn.Module:
+    """The network as a training starts with it, once it is sure that it can: built, with its weights, and fed one image.
 
-    Weights that timm downloads are not fetched: only whether it has some is checked.
+    Weights that timm downloads are not fetched: it is checked that they are on this machine, or that they can be had.
+
+    Raises: ModelError where it cannot be built or frozen so, or its initial weights are not there or do not fit.
     """
     if init != IMAGENET:
-        build_model(architecture, 2, init=init, image_size_px=image_size_px)
+        model = build_model(architecture, 2, init=init, image_size_px=image_size_px)
+    else:
+        model = build_model(architecture, 2, image_size_px=image_size_px)
+        _require_obtainable(_require_pretrained(timm_name(architecture), architecture), architecture)
+    set_trainable(model, trainable)
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, 3, image_size_px, image_size_px))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ModelError(
+            f"{architecture} cannot see images of {image_size_px} px ({error}). Choose another image size."
+        ) from error
+    return model
+
+
+def _require_obtainable(source: PretrainedCfg, architecture: str) -> None:
+    """Raise ModelError where weights are neither in the cache of this machine nor answered for by Hugging Face."""
+    if not source.hf_hub_id:
+        return  # of another server, which timm asks when it downloads
+    repository, _, revision = source.hf_hub_id.partition("@")
+    names = (source.hf_hub_filename,) if source.hf_hub_filename else ("model.safetensors", "pytorch_model.bin")
+    if any(isinstance(try_to_load_from_cache(repository, name, revision=revision or None), str) for name in names):
         return
-    build_model(architecture, 2, image_size_px=image_size_px)
-    _require_pretrained(timm_name(architecture), architecture)
+    for name in names:
+        try:
+            get_hf_file_metadata(hf_hub_url(repository, name, revision=revision or None), timeout=_ANSWER_TIMEOUT_S)
+        except EntryNotFoundError:
+            continue
+        except Exception as error:  # of the network or of Hugging Face's library, which has many
+            raise _not_downloaded(source, architecture, error) from error
+        return
+
+
+def _not_downloaded(source: PretrainedCfg, architecture: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"The ImageNet weights of {architecture} (“{source.hf_hub_id or source.url}”) are not in "
+        f"“{constants.HF_HUB_CACHE}” and could not be downloaded ({type(error).__name__}). Check the internet access "
+        f"and try again. Without it, {_OTHERWISE}"
+    )
 
 
 def build_model(
@@ -109,11 +148,7 @@ def _pretrained(name: str, architecture: str, options: dict[str, Any]) -> nn.Mod
     try:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # of the network, the disk or Hugging Face's library, which has many
-        raise ModelError(
-            f"The ImageNet weights of {architecture} (“{source.hf_hub_id or source.url}”) are not in "
-            f"“{constants.HF_HUB_CACHE}” and could not be downloaded ({type(error).__name__}). Check the internet access "
-            f"and try again. Without it, {_OTHERWISE}"
-        ) from error
+        raise _not_downloaded(source, architecture, error) from error
 
 
 def _require_pretrained(name: str, architecture: str) -> PretrainedCfg:

@@ -245,6 +245,14 @@ RECIPE_DESCRIPTIONS = {
 }
 
 
+_TITLES = {"weight_averaging": "EMA decay", "patience": "Early-stopping patience"}
+
+
+def title(name: str) -> str:
+    """An option's name as people read it: "n_epochs" -> "Epochs"."""
+    return _TITLES.get(name) or name.removeprefix("n_").replace("_px", " (px)").replace("_", " ").capitalize()
+
+
 def help_text(name: str) -> str:
     """What an option does, as a sentence without its full stop."""
     text = next(option for option in fields(TrainingConfig) if option.name == name).metadata["help"]

@@ -8,6 +8,7 @@ runs/<name>/
     trained-on.txt      short SHA-256 of every file that was trained or validated on
     split.csv           every slice with its label, series and part
     metrics.jsonl       one line per measurement, appended; readers ignore a torn last line
+    usage.jsonl         one line every few seconds: loss, speed, memory, processor; and one at each start
     log.txt             what the process printed
     last.safetensors    everything needed to resume; replaced atomically
     best.safetensors    the weights that are reported
@@ -37,6 +38,7 @@ CANCEL_FILE = "cancel"  # its presence asks the process that works on the run to
 LAST_FILE, BEST_FILE = "last.safetensors", "best.safetensors"
 TRAINED_ON_FILE = "trained-on.txt"
 GATE_FILE = "gate.csv"
+METRICS_FILE, USAGE_FILE = "metrics.jsonl", "usage.jsonl"
 STATE_FILE, JOB_FILE = "state.json", "job.json"  # the two files that the app writes as well as the job
 CRASHED = "crashed"  # never written: a folder says running or queued and no process holds its lock
 
@@ -144,7 +146,14 @@ class Run:
 
     def append_metrics(self, measurement: dict[str, Any]) -> None:
         """Append one line; written at once, so that a kill loses nothing that was appended."""
-        with (self.folder / "metrics.jsonl").open("ab") as file:
+        self._append(METRICS_FILE, measurement)
+
+    def append_usage(self, measurement: dict[str, Any]) -> None:
+        """Append one line to what is logged by time; kept apart, since a resumed run does not repeat it to the bit."""
+        self._append(USAGE_FILE, measurement)
+
+    def _append(self, name: str, measurement: dict[str, Any]) -> None:
+        with (self.folder / name).open("ab") as file:
             file.write((json.dumps({**measurement, "time": round(time.time(), 3)}) + "\n").encode())
 
     def read_metrics(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
@@ -152,8 +161,12 @@ class Run:
 
         A torn last line is left for the next call.
         """
+        return self.read_lines(METRICS_FILE, offset)
+
+    def read_lines(self, name: str, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """The same of METRICS_FILE or USAGE_FILE; nothing where the run has no such file."""
         try:
-            with (self.folder / "metrics.jsonl").open("rb") as file:
+            with (self.folder / name).open("rb") as file:
                 file.seek(offset)
                 content = file.read()
         except OSError:
@@ -162,9 +175,11 @@ class Run:
         measurements = []
         for line in whole.splitlines():
             try:
-                measurements.append(json.loads(line))
+                measurement = json.loads(line)
             except ValueError:
                 continue  # a line torn by a kill, with later lines behind it
+            if isinstance(measurement, dict):
+                measurements.append(measurement)
         return measurements, offset + len(whole)
 
     def epochs(self) -> list[dict[str, Any]]:
@@ -175,7 +190,7 @@ class Run:
         """Delete measurements newer than the checkpoint from which the run resumes."""
         kept = [row for row in self.read_metrics()[0] if row.get("step", 0) <= step]
         text = "".join(json.dumps(row) + "\n" for row in kept)
-        write_atomically(self.folder / "metrics.jsonl", lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_atomically(self.folder / METRICS_FILE, lambda partial: partial.write_text(text, encoding="utf-8"))
 
     def remove_leftovers(self) -> None:
         """Delete the half-written files of killed processes; for the process that holds the run, at its start."""
@@ -225,6 +240,9 @@ class ReadOnlyRun(Run):
         pass
 
     def append_metrics(self, measurement: dict[str, Any]) -> None:
+        pass
+
+    def append_usage(self, measurement: dict[str, Any]) -> None:
         pass
 
     def drop_metrics_after(self, step: int) -> None:

@@ -83,6 +83,7 @@ def describe(name: str, inputs: CardInputs) -> dict[str, Any]:
         | ({CROSS_VALIDATED: _describe_folds(folds)} if folds else {}),
         "metrics": {protocol: evaluation.metrics(each) for protocol, each in predictions.items()},
         "intervals": {protocol: _intervals(each) for protocol, each in predictions.items()},
+        "epoch": report["best_epoch"],
         "curves": source.epochs(),
         "familiarity": _refusals(folds) or report.get("familiarity", {}),
         "abstention": _abstention(predictions),

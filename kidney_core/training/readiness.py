@@ -1,61 +1,230 @@
 """Can this be trained? What can be known before a run folder is made: weights first, since data take longer to read."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+import pandas as pd
+from torch import nn
 
-from kidney_core.common.errors import RunError, SliceError
+from kidney_core.common import settings
+from kidney_core.common.errors import KidneyError, RunError, SliceError
+from kidney_core.data import dataset_kidneys
 from kidney_core.data.dataset import Dataset, read_dataset, require_classes
 from kidney_core.data.series import scan_table
 from kidney_core.imaging.slices import read_slices
 from kidney_core.kidneys import finder as finders
 from kidney_core.networks import models
-from kidney_core.runs.recipes import TrainingConfig
+from kidney_core.runs.recipes import RECALL_OF, TrainingConfig
 from kidney_core.training.training_data import split_of
 
 _N_LOOKED_AT = 12  # slices of each class in which a kidney is looked for
+_N_FOUND_AT_ONCE = 1000  # slices in which kidneys are found in about half a minute; a job finds those of more
+_SPARE_BYTES = 200_000_000  # logs, predictions and the reference of a run, and what others write meanwhile
+T = TypeVar("T")
+ProgressOf = Callable[[str], Callable[[int, int], None] | None]
 
 
-def require_trainable(
-    config: TrainingConfig,
-    progress_of: Callable[[str], Callable[[int, int], None] | None],
-    *,
-    checked: Dataset | None = None,
-) -> Dataset:
-    """Raise for a configuration that cannot be trained: its network, weights, folders, classes, split and kidneys.
+@dataclass(frozen=True)
+class Readiness:
+    """What a check of configurations showed.
+
+    Attributes:
+        problems: sentence -> the configurations that it stops; empty where all can be trained.
+        table: the scans of the first folder, see `scan_table`; None where it cannot be read.
+        dataset: the first folder; None where it cannot be read.
+    """
+
+    problems: dict[str, list[TrainingConfig]]
+    dataset: Dataset | None = None
+    table: pd.DataFrame | None = field(default=None, repr=False)
+
+
+def check(configs: Sequence[TrainingConfig], progress_of: ProgressOf) -> Readiness:
+    """Check configurations, such as those of a sweep, each in every way: all problems are told, not the first.
 
     Args:
         progress_of: title of a task -> its progress callback.
-        checked: the dataset, where another configuration with the same folder was checked before.
+    """
+    checks = _Checks(progress_of)
+    problems: dict[str, list[TrainingConfig]] = {}
+    for config in configs:
+        for each in (checks.network, checks.data, checks.split, checks.labels, checks.kidneys):
+            try:
+                each(config)
+            except KidneyError as error:
+                problems.setdefault(str(error), []).append(config)
+    first = next((config for config in configs if checks.can_read(config)), None)
+    try:
+        checks.disk(configs)
+    except KidneyError as error:
+        problems[str(error)] = list(configs)
+    if first is None:
+        return Readiness(problems)
+    return Readiness(problems, checks.dataset(first.data), checks.table(first.data))
+
+
+def require_trainable(config: TrainingConfig, progress_of: ProgressOf, *, checked: Dataset | None = None) -> Dataset:
+    """Raise for a configuration that cannot be trained: its network, weights, folders, classes, split, kidneys and disk.
+
+    Args:
+        progress_of: title of a task -> its progress callback.
+        checked: the dataset, where it was read before.
 
     Returns: the dataset.
 
     Raises: ModelError, DatasetError, RunError.
     """
-    models.require_start(config.architecture, config.init, config.image_size_px)
-    if checked is not None:
-        dataset = checked
-    else:
-        dataset = read_dataset(config.data, progress=progress_of("Reading images"))
-        require_classes(dataset)
+    checks = _Checks(progress_of, known={config.data: checked} if checked is not None else {})
+    for each in (checks.network, checks.data, checks.split, checks.labels, checks.kidneys):
+        each(config)
+    checks.disk([config])
+    return checks.dataset(config.data)
+
+
+class _Checks:
+    """The checks of a configuration; what several configurations share is read once."""
+
+    def __init__(self, progress_of: ProgressOf, *, known: dict[str, Dataset] | None = None) -> None:
+        self.progress_of, self._known = progress_of, known or {}
+        self.dataset = _once(self._dataset)
+        self.table = _once(self._table)
+        self.model = _once(self._model)
+        self._shows_kidneys = _once(self._kidneys_of_classes)
+
+    def network(self, config: TrainingConfig) -> None:
+        models.pick_device(config.device)
+        self._model_of(config)
+
+    def data(self, config: TrainingConfig) -> None:
+        require_classes(self.dataset(config.data))
         for folder in config.extra_folders:
-            read_dataset(folder, progress=progress_of("Reading extra images"))
-    split_of(config, scan_table(dataset, progress=progress_of("Finding scans and copies")))
-    if config.only_kidneys and checked is None:
-        _require_kidneys(dataset)
-    return dataset
+            self.dataset(folder)
+
+    def split(self, config: TrainingConfig) -> None:
+        """The split of the slices that the run will use, as far as these are known."""
+        if not self.can_read(config):
+            return
+        table = self.table(config.data)
+        if config.only_kidneys:
+            dataset, finder = self.dataset(config.data), finders.open_installed()
+            if len(dataset) <= _N_FOUND_AT_ONCE or dataset_kidneys.are_known(dataset, finder):
+                n_kidneys = dataset_kidneys.visible_kidneys(dataset, finder, progress_of=self.progress_of)
+                if not n_kidneys.any():
+                    return  # which `kidneys` tells
+                seen = table[n_kidneys > 0].reset_index(drop=True)
+                lost = sorted(set(table["label"]) - set(seen["label"]))
+                if lost:
+                    return  # likewise
+                table = seen
+        split_of(config, table)
+
+    def labels(self, config: TrainingConfig) -> None:
+        if not self.can_read(config):
+            return
+        labels = self.dataset(config.data).labels
+        for folder in config.extra_folders:
+            unknown = sorted(set(self.dataset(folder).labels) - set(labels))
+            if unknown:
+                raise RunError(
+                    f"The extra data “{folder}” have the class “{unknown[0]}”, which “{config.data}” does not have."
+                )
+        asked = config.best_by.removeprefix(RECALL_OF)
+        if config.best_by.startswith(RECALL_OF) and asked not in labels:
+            raise RunError(
+                f"best_by asks for the recall of “{asked}”, but the classes are {', '.join(labels)}. Choose another metric."
+            )
+
+    def kidneys(self, config: TrainingConfig) -> None:
+        if config.only_kidneys and self.can_read(config):
+            self._shows_kidneys(config.data)
+
+    def disk(self, configs: Sequence[TrainingConfig]) -> None:
+        """Raise RunError where the weights of all these runs do not fit on the disk of the runs folder."""
+        needed = _SPARE_BYTES
+        for config in configs:
+            try:
+                needed += _bytes_of_weights(self._model_of(config), config)
+            except KidneyError:
+                continue  # which `network` tells
+        folder = settings.runs_folder()
+        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        free = shutil.disk_usage(there).free
+        if free < needed:
+            jobs = "the job needs" if len(configs) == 1 else f"these {len(configs)} jobs need"
+            raise RunError(
+                f"The disk of “{folder}” has {free / 1e9:.1f} GB free, and {jobs} about {needed / 1e9:.1f} GB for weights and "
+                "checkpoints. Delete old runs, or set KIDNEY_RUNS to a folder on a larger disk."
+            )
+
+    def can_read(self, config: TrainingConfig) -> bool:
+        """Whether the folders can be read; `data` says why not."""
+        try:
+            self.data(config)
+        except KidneyError:
+            return False
+        return True
+
+    def _model_of(self, config: TrainingConfig) -> nn.Module:
+        return self.model(config.architecture, config.init, config.image_size_px, config.trainable)
+
+    def _model(self, architecture: str, init: str, image_size_px: int, trainable: str) -> nn.Module:
+        return models.require_start(architecture, init, image_size_px, trainable=trainable).to("meta")
+
+    def _dataset(self, folder: str) -> Dataset:
+        if folder in self._known:
+            return self._known[folder]
+        return read_dataset(folder, progress=self.progress_of("Reading images"))
+
+    def _table(self, folder: str) -> pd.DataFrame:
+        return scan_table(self.dataset(folder), progress=self.progress_of("Finding scans and copies"))
+
+    def _kidneys_of_classes(self, folder: str) -> None:
+        _require_kidneys(self.dataset(folder))
+
+
+def _once(work: Callable[..., T]) -> Callable[..., T]:
+    """The same function, which does its work once for the same arguments, also where that raises a KidneyError."""
+    done: dict[tuple[Hashable, ...], T | KidneyError] = {}
+
+    def call(*arguments: Hashable) -> T:
+        if arguments not in done:
+            try:
+                done[arguments] = work(*arguments)
+            except KidneyError as error:
+                done[arguments] = error
+        result = done[arguments]
+        if isinstance(result, KidneyError):
+            raise result
+        return result
+
+    return call
+
+
+def _bytes_of_weights(model: nn.Module, config: TrainingConfig) -> int:
+    """What last.safetensors and best.safetensors of a run take, and the partial file while one is replaced."""
+    all_weights = 4 * sum(each.numel() for each in model.parameters())
+    trained = 4 * sum(each.numel() for each in model.parameters() if each.requires_grad)
+    last = all_weights * (2 if config.weight_averaging else 1) + trained * (1 if config.optimizer == "sgd" else 2)
+    return 2 * last + all_weights
 
 
 def _require_kidneys(dataset: Dataset) -> None:
-    """Raise RunError where some slices of a class were looked at and none shows a kidney."""
+    """Raise RunError naming the classes of which some slices were looked at and none shows a kidney."""
     finder = finders.open_installed()
+    without = []
     for label in dataset.labels:
         rows = np.flatnonzero(dataset.table["label"] == label)
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(_N_LOOKED_AT, len(rows))).astype(int))]
         results = read_slices([dataset.root / path for path in dataset.table["path"].iloc[chosen]])
         greys = [result[0].network_grey8() for result in results if not isinstance(result, SliceError)]
         if not any(found.sides({}) for found in finder.find(greys)):
-            raise RunError(
-                f"The kidney finder sees no kidney on {len(greys)} slices of the class {label}, and this recipe looks at kidneys only. "
-                "Choose another folder, or a framing that shows the whole image or the body."
-            )
+            without.append((label, len(greys)))
+    if without:
+        named = " and on ".join(f"{n} slices of the class {label}" for label, n in without)
+        raise RunError(
+            f"The kidney finder sees no kidney on {named}, and this recipe looks at kidneys only. "
+            "Choose another folder, or a framing that shows the whole image or the body."
+        )

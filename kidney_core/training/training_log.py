@@ -1,4 +1,4 @@
-"""What a training writes about itself: state and metrics into the run's folder, progress to the screen."""
+"""What a training writes about itself: state, metrics and use of the machine into the run's folder, progress to the screen."""
 
 import math
 import sys
@@ -11,11 +11,14 @@ from tqdm import tqdm
 
 from kidney_core.runs.run_folder import RUNNING, Run
 from kidney_core.runs.training_state import Position
+from kidney_core.training import optimization
 from kidney_core.training.schedule import Schedule
 from kidney_core.training.validation import Validation
 
 STEPS_BETWEEN_MEASUREMENTS = 10
 _SECONDS_BETWEEN_STATES = 0.25  # nobody reads it more often
+# Of the log by time: dense while somebody watches its beginning, then about 700 lines for each tenfold of time.
+SECONDS_BETWEEN_USAGE, _SHARE_BETWEEN_USAGE = 2.0, 1 / 300
 
 
 class TrainingLog:
@@ -56,6 +59,7 @@ class TrainingLog:
             disable=not self.show_progress,
             file=sys.stderr,
         )
+        self.run.append_usage({"kind": "start", "step": position.step})
         return StepLog(self.run, schedule, bar)
 
 
@@ -64,7 +68,10 @@ class StepLog:
 
     def __init__(self, run: Run, schedule: Schedule, bar: "tqdm[None]") -> None:
         self.run, self.schedule, self.bar = run, schedule, bar
-        self._state_written_at = -math.inf
+        self._config = run.config()
+        self._state_written_at = self._usage_written_at = -math.inf
+        self._started_at, self._process = time.monotonic(), psutil.Process()
+        self._process.cpu_percent()  # the first call begins the measurement
 
     def __enter__(self) -> "StepLog":
         return self
@@ -73,20 +80,40 @@ class StepLog:
         self.bar.close()
 
     def step(self, position: Position, loss: float, *, epoch_seconds: float) -> None:
-        """Log a finished step: its loss at every tenth one, and the state where that is old."""
+        """Log a finished step: its loss at every tenth one, and every few seconds; the state where that is old."""
         self.bar.update()
-        if position.step % STEPS_BETWEEN_MEASUREMENTS == 0:
-            self.run.append_metrics(
-                {
-                    "kind": "step",
-                    "step": position.step,
-                    "epoch": self.schedule.epoch_of(position.step - 1) + 1,
-                    "steps_per_epoch": self.schedule.steps_per_epoch,
-                    "train_loss": round(loss, 6),
-                }
-            )
-            if time.monotonic() - self._state_written_at > _SECONDS_BETWEEN_STATES:
-                self.state(position, epoch_seconds=epoch_seconds)
+        now = time.monotonic()
+        is_tenth = position.step % STEPS_BETWEEN_MEASUREMENTS == 0
+        if is_tenth:
+            self.run.append_metrics({"kind": "step", **self._of_step(position, loss)})
+        if now - self._usage_written_at > max(SECONDS_BETWEEN_USAGE, _SHARE_BETWEEN_USAGE * (now - self._started_at)):
+            self._usage_written_at = now
+            self._usage(position, loss, epoch_seconds=epoch_seconds)
+            self.state(position, epoch_seconds=epoch_seconds)
+        elif is_tenth and now - self._state_written_at > _SECONDS_BETWEEN_STATES:
+            self.state(position, epoch_seconds=epoch_seconds)
+
+    def _of_step(self, position: Position, loss: float) -> dict[str, float]:
+        return {
+            "step": position.step,
+            "epoch": self.schedule.epoch_of(position.step - 1) + 1,
+            "steps_per_epoch": self.schedule.steps_per_epoch,
+            "train_loss": round(loss, 6),
+            "learning_rate": optimization.learning_rate_at(position.step - 1, self.schedule.n_steps, self._config),
+        }
+
+    def _usage(self, position: Position, loss: float, *, epoch_seconds: float) -> None:
+        """Log a step with the use of the machine at that time."""
+        self.run.append_usage(
+            {
+                "kind": "usage",
+                **self._of_step(position, loss),
+                "images_per_s": round(position.n_seen / max(epoch_seconds, 1e-9), 1),
+                **_memory(),
+                "cpu_percent": round(self._process.cpu_percent() / (psutil.cpu_count() or 1), 1),
+                **_gpu_use(),
+            }
+        )
 
     def epoch(
         self, position: Position, result: Validation, *, learning_rate: float, trained_s: float, lasted_s: float
@@ -101,6 +128,7 @@ class StepLog:
         """
         train_loss = position.loss_sum / position.n_seen
         epoch = self.schedule.epoch_of(position.step)
+        part = "validation" if self._config.validation_fraction else "test"  # which the paper's recipe watches
         self.run.append_metrics(
             {
                 "kind": "epoch",
@@ -113,14 +141,17 @@ class StepLog:
                 "calibrated_validation_loss": round(result.calibrated_loss, 6),
                 "validation_balanced_accuracy": round(result.balanced_accuracy, 6),
                 **{f"validation_recall_{label}": round(value, 6) for label, value in result.recall.items()},
+                "validation_confusion": result.confusion.tolist(),
                 "learning_rate": learning_rate,
                 "images_per_s": round(position.n_seen / trained_s, 1),
                 "duration_s": round(lasted_s, 2),
             }
         )
+        # Without a validation part the loop watches the test part, as in the paper.
+        part = "validation" if self._config.validation_fraction else "test"
         line = (
-            f"epoch {epoch}: loss {train_loss:.4f}, validation loss {result.loss:.4f}, "
-            f"accuracy {100 * result.accuracy:.1f} %"
+            f"epoch {epoch}: loss {train_loss:.4f} in training, {result.loss:.4f} in {part}; accuracy "
+            f"{100 * position.n_correct / position.n_seen:.1f} % in training, {100 * result.accuracy:.1f} % in {part}"
         )
         self.bar.set_description(line, refresh=False)
         return line
@@ -148,3 +179,13 @@ def _memory() -> dict[str, int]:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         memory["gpu_memory_mib"] = round(torch.cuda.memory_reserved() / 2**20)
     return memory
+
+
+def _gpu_use() -> dict[str, int]:
+    """How busy the GPU of this process is in percent, where it uses one and NVIDIA's management library is there."""
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        return {}
+    try:
+        return {"gpu_percent": torch.cuda.utilization()}
+    except (ImportError, RuntimeError, AttributeError):  # without nvidia-ml-py, or where the driver does not tell
+        return {}

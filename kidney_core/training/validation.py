@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kidney_core.common.errors import RunError
-from kidney_core.metrics import calibration
+from kidney_core.metrics import calibration, evaluation
 from kidney_core.runs import parallel
 from kidney_core.runs.recipes import RECALL_OF
 from kidney_core.training.batches import Batches
@@ -27,14 +27,24 @@ class Validation:
         calibrated_loss: mean cross-entropy after temperature scaling, unweighted. The best epoch is chosen by it:
             a network whose accuracy still improves also becomes overconfident, which raises the plain loss and does
             no harm, since its temperature is fitted afterwards.
-        recall: label -> fraction of its slices that were predicted correctly, 0 to 1; labels without a slice are left
-            out.
+        labels: of the rows and columns of `confusion`.
+        confusion: (n_labels, n_labels) counts, rows true, columns predicted.
     """
 
     loss: float
     accuracy: float
     calibrated_loss: float
-    recall: dict[str, float]
+    labels: tuple[str, ...]
+    confusion: np.ndarray
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """Label -> fraction of its slices that were predicted correctly, 0 to 1; labels without a slice are left out."""
+        return {
+            label: float(row[index] / row.sum())
+            for index, (label, row) in enumerate(zip(self.labels, self.confusion, strict=True))
+            if row.sum()
+        }
 
     @property
     def balanced_accuracy(self) -> float:
@@ -94,13 +104,11 @@ def validate(
     y_true = y[torch.from_numpy(positions)]
     probabilities, y_index = logits.double().softmax(dim=1).numpy(), y_true.numpy()
     temperature = calibration.fit_temperature(probabilities, y_index)
+    y_pred = probabilities.argmax(axis=1)
     return Validation(
         loss=F.cross_entropy(logits, y_true, None if class_weights is None else class_weights.cpu()).item(),
-        accuracy=float((probabilities.argmax(axis=1) == y_index).mean()),
+        accuracy=float((y_pred == y_index).mean()),
         calibrated_loss=calibration.negative_log_likelihood(calibration.calibrate(probabilities, temperature), y_index),
-        recall={
-            label: float((probabilities.argmax(axis=1) == index)[y_index == index].mean())
-            for index, label in enumerate(labels)
-            if (y_index == index).any()
-        },
+        labels=labels,
+        confusion=evaluation.confusion_matrix(y_index, y_pred, len(labels)),
     )

@@ -471,14 +471,24 @@ def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, sm
     app.selectbox(key="training_start").set_value("Random weights").run()
     app.number_input(key="training_folds").set_value(1).run()
     assert "n_folds is 1, which is no cross-validation" in texts(app.error)
+    app.number_input(key="training_folds").set_value(8).run()  # more than there are scans of a class
+    app.button(key="training_submit").click().run()
+    assert "This stops 8 jobs" in texts(app.error)
+    assert "Cyst has 3 scans, Normal has 3 scans" in texts(app.error)
+    assert "at least 8 of each" in texts(app.error)
+    assert not submitted
+    assert run_folder.list_runs() == []
     app.number_input(key="training_folds").set_value(3).run()
     assert app.button(key="training_submit").label == "Start 5 jobs"
+    app.button(key="training_check").click().run()
+    assert "5 jobs can be trained" in texts(app.success)
     app.button(key="training_submit").click().run()
     assert not app.error
     assert [run.config().protocol for run in submitted] == ["grouped", "random", "grouped", "grouped", "grouped"]
     assert [(run.config().n_folds, run.config().fold) for run in submitted[2:]] == [(3, 0), (3, 1), (3, 2)]
     assert {run.config().architecture for run in submitted} == {"test_resnet"}
     assert set(engines) == {"local"}
+    assert app.session_state["training_selected"] == [run.name for run in submitted]
     assert {run.config().trainable for run in submitted} == {"all"}
 
 
@@ -512,7 +522,7 @@ def test_training_page_notes_renames_archives_and_deletes_a_run(monkeypatch, sma
     run = tiny_run(small_dataset, "one", n_epochs=1)
     trainer.train(run)
     app = opened("pages/3_Training.py", monkeypatch)
-    app.multiselect(key="training_more").set_value(["learning_rate", "recall_Stone"]).run()
+    app.multiselect(key="training_quantities").set_value(["learning_rate", "recall_Stone", "memory_mib"]).run()
     assert not app.exception
     app.text_area[0].set_value("a first try")
     next(each for each in app.text_input if each.label.startswith("Tags")).set_value("phantoms")
@@ -522,11 +532,62 @@ def test_training_page_notes_renames_archives_and_deletes_a_run(monkeypatch, sma
     app.button(key="training_rename").click().run()
     assert [each.name for each in run_folder.list_runs()] == ["better"]
     app.button(key="training_archive").click().run()
-    assert "better" not in [option for each in app.selectbox for option in each.options]
+    assert not [each for each in app.dataframe if "State" in each.value]
     app.toggle(key="training_archived").set_value(True).run()
     app.button(key="training_delete").click().run()
     assert not app.exception
     assert run_folder.list_runs() == []
+
+
+@pytest.mark.slow
+def test_training_page_acts_on_the_selected_runs(monkeypatch, small_dataset):
+    """Two finished runs and one that failed: side by side, the failure in full, archived and deleted together."""
+    runs = {name: tiny_run(small_dataset, name, n_epochs=2, seed=seed) for seed, name in enumerate(("one", "two"))}
+    for run in runs.values():
+        trainer.train(run)
+    failed = tiny_run(small_dataset, "broken", learning_rate=0.5)
+    failed.fail("The training loss became nan at step 3. Lower the learning rate.")
+    (failed.folder / "log.txt").write_text("Traceback\nRunError: nan\n", encoding="utf-8")
+    app = opened("pages/3_Training.py", monkeypatch)
+    assert "broken failed. The training loss became nan at step 3" in texts(app.error)  # the newest one
+    assert any("RunError: nan" in each.value for each in app.code)
+    app.session_state["training_selected"] = ["one", "two"]
+    app.run()
+    assert not app.exception
+    assert not app.error
+    beside = next(each.value for each in app.dataframe if "one" in each.value.columns)
+    assert beside.set_index("Option or figure").loc["Seed"].tolist() == ["1", "0"]  # newest first
+    assert "Test accuracy" not in beside.columns
+    app.toggle(key="training_average").set_value(True).run()
+    app.segmented_control(key="training_axis").set_value("minutes").run()
+    app.multiselect(key="training_quantities").set_value(["loss", "recall_Stone", "memory_mib", "cpu_percent"]).run()
+    assert not app.exception
+    app.selectbox(key="training_group").set_value("architecture").run()
+    assert app.button(key="training_archive").label == "Archive 2 runs"
+    app.button(key="training_archive").click().run()
+    assert sorted(run.name for run in run_folder.list_runs() if housekeeping.is_archived(run)) == ["one", "two"]
+    app.toggle(key="training_archived").set_value(True).run()
+    assert app.button(key="training_delete").label == "Delete 2 runs"
+    app.button(key="training_delete").click().run()
+    assert [run.name for run in run_folder.list_runs()] == ["broken"]
+
+
+def test_training_page_searches_and_remembers_columns(monkeypatch, small_dataset):
+    for seed in (0, 1):
+        tiny_run(small_dataset, f"run-{seed}", seed=seed)
+    app = opened("pages/3_Training.py", monkeypatch)
+    app.text_input(key="training_search").set_value("seed=1").run()
+
+    def table():
+        return next(each.value for each in app.dataframe if "Run" in each.value)
+
+    assert table()["Run"].tolist() == ["run-1"]
+    app.multiselect(key="training_columns").set_value(["run", "seed", "batch_size"]).run()
+    assert list(table()) == ["Run", "Seed", "Batch size"]
+    app.text_input(key="training_search").set_value("nothing like it").run()
+    assert "No run matches" in texts(app.info)
+    again = opened("pages/3_Training.py", monkeypatch)
+    assert again.multiselect(key="training_columns").value == ["run", "seed", "batch_size"]
 
 
 @pytest.mark.slow
@@ -562,7 +623,8 @@ def test_training_page_finds_runs_again_and_shows_a_crashed_one(monkeypatch, sma
     app = opened("pages/3_Training.py", monkeypatch)
     table = next(each.value for each in app.dataframe if "State" in each.value)
     assert table["State"].tolist() == ["crashed"]
-    assert "Resume continues from the last checkpoint" in table["Message"][0]
+    assert "orphan crashed" in texts(app.error)
+    assert "Resume continues from the last checkpoint" in texts(app.error)
     assert not app.button(key="training_resume").disabled
     assert app.button(key="training_stop").disabled
 

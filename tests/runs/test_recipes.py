@@ -24,6 +24,16 @@ def test_a_command_asks_for_the_very_configuration():
     assert recipes.config_from_recipe(given.pop("recipe"), **given) == config
 
 
+def test_options_have_short_names():
+    given = vars(
+        parse_arguments(
+            ["--data", "x", "--lr", "0.5", "--epochs", "3", "--image-size", "64", "--folds", "2", "--split", "grouped"]
+        )
+    )
+    assert (given["learning_rate"], given["n_epochs"], given["image_size_px"]) == (0.5, 3, 64)
+    assert (given["n_folds"], given["protocol"]) == (2, "grouped")
+
+
 def test_an_architecture_by_its_name_in_the_paper_is_stored_by_its_timm_name():
     assert recipes.config_from_recipe("paper", data="x", architecture="ResNet18").architecture == "resnet18"
     assert recipes.config_from_recipe("paper", data="x", architecture="vgg11").architecture == "vgg11"

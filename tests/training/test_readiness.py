@@ -5,15 +5,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 
 from kidney_core.common.errors import DatasetError, ModelError, RunError
 from kidney_core.runs.recipes import config_from_recipe
 from kidney_core.runs.run_folder import Run
 from kidney_core.training import readiness
+from tests.conftest import write_series_dataset
 
 
 def silent(title):
@@ -49,6 +53,67 @@ def test_a_configuration_that_can_be_trained_gives_its_dataset(small_dataset):
 def test_what_cannot_be_trained_is_a_sentence(small_dataset, changes, error, sentence):
     with pytest.raises(error, match=sentence):
         readiness.require_trainable(config(small_dataset, **changes), silent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        ({"init": "imagenet", "architecture": "test_resnet"}, ModelError, "could not be downloaded"),
+        ({"architecture": "efficientnet_b0", "image_size_px": 32, "trainable": "all"}, None, ""),
+        ({"architecture": "inception_v3", "image_size_px": 32}, ModelError, "cannot see images of 32 px"),
+        (
+            {"best_by": "recall:Stones", "validation_fraction": 0.2},
+            RunError,
+            "recall of “Stones”, but the classes are Cyst",
+        ),
+        ({"device": "cuda:9"}, ModelError, "not available on this machine"),
+    ],
+)
+def test_what_would_fail_at_its_first_step_is_known_before(small_dataset, monkeypatch, changes, error, sentence):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    if error is None:
+        readiness.require_trainable(config(small_dataset, **changes), silent)
+        return
+    with pytest.raises(error, match=sentence):
+        readiness.require_trainable(config(small_dataset, **changes), silent)
+
+
+def test_extra_data_with_another_class_are_refused(small_dataset, tmp_path):
+    extra = write_series_dataset(tmp_path / "extra")
+    (extra / "Cyst").rename(extra / "Hydronephrosis")
+    with pytest.raises(RunError, match="have the class “Hydronephrosis”"):
+        readiness.require_trainable(config(small_dataset, extra_data=str(extra)), silent)
+
+
+def test_a_disk_without_room_for_all_jobs_is_told_with_both_numbers(small_dataset, monkeypatch):
+    """11.2 million parameters: Adam's checkpoint has three times as many, and is there twice while it is replaced."""
+    free = SimpleNamespace(total=10**12, used=0, free=3 * 10**9)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: free)
+    one = config(small_dataset)
+    assert not readiness.check([one], silent).problems
+    (problem,) = readiness.check([replace(one, seed=seed) for seed in range(12)], silent).problems
+    assert "has 3.0 GB free, and these 12 jobs need about 4.0 GB" in problem
+
+
+def test_every_problem_of_every_job_is_told(small_dataset):
+    jobs = [
+        config(small_dataset),
+        config(small_dataset, protocol="grouped", n_folds=8),
+        config(small_dataset, protocol="grouped", n_folds=8, fold=1),
+        config(small_dataset, init="/nowhere.safetensors", protocol="folder"),
+    ]
+    found = readiness.check(jobs, silent)
+    assert (len(found.dataset), found.table["series"].nunique()) == (60, 12)
+    stopped = {sentence: [jobs.index(each) for each in configs] for sentence, configs in found.problems.items()}
+    assert sorted(stopped.values()) == [[1, 2], [3], [3]]
+    (folds,) = [sentence for sentence, places in stopped.items() if places == [1, 2]]
+    assert "Cyst has 3 scans, Normal has 3 scans, Stone has 3 scans, Tumor has 3 scans; at least 8" in folds
+
+
+def test_a_folder_that_is_not_there_is_one_problem_of_all_jobs():
+    found = readiness.check([config("/nowhere"), config("/nowhere", protocol="grouped")], silent)
+    assert [len(jobs) for jobs in found.problems.values()] == [2]
+    assert found.dataset is None
 
 
 def test_weights_are_looked_for_before_the_data_are_read():
