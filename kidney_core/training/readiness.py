@@ -36,10 +36,10 @@ def require_trainable(
     if checked is not None:
         dataset = checked
     else:
-        dataset = read_dataset(config.data, progress=progress_of("Reading images"))
+        dataset = read_dataset(config.data, labelling=config.labelling, progress=progress_of("Reading images"))
         require_classes(dataset)
         for folder in config.extra_folders:
-            read_dataset(folder, progress=progress_of("Reading extra images"))
+            read_dataset(folder, labelling=config.extra_labelling, progress=progress_of("Reading extra images"))
     split_of(config, scan_table(dataset, progress=progress_of("Finding scans and copies")))
     if config.only_kidneys and checked is None:
         _require_kidneys(dataset)
