@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kidney_core.app import formatting, hospitals_panel, loading, page_frame
+from kidney_core.app import checkpoint_choice, formatting, hospitals_panel, loading, page_frame
 from kidney_core.engines import jobs
 from kidney_core.metrics import plots
 from kidney_core.metrics.splits import RANDOM
@@ -42,6 +42,9 @@ if rows:
         "only **unseen scans** are tested."
     )
     st.plotly_chart(plots.protocol_bars(rows, title="accuracy on test slices"), config={"displayModeBar": False})
+bare = [checkpoint.name for checkpoint in checkpoints if not checkpoint.is_evaluated]
+if bare:
+    st.caption(checkpoint_choice.never_evaluated(bare))
 other_hospitals = hospitals_panel.headline_table(checkpoints)
 if not other_hospitals.empty:
     st.subheader("On other hospitals", anchor=False)

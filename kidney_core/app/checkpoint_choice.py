@@ -25,8 +25,15 @@ OTHER_HOSPITALS_HELP = (
 
 
 def checkpoint_title(checkpoint: Checkpoint) -> str:
-    """A checkpoint in a list: its name, and whether it lacks its seal."""
-    return checkpoint.name + (" · not sealed" if checkpoint.seal_warning else "")
+    """A checkpoint in a list: its name, whether it lacks its seal, and whether it has no figures."""
+    return checkpoint.name + "".join(
+        f" · {remark}"
+        for remark, holds in (
+            ("not sealed", checkpoint.seal_warning),
+            ("never evaluated here", not checkpoint.is_evaluated),
+        )
+        if holds
+    )
 
 
 def choose_checkpoint(title: str, checkpoints: Sequence[Checkpoint], *, key: str) -> Checkpoint:
@@ -44,7 +51,7 @@ def choose_checkpoint(title: str, checkpoints: Sequence[Checkpoint], *, key: str
 def show_accuracy(checkpoint: Checkpoint) -> None:
     """Two lines below the choice of a model: its accuracy on unseen scans, and its results on other hospitals."""
     metrics = checkpoint.unseen_metrics()
-    accuracy = percent(metrics["accuracy"], 0) if metrics else "not measured"
+    accuracy = percent(metrics["accuracy"], 0) if metrics else _without_figures(checkpoint)
     st.caption(f"Accuracy on unseen scans: **{accuracy}**", help=UNSEEN_HELP)
     st.caption(f"Other hospitals: {_other_hospitals(checkpoint)}", help=OTHER_HOSPITALS_HELP)
 
@@ -56,22 +63,41 @@ def _other_hospitals(checkpoint: Checkpoint) -> str:
     except CheckpointError as error:
         return str(error)
     lines = hospital_results.headlines(measured) if measured else []
-    return "; ".join(f"{line.what} **{line.short}**" for line in lines) or "**not measured**"
+    return "; ".join(f"{line.what} **{line.short}**" for line in lines) or f"**{_without_figures(checkpoint)}**"
+
+
+def _without_figures(checkpoint: Checkpoint) -> str:
+    """What stands in place of a figure, within a sentence."""
+    return "not measured" if checkpoint.is_evaluated else "never evaluated here"
 
 
 def choose_protocol(checkpoints: Sequence[Checkpoint], key: str) -> str | None:
     """The protocol whose metrics are shown, of those that all checkpoints have; unseen scans come first."""
     offered = [name for name in reversed(MEASURED) if all(checkpoint.metrics(name) for checkpoint in checkpoints)]
     if not offered:
-        st.info("No protocol was measured for all of these checkpoints, so they cannot be compared.")
+        bare = [checkpoint.name for checkpoint in checkpoints if not checkpoint.is_evaluated]
+        st.info(
+            f"{never_evaluated(bare)} Evaluate on a labelled folder: view *Your folder*."
+            if bare
+            else "No protocol was measured for all of these checkpoints, so they cannot be compared."
+        )
         return None
     return st.segmented_control(
         "Measured on", offered, default=offered[0], required=True, format_func=PROTOCOL_NAMES.__getitem__, key=key
     )
 
 
+def never_evaluated(names: Sequence[str]) -> str:
+    """That checkpoints have no figures, in a sentence."""
+    listed = ", ".join(f"“{name}”" for name in names)
+    return f"{listed} {'was' if len(names) == 1 else 'were'} trained elsewhere and never evaluated here."
+
+
 def show_accuracy_pair(checkpoint: Checkpoint) -> None:
     """The two accuracies of a checkpoint, always shown together."""
+    if not checkpoint.is_evaluated:
+        st.caption(never_evaluated([checkpoint.name]))
+        return
     st.caption("Accuracy of networks trained this way, on test slices")
     unseen, random = st.columns(2)
     for column, metrics, title, help_text in (
