@@ -10,6 +10,7 @@ import streamlit as st
 from kidney_core.app import audit_recorder, checkpoint_choice, matrix_panel, path_inputs, progress
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
+from kidney_core.common.labelling import NOT_STATED
 from kidney_core.common.labels import LABELS
 from kidney_core.metrics import number_format
 from kidney_core.metrics.predictions import Predictions
@@ -64,7 +65,11 @@ def show(checkpoints: Sequence[Checkpoint]) -> None:
             chosen_label = None if label == _BY_FOLDER else label
             result = _evaluate(checkpoint, Path(folder), chosen_label, only_kidneys=only_kidneys)
         except KidneyError as error:
-            st.error(f"{error} Or choose the class of all images under Labels." if label == _BY_FOLDER else str(error))
+            st.error(
+                f"{error} Or choose the class of all images under Labels; the Dataset page asks what class names stand for."
+                if label == _BY_FOLDER
+                else str(error)
+            )
             return
         st.session_state["evaluation_result"] = result
     if "evaluation_result" in st.session_state:
@@ -74,9 +79,11 @@ def show(checkpoints: Sequence[Checkpoint]) -> None:
 def _evaluate(checkpoint: Checkpoint, folder: Path, label: str | None, *, only_kidneys: bool) -> FolderResult:
     """Predict all images of a folder; `label` is the class of all of them, None where subfolders name it."""
     from kidney_core.checkpoints import prediction
-    from kidney_core.data import dataset
+    from kidney_core.data import dataset, remembered_labels
 
-    images = dataset.read_dataset(folder, label=label, progress=progress.progress_bar("Reading images"))
+    labelling = NOT_STATED if label else remembered_labels.recall(folder)
+    reading = progress.progress_bar("Reading images")
+    images = dataset.read_dataset(folder, label=label, labelling=labelling, progress=reading)
     predictions = prediction.predict_dataset(
         checkpoint, images, only_kidneys=only_kidneys, progress_of=progress.progress_bar
     )

@@ -2,30 +2,29 @@
 
 import os
 import zlib
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import asdict, fields, replace
+from typing import Any, TypeVar
 
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, formatting, path_inputs, progress
+from kidney_core.app import access, audit_recorder, folder_check, formatting, path_inputs, progress
 from kidney_core.common.errors import KidneyError, RunError
+from kidney_core.common.labelling import Labelling
 from kidney_core.common.labels import LABELS
 from kidney_core.common.paper import ARCHITECTURE_NAMES
+from kidney_core.common.typed_paths import clean_paths
 from kidney_core.engines import jobs
 from kidney_core.metrics import number_format
-from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, RANDOM, TEST, TRAIN, VALIDATION
+from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, RANDOM
 from kidney_core.runs import cross_validation, recipes
 from kidney_core.runs.recipes import RECIPE_DESCRIPTIONS, RECIPES, TrainingConfig
 from kidney_core.runs.run_folder import Run
 
-if TYPE_CHECKING:
-    from kidney_core.data.dataset import Dataset
-
 DOWNLOADED, RANDOM_WEIGHTS, FILE = "imagenet", "scratch", "file"
 STARTS = {
     "ImageNet weights (downloaded by timm)": DOWNLOADED,
-    "A safetensors file": FILE,
+    "A file": FILE,
     "Random weights": RANDOM_WEIGHTS,
 }
 BOTH = "both"
@@ -33,61 +32,6 @@ DEFAULT_RECIPE = "travel"
 Number = TypeVar("Number", int, float)
 TITLES = {"weight_averaging": "EMA decay", "patience": "Early-stopping patience"}
 OPTIONS = {option.name: option for option in fields(TrainingConfig)}
-
-
-@dataclass(frozen=True)
-class FolderCheck:
-    """What a check of a folder showed.
-
-    Attributes:
-        problem: why it cannot be trained on; empty where it can.
-        contents: how many slices and scans it holds, in a sentence.
-        unreadable: (file, reason) of those that could not be read.
-    """
-
-    folder: str
-    problem: str = ""
-    contents: str = ""
-    unreadable: tuple[tuple[str, str], ...] = ()
-
-
-def _check_folder(folder: str) -> FolderCheck:
-    from kidney_core.data import dataset, series
-
-    try:
-        images = dataset.read_dataset(folder, progress=progress.progress_bar("Reading images"))
-        dataset.require_classes(images)
-        n_series = (
-            int(series.group_series(images, progress=progress.progress_bar("Finding scans and copies")).max()) + 1
-        )
-    except KidneyError as error:
-        return FolderCheck(folder, problem=str(error))
-    counts = ", ".join(f"{count:,} {label}" for label, count in images.counts().items())
-    contents = f"{len(images):,} slices in {n_series:,} scans: {counts}.{_split_in_words(images)}"
-    return FolderCheck(folder, contents=contents, unreadable=tuple(images.unreadable))
-
-
-def _split_in_words(images: "Dataset") -> str:
-    """The split that a folder brings along; empty where it has none."""
-    if "folder_part" not in images.table:
-        return ""
-    sizes = images.table["folder_part"].value_counts()
-    named = ", ".join(f"{sizes[part]:,} {part}" for part in (TRAIN, VALIDATION, TEST) if part in sizes)
-    return f" It has a split of its own: {named}."
-
-
-def _show_check(folder: str) -> None:
-    """The result of the last check, as long as the same folder is entered."""
-    check: FolderCheck | None = st.session_state.get("training_checked")
-    if not folder or check is None or check.folder != folder:
-        return
-    if check.problem:
-        st.error(check.problem)
-        return
-    st.success(check.contents)
-    if check.unreadable:
-        with st.expander(f"{len(check.unreadable)} files cannot be read and are left out"):
-            st.dataframe(pd.DataFrame(check.unreadable, columns=["File", "Reason"]), hide_index=True)
 
 
 def _title(name: str) -> str:
@@ -177,10 +121,7 @@ def show() -> None:
         placeholder="none",
         help=recipes.help_text("extra_data"),
     )
-    if folder and st.button("Check the folder", key="training_check"):
-        st.session_state["training_checked"] = _check_folder(folder)
-    with st.container():  # what is drawn below stays where it is
-        _show_check(folder)
+    folder_check.show(folder)
     names = st.multiselect(
         "Architectures",
         list(ARCHITECTURE_NAMES),
@@ -213,7 +154,12 @@ def show() -> None:
     start = right.selectbox("Initial weights", list(STARTS), key="training_start")
     init = STARTS[start]
     if init == FILE:
-        init = path_inputs.path_input("Safetensors file with timm weights", key="training_weights")
+        init = path_inputs.path_input(
+            "File of weights",
+            key="training_weights",
+            placeholder="/models/weights.pth",
+            help="safetensors, or PyTorch (.pth, .pt, .bin), with the names of timm or torchvision. Its head is replaced.",
+        )
     with st.expander("Recipe options", key="training_recipe_options"):
         options = _recipe_options(recipe)
     if init == RANDOM_WEIGHTS and options["trainable"] != "all":
@@ -237,9 +183,8 @@ def show() -> None:
     )
     engine = _engine()
     try:
-        configs = _configs(
-            folder, names, protocols, recipe, {**options, "extra_data": extra, "init": init}, int(n_folds), seeds
-        )
+        options |= {"extra_data": extra, "init": init, **_labelling(folder, extra)}
+        configs = _configs(folder, names, protocols, recipe, options, int(n_folds), seeds)
     except KidneyError as error:
         st.error(str(error))
         return
@@ -252,6 +197,15 @@ def show() -> None:
     ):
         _submit(folder, selected, engine)
     _as_file(configs, engine)
+
+
+def _labelling(folder: str, extra: str) -> dict[str, str]:
+    """The options that say what the class names of the folders stand for, as the user stated it before. Raises DatasetError."""
+    from kidney_core.data import remembered_labels
+
+    stated = remembered_labels.recall(folder) if folder else Labelling()
+    extra_classes = remembered_labels.recall_classes(clean_paths(extra))
+    return {"classes": stated.classes_text, "table": stated.table_text, "extra_classes": extra_classes}
 
 
 def _configs(
@@ -370,7 +324,7 @@ def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
         if not folder:
             raise RunError("Enter the folder of images first.")
         if "FILE" in {config.init for config in configs}:
-            raise RunError("Enter the safetensors file, or choose other initial weights.")
+            raise RunError("Enter the file of weights, or choose other initial weights.")
         configs = [_with_allowed_paths(config) for config in configs]
         ready = [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]
         images = None
