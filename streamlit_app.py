@@ -2,7 +2,17 @@
 
 import streamlit as st
 
-from kidney_core.app import access, formatting, home_panel, hospitals_panel, loading, page_frame, tour, upload_panel
+from kidney_core.app import (
+    access,
+    checkpoint_choice,
+    formatting,
+    home_panel,
+    hospitals_panel,
+    loading,
+    page_frame,
+    tour,
+    upload_panel,
+)
 from kidney_core.engines import jobs
 from kidney_core.runs import run_folder
 
@@ -35,6 +45,9 @@ for column, (page, title, symbol), purpose in zip(columns, page_frame.PAGES[1:],
         st.page_link(page, label=f"**{title}**", icon=symbol)
         st.caption(purpose)
 home_panel.show_choice(checkpoints)
+bare = [checkpoint.name for checkpoint in checkpoints if not checkpoint.is_evaluated]
+if bare:
+    st.caption(checkpoint_choice.never_evaluated(bare))
 other_hospitals = hospitals_panel.headline_table(checkpoints)
 if not other_hospitals.empty:
     st.subheader("On other hospitals", anchor=False)

@@ -7,6 +7,7 @@ from kidney_core.app import (
     comparison_panel,
     folder_panel,
     hospitals_panel,
+    import_panel,
     loading,
     model_panel,
     page_frame,
@@ -69,3 +70,4 @@ def main() -> None:
 
 
 main()
+import_panel.show()

@@ -25,7 +25,7 @@ SHARED = Path(os.environ.get("KIDNEY_SHARED", ROOT.parent / "shared"))
 @pytest.fixture(autouse=True)
 def private_folders(tmp_path, monkeypatch):
     """Runs, caches and checkpoints of a test stay in its own folder."""
-    for name in ("runs", "cache", "checkpoints"):
+    for name in ("home", "runs", "cache", "checkpoints"):
         monkeypatch.setenv(f"KIDNEY_{name.upper()}", str(tmp_path / name))
 
 

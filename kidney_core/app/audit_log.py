@@ -23,6 +23,7 @@ from kidney_core.common import digests, settings
 from kidney_core.common.entry_point import command
 from kidney_core.common.errors import AuditError
 from kidney_core.common.files import write_atomically
+from kidney_core.common.typed_paths import path_argument
 
 VARIABLE = settings.AUDIT_LOG.name
 FIRST = "0" * 64  # the hash before the first line
@@ -169,7 +170,7 @@ def _write_head(path: Path, count: int, last: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Verify a log from the command line."""
     parser = argparse.ArgumentParser(description="Check whether an audit log is as it was written.")
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=path_argument)
     parser.add_argument("--expect", help="a hash that this command printed earlier")
     options = parser.parse_args(arguments)
     count, last = verify(options.file, expected=options.expect)

@@ -26,8 +26,15 @@ NEVER_HELP = "Too many of its answers with this label were wrong on unseen scans
 
 
 def checkpoint_title(checkpoint: Checkpoint) -> str:
-    """A checkpoint in a list: its name, and whether it lacks its seal."""
-    return checkpoint.name + (" · not sealed" if checkpoint.seal_warning else "")
+    """A checkpoint in a list: its name, whether it lacks its seal, and whether it has no figures."""
+    return checkpoint.name + "".join(
+        f" · {remark}"
+        for remark, holds in (
+            ("not sealed", checkpoint.seal_warning),
+            ("never evaluated here", not checkpoint.is_evaluated),
+        )
+        if holds
+    )
 
 
 def choose_checkpoint(title: str, checkpoints: Sequence[Checkpoint], *, key: str) -> Checkpoint:
@@ -50,7 +57,7 @@ def choose_checkpoint(title: str, checkpoints: Sequence[Checkpoint], *, key: str
 def show_accuracy(checkpoint: Checkpoint) -> None:
     """Two lines below the choice of a model: its accuracy on unseen scans, and its results on other hospitals."""
     metrics = checkpoint.unseen_metrics()
-    accuracy = percent(metrics["accuracy"], 0) if metrics else "not measured"
+    accuracy = percent(metrics["accuracy"], 0) if metrics else _without_figures(checkpoint)
     st.caption(f"Accuracy on unseen scans: **{accuracy}**", help=UNSEEN_HELP)
     if never := purpose.never_answered(checkpoint):
         st.caption(f"Never answers: **{', '.join(never)}**", help=NEVER_HELP)
@@ -64,7 +71,12 @@ def _other_hospitals(checkpoint: Checkpoint) -> str:
     except CheckpointError as error:
         return str(error)
     lines = hospital_results.headlines(measured) if measured else []
-    return "; ".join(f"{line.what} **{line.short}**" for line in lines) or "**not measured**"
+    return "; ".join(f"{line.what} **{line.short}**" for line in lines) or f"**{_without_figures(checkpoint)}**"
+
+
+def _without_figures(checkpoint: Checkpoint) -> str:
+    """What stands in place of a figure, within a sentence."""
+    return "not measured" if checkpoint.is_evaluated else "never evaluated here"
 
 
 def choose_protocol(checkpoints: Sequence[Checkpoint], key: str, *, at_least: int = 1) -> str | None:
@@ -75,19 +87,30 @@ def choose_protocol(checkpoints: Sequence[Checkpoint], key: str, *, at_least: in
         if sum(bool(checkpoint.metrics(name)) for checkpoint in checkpoints) >= at_least
     ]
     if not offered:
-        st.info(
+        bare = [checkpoint.name for checkpoint in checkpoints if not checkpoint.is_evaluated]
+        otherwise = (
             "These checkpoints have no test results."
             if at_least == 1
             else f"No protocol was measured for {at_least} of these checkpoints, so they cannot be compared."
         )
+        st.info(f"{never_evaluated(bare)} Evaluate on a labelled folder: view *Your folder*." if bare else otherwise)
         return None
     return st.segmented_control(
         "Measured on", offered, default=offered[0], required=True, format_func=PROTOCOL_NAMES.__getitem__, key=key
     )
 
 
+def never_evaluated(names: Sequence[str]) -> str:
+    """That checkpoints have no figures, in a sentence."""
+    listed = ", ".join(f"“{name}”" for name in names)
+    return f"{listed} {'was' if len(names) == 1 else 'were'} trained elsewhere and never evaluated here."
+
+
 def show_accuracy_pair(checkpoint: Checkpoint) -> None:
     """The two accuracies of a checkpoint, always shown together."""
+    if not checkpoint.is_evaluated:
+        st.caption(never_evaluated([checkpoint.name]))
+        return
     st.caption("Accuracy of networks trained this way, on test slices")
     unseen, random = st.columns(2)
     for column, metrics, title, help_text in (

@@ -16,6 +16,10 @@ COMMANDS = {
         "Train the check for turned pictures and contact sheets.",
     ),
     "publish": ("kidney_core.training.publish", "Publish a finished run as a checkpoint."),
+    "import-weights": (
+        "kidney_core.checkpoints.import_weights",
+        "Make a checkpoint of a network trained elsewhere.",
+    ),
     "evaluate": ("kidney_core.diagnosis.evaluate", "Evaluate checkpoints on a labelled folder."),
     "audit": ("kidney_core.data.leak_audit", "Audit a folder for data leakage between training and test."),
     "phantom": ("kidney_core.simulation.phantom", "Write a dataset of simulated CT slices."),

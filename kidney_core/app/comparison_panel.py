@@ -39,10 +39,13 @@ def show(chosen: list[Checkpoint]) -> None:
             row["95 % interval"] = number_format.percent_range(low, high)
             row |= {other: number_format.figure_of(metrics, key) for other, key in OVERALL.items() if other != title}
             rows.append(row)
+    bare = [checkpoint.name for checkpoint in chosen if not checkpoint.is_evaluated]
+    if bare:
+        st.info(checkpoint_choice.never_evaluated(bare))
     if not rows:
         st.info("None of these checkpoints has test results.")
         return
-    if len({checkpoint.card["data"].get("fingerprint") for checkpoint in chosen}) > 1:
+    if len({checkpoint.card["data"].get("fingerprint") for checkpoint in chosen if checkpoint.is_evaluated}) > 1:
         st.warning("These checkpoints were trained and tested on different data: their results cannot be compared.")
     shown = pd.DataFrame(rows).sort_values(title, ascending=False)
     tables.show_table(

@@ -9,6 +9,7 @@ from kidney_core.app import audit_recorder, checkpoint_choice, folder_results, l
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common import os_errors
 from kidney_core.common.errors import DatasetError, KidneyError
+from kidney_core.common.labelling import NOT_STATED
 from kidney_core.common.labels import LABELS
 
 _BY_FOLDER = "from the folder names, or series.csv"
@@ -70,7 +71,11 @@ def _form(checkpoints: Sequence[Checkpoint]) -> str:
             chosen_label = None if label == _BY_FOLDER else label
             _remember(_evaluate(chosen, Path(folder), chosen_label, how, only_kidneys=only_kidneys))
         except KidneyError as error:
-            return f"{error} Or choose the class of all images under Labels." if label == _BY_FOLDER else str(error)
+            return (
+                f"{error} Or choose the class of all images under Labels; the Dataset page asks what class names stand for."
+                if label == _BY_FOLDER
+                else str(error)
+            )
     return ""
 
 
@@ -83,7 +88,7 @@ def _check(folder: str, chosen: Sequence[Checkpoint]) -> None:
 
 def _evaluate(chosen: Sequence[Checkpoint], folder: Path, label: str | None, how: str, *, only_kidneys: bool) -> str:
     """Read a folder with some checkpoints, and keep what comes of it; its key."""
-    from kidney_core.data import dataset, labelled_scans
+    from kidney_core.data import dataset, labelled_scans, remembered_labels
     from kidney_core.diagnosis import evaluation_records, folder_evaluation
 
     folder = folder.expanduser()
@@ -100,7 +105,10 @@ def _evaluate(chosen: Sequence[Checkpoint], folder: Path, label: str | None, how
                 progress=progress.progress_bar(f"Reading scans with {checkpoint.name}"),
             )
     else:
-        images = dataset.read_dataset(folder, label=label, progress=progress.progress_bar("Reading images"))
+        labelling = NOT_STATED if label else remembered_labels.recall(folder)
+        images = dataset.read_dataset(
+            folder, label=label, labelling=labelling, progress=progress.progress_bar("Reading images")
+        )
         root = images.root
         for checkpoint in chosen:
             results[checkpoint.name] = folder_evaluation.evaluate_slices(

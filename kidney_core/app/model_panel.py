@@ -74,7 +74,11 @@ def _matrices(checkpoint: Checkpoint) -> None:
             st.markdown(f"#### {_capitalized(PROTOCOL_NAMES[protocol])}")
             metrics = checkpoint.metrics(protocol)
             if metrics is None:
-                st.info("Not measured under this protocol. Train under both protocols, then publish the pair.")
+                st.info(
+                    "Not measured under this protocol. Train under both protocols, then publish the pair."
+                    if checkpoint.is_evaluated
+                    else checkpoint.without_figures
+                )
                 continue
             matrix_panel.show_values(metrics)
             selected[protocol] = matrix_panel.show_matrix(
@@ -269,5 +273,5 @@ def _card(checkpoint: Checkpoint) -> None:
     st.markdown("**Limits**\n" + "\n".join(f"- {limit}" for limit in card["limits"]))
     st.markdown("**Trained with**")
     st.code(card["command"], language="bash", wrap_lines=True)
-    shown = ("data", "split", "preprocessing", "temperature", "software", "created")
+    shown = ("imported", "data", "split", "preprocessing", "temperature", "software", "created")
     st.json({key: card[key] for key in shown if key in card}, expanded=1)

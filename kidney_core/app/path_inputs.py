@@ -9,7 +9,7 @@ import streamlit as st
 from kidney_core.app import access
 from kidney_core.common import allowed_paths
 from kidney_core.common.errors import KidneyError
-from kidney_core.common.files import split_paths
+from kidney_core.common.typed_paths import clean_path, clean_paths
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -33,8 +33,8 @@ def path_input(
         messages: where the reason is shown instead, for a field in a closed menu.
         options: of `st.text_input`.
     """
-    typed = st.text_input(label, value, key=key, **options).strip()
-    paths = split_paths(typed) if several else [typed]
+    typed = st.text_input(label, value, key=key, **options)
+    paths = clean_paths(typed) if several else [typed]
     try:
         return os.pathsep.join(allowed_path(path) for path in paths)
     except KidneyError as error:
@@ -44,10 +44,11 @@ def path_input(
 
 def allowed_path(typed: str) -> str:
     """The resolved path, which must be in an allowed folder; empty for an empty one. Raises PathError, AccessError."""
-    if not typed:
+    path = clean_path(typed)
+    if not path:
         return ""
     access.require(access.DIAGNOSER)
-    return str(allowed_paths.resolve_allowed(typed, access.allowed_roots()))
+    return str(allowed_paths.resolve_allowed(path, access.allowed_roots()))
 
 
 def folder_input(key: str) -> str:

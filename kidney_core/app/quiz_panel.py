@@ -10,8 +10,8 @@ from kidney_core.app.viewer import show_scan
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.labels import DESCRIPTIONS, LABELS, NORMAL, order_labels
-from kidney_core.data import lesions
-from kidney_core.data.dataset import Dataset, read_dataset
+from kidney_core.data import lesions, remembered_labels
+from kidney_core.data.dataset import Dataset
 from kidney_core.diagnosis import outcomes
 from kidney_core.diagnosis.outcomes import Outcome
 from kidney_core.imaging import outlines
@@ -62,7 +62,7 @@ def _choose() -> tuple[str, list["Case"]]:
     if not folder:
         return "", []
     with st.spinner("Reading the folder…"):
-        dataset = read_dataset(folder)
+        dataset = remembered_labels.read(folder)
         # Masks and boxes are the truth: when they change, so does the quiz.
         version = f"{dataset.fingerprint[:16]} {lesions.version(dataset.root)}"
         return f"{version} {number}", _from_folder(dataset, number, version)

@@ -67,7 +67,7 @@ def show(checkpoint: Checkpoint) -> None:
 
 def _train(checkpoint: Checkpoint, folder: str | None) -> tuple["ShuffleData", Lessons]:
     """The slices and the heads trained on them. Raises KidneyError for a folder that cannot be used."""
-    from kidney_core.data.dataset import read_dataset
+    from kidney_core.data import remembered_labels
     from kidney_core.teaching import label_shuffling
 
     if folder is None:
@@ -75,7 +75,7 @@ def _train(checkpoint: Checkpoint, folder: str | None) -> tuple["ShuffleData", L
     elif not folder:
         raise KidneyError("Enter the folder of images first.")
     else:
-        dataset = read_dataset(folder, progress=progress.progress_bar("Reading images"))
+        dataset = remembered_labels.read(folder, progress=progress.progress_bar("Reading images"))
         data = label_shuffling.read_data(
             dataset, checkpoint.view.without_kidneys, progress=progress.progress_bar("Preparing slices")
         )

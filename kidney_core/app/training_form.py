@@ -2,30 +2,37 @@
 
 import os
 import zlib
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import asdict, fields, replace
+from typing import Any, TypeVar
 
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, formatting, packed_uploads, path_inputs, progress, runs_table
+from kidney_core.app import (
+    access,
+    audit_recorder,
+    formatting,
+    job_check,
+    packed_uploads,
+    path_inputs,
+    runs_table,
+)
 from kidney_core.common.errors import KidneyError, RunError
+from kidney_core.common.labelling import Labelling
 from kidney_core.common.labels import LABELS
 from kidney_core.common.paper import ARCHITECTURE_NAMES
-from kidney_core.engines import jobs, local_engine
+from kidney_core.common.typed_paths import clean_paths
+from kidney_core.engines import jobs
 from kidney_core.metrics import number_format
-from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, RANDOM, TEST, TRAIN, VALIDATION
-from kidney_core.runs import cross_validation, differences, recipes
+from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, RANDOM
+from kidney_core.runs import cross_validation, recipes
 from kidney_core.runs.recipes import RECIPE_DESCRIPTIONS, RECIPES, TrainingConfig
 from kidney_core.runs.run_folder import Run
-
-if TYPE_CHECKING:
-    from kidney_core.data.dataset import Dataset
 
 DOWNLOADED, RANDOM_WEIGHTS, FILE = "imagenet", "scratch", "file"
 STARTS = {
     "ImageNet weights (downloaded by timm)": DOWNLOADED,
-    "A safetensors file": FILE,
+    "A file": FILE,
     "Random weights": RANDOM_WEIGHTS,
 }
 BOTH = "both"
@@ -33,78 +40,6 @@ NO_FOLDER, NO_FILE = "FOLDER", "FILE"  # stand in the command for what is not en
 DEFAULT_RECIPE = "travel"
 Number = TypeVar("Number", int, float)
 OPTIONS = {option.name: option for option in fields(TrainingConfig)}
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What a check of the jobs showed.
-
-    Attributes:
-        configs: those that were checked; of these, `problems` are told.
-        contents: how many slices and scans their folder holds, in a sentence; empty where it cannot be read.
-        problems: a sentence each, with the jobs that it stops.
-        unreadable: (file, reason) of those that could not be read.
-    """
-
-    configs: tuple[TrainingConfig, ...]
-    contents: str = ""
-    problems: tuple[str, ...] = ()
-    unreadable: tuple[tuple[str, str], ...] = ()
-
-
-def _check(configs: list[TrainingConfig], engine: str) -> Checked:
-    """Check the jobs in every way. Raises KidneyError where they are not yet configurations."""
-    from kidney_core.training import readiness
-
-    ready = _ready(configs)
-    found = readiness.check(ready, progress.progress_bar)
-    problems = dict(found.problems)
-    for config in ready if engine == "local" else ():
-        try:
-            local_engine.require_gpus(config)
-        except RunError as error:
-            problems.setdefault(str(error), []).append(config)
-    told = tuple(_problem_in_words(sentence, stopped, ready) for sentence, stopped in problems.items())
-    if found.dataset is None or found.table is None:
-        return Checked(tuple(configs), problems=told)
-    counts = ", ".join(f"{count:,} {label}" for label, count in found.dataset.counts().items())
-    n_scans = found.table["series"].nunique()
-    contents = f"{len(found.dataset):,} slices in {n_scans:,} scans: {counts}.{_split_in_words(found.dataset)}"
-    return Checked(tuple(configs), contents, told, tuple(found.dataset.unreadable))
-
-
-def _problem_in_words(sentence: str, stopped: list[TrainingConfig], configs: list[TrainingConfig]) -> str:
-    """A problem with the jobs that it stops, where it does not stop all of them."""
-    if len(stopped) == len(configs):
-        return sentence
-    labels = differences.labels({str(place): config for place, config in enumerate(configs)})
-    jobs_of = [labels[str(configs.index(config))] for config in stopped]
-    return f"{sentence} This stops {formatting.quantity(len(stopped), 'job')}: {'; '.join(jobs_of)}."
-
-
-def _split_in_words(images: "Dataset") -> str:
-    """The split that a folder brings along; empty where it has none."""
-    if "folder_part" not in images.table:
-        return ""
-    sizes = images.table["folder_part"].value_counts()
-    named = ", ".join(f"{sizes[part]:,} {part}" for part in (TRAIN, VALIDATION, TEST) if part in sizes)
-    return f" It has a split of its own: {named}."
-
-
-def _show_check(folder: str, configs: list[TrainingConfig]) -> None:
-    """The result of the last check: of the folder as long as that is entered, of the jobs as long as these are chosen."""
-    checked: Checked | None = st.session_state.get("training_checked")
-    if checked is None or checked.configs[0].data != folder:
-        return
-    is_same = checked.configs == tuple(configs)
-    for problem in checked.problems if is_same else ():
-        st.error(problem.replace("$", r"\$"))
-    if checked.contents:
-        can = f" {formatting.quantity(len(configs), 'job')} can be trained."
-        st.success(checked.contents + (can if is_same and not checked.problems else ""))
-    if checked.unreadable:
-        with st.expander(f"{len(checked.unreadable)} files cannot be read and are left out"):
-            st.dataframe(pd.DataFrame(checked.unreadable, columns=["File", "Reason"]), hide_index=True)
 
 
 def _number(name: str, value: Number, **options: Any) -> Number:
@@ -221,7 +156,12 @@ def show() -> None:
     start = right.selectbox("Initial weights", list(STARTS), key="training_start")
     init = STARTS[start]
     if init == FILE:
-        init = path_inputs.path_input("Safetensors file with timm weights", key="training_weights")
+        init = path_inputs.path_input(
+            "File of weights",
+            key="training_weights",
+            placeholder="/models/weights.pth",
+            help="safetensors, or PyTorch (.pth, .pt, .bin), with the names of timm or torchvision. Its head is replaced.",
+        )
     with st.expander("Recipe options", key="training_recipe_options"):
         options = _recipe_options(recipe)
     if init == RANDOM_WEIGHTS and options["trainable"] != "all":
@@ -245,9 +185,8 @@ def show() -> None:
     )
     engine = _engine()
     try:
-        configs = _configs(
-            folder, names, protocols, recipe, {**options, "extra_data": extra, "init": init}, int(n_folds), seeds
-        )
+        options |= {"extra_data": extra, "init": init, **_labelling(folder, extra)}
+        configs = _configs(folder, names, protocols, recipe, options, int(n_folds), seeds)
     except KidneyError as error:
         st.error(str(error))
         return
@@ -267,11 +206,20 @@ def show() -> None:
         )
     if starts:
         _submit(selected, engine)
-    if checks:
-        _check_and_keep(selected, engine)
+    if checks or job_check.is_due():
+        _check(selected, engine)
     with st.container():  # what is drawn below stays where it is
-        _show_check(folder, selected)
+        job_check.show(folder, selected)
     _as_file(configs, engine)
+
+
+def _labelling(folder: str, extra: str) -> dict[str, str]:
+    """The options that say what the class names of the folders stand for, as the user stated it before. Raises DatasetError."""
+    from kidney_core.data import remembered_labels
+
+    stated = remembered_labels.recall(folder) if folder else Labelling()
+    extra_classes = remembered_labels.recall_classes(clean_paths(extra))
+    return {"classes": stated.classes_text, "table": stated.table_text, "extra_classes": extra_classes}
 
 
 def _configs(
@@ -349,7 +297,7 @@ def _as_file(configs: list[TrainingConfig], engine: str) -> None:
             st.code(recipes.command_line(config), language="bash", wrap_lines=True)
             if st.button("Start this configuration", key="training_config_start"):
                 _submit([config], engine)
-                _show_check(config.data, [config])
+                job_check.show(config.data, [config])
         except KidneyError as error:
             st.error(str(error))
 
@@ -390,30 +338,31 @@ def _ready(configs: list[TrainingConfig]) -> list[TrainingConfig]:
     if configs[0].data in ("", NO_FOLDER):
         raise RunError("Enter the folder of images first.")
     if NO_FILE in {config.init for config in configs}:
-        raise RunError("Enter the safetensors file, or choose other initial weights.")
+        raise RunError("Enter the file of weights, or choose other initial weights.")
     configs = [_with_allowed_paths(config) for config in configs]
     return [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in configs]
 
 
-def _check_and_keep(configs: list[TrainingConfig], engine: str) -> bool:
-    """Check jobs and keep what that showed for `_show_check`; whether all of them can be trained."""
+def _check(configs: list[TrainingConfig], engine: str) -> None:
     try:
-        checked = _check(configs, engine)
+        job_check.check_and_keep(configs, _ready(configs), engine)
     except KidneyError as error:
         st.error(str(error))
-        return False
-    st.session_state["training_checked"] = checked
-    return not checked.problems
 
 
 def _submit(configs: list[TrainingConfig], engine: str) -> None:
     """Start jobs, once it is sure that every one of them can be trained."""
-    if not _check_and_keep(configs, engine):
+    try:
+        ready = _ready(configs)
+    except KidneyError as error:
+        st.error(str(error))
         return
-    st.session_state.pop("training_checked")
+    if not job_check.check_and_keep(configs, ready, engine):
+        return
+    job_check.forget()
     try:
         started: list[str] = []
-        for config in _ready(configs):
+        for config in ready:
             audit_recorder.job(asdict(config), engine=engine)
             run = Run.create(config)
             runs_table.select(started := [*started, run.name])

@@ -125,11 +125,20 @@ def _impossible_value(card: dict[str, Any]) -> str:
         return f"it cuts images in a way that this version does not know ({str(card['preprocessing']['framing'])[:20]})"
     if card["preprocessing"].get("greys", ORIGINAL) not in GREYS:
         return f"it changes grey values in a way that this version does not know ({str(card['preprocessing']['greys'])[:20]})"
+    for name in ("mean", "std"):
+        if not _is_per_channel(card["preprocessing"].get(name, [1.0] * 3), positive=name == "std"):
+            return f"its {name} of the channels is {str(card['preprocessing'][name])[:50]}"
     if not math.isfinite(temperature) or temperature <= 0:
         return f"its temperature is {temperature}"
     if any("![" in text or "](" in text for text in _texts(card)):
         return "it holds a link, and cards are plain text"
     return ""
+
+
+def _is_per_channel(values: Any, *, positive: bool) -> bool:
+    """Whether a value is one finite number for each of red, green and blue, above 0 where it divides."""
+    numbers = isinstance(values, list) and all(type(each) in (int, float) and math.isfinite(each) for each in values)
+    return numbers and len(values) == 3 and not (positive and min(values) <= 0)
 
 
 def _texts(value: Any) -> list[str]:

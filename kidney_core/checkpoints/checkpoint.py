@@ -111,6 +111,16 @@ class Checkpoint:
         return self.card.get("intervals", {}).get(protocol, {})
 
     @property
+    def is_evaluated(self) -> bool:
+        """Whether it has any figures; a network that was imported has none."""
+        return bool(self.card["metrics"])
+
+    @property
+    def without_figures(self) -> str:
+        """What stands in place of a figure that was not measured, in a sentence."""
+        return "Not measured for this model." if self.is_evaluated else "Never evaluated here."
+
+    @property
     def seal_warning(self) -> str:
         """A warning for a card without a seal; empty for a sealed one."""
         if digests.has_seal(self.card):
@@ -278,7 +288,7 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu", fold: bool = True
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from kidney_core.networks import batch_norm, models
+    from kidney_core.networks import batch_norm, models, preprocessing
 
     content = digests.read_verified(checkpoint.folder / WEIGHTS_FILE, checkpoint.card["weights_sha256"])
     try:
@@ -292,6 +302,8 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu", fold: bool = True
         raise CheckpointError(f"The weights of “{checkpoint.name}” do not fit its card: {error}") from error
     if fold:
         model = batch_norm.fold_batch_norms(model, checkpoint.size_px)
+    seen = checkpoint.card["preprocessing"]
+    preprocessing.normalise_otherwise(model, seen.get("mean", preprocessing.MEAN), seen.get("std", preprocessing.STD))
     return model.to(memory_format=torch.channels_last).to(device).eval()
 
 

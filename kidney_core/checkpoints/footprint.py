@@ -18,6 +18,7 @@ from kidney_core.checkpoints.checkpoint import WEIGHTS_FILE, Checkpoint, load_mo
 from kidney_core.common import child_process
 from kidney_core.common.entry_point import command
 from kidney_core.common.errors import CheckpointError
+from kidney_core.common.typed_paths import path_argument
 
 _N_SLICES, _N_REPEATS, _N_ROUNDS = 64, 20, 3
 _TIME_LIMIT_S = 120
@@ -119,7 +120,7 @@ def _peak_mib() -> float:
 def main(arguments: list[str] | None = None) -> int:
     """Measure from the command line."""
     parser = argparse.ArgumentParser(description="Measure a checkpoint's size, speed and memory on this machine.")
-    parser.add_argument("checkpoint", type=Path, help="folder of the checkpoint")
+    parser.add_argument("checkpoint", type=path_argument, help="folder of the checkpoint")
     options = parser.parse_args(arguments)
     print(json.dumps(asdict(_measure_in_this_process(read_checkpoint(options.checkpoint)))))
     return 0

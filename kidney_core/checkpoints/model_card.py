@@ -30,6 +30,14 @@ _GREYS = {
     "equalized": "Grey, contrast equalised (CLAHE)",
     "relative": "Grey, relative to the median of the kidneys",
 }
+_OF_THE_SOFTWARE = (
+    "Title",
+    "Abstract",
+    "Introduction",
+    "Evaluation",
+    "Discussion",
+    "Other",
+)  # sections that hold for any network
 TO_FILL_IN = "To be filled in by the holder of the data"
 
 
@@ -49,7 +57,7 @@ def markdown(checkpoint: Checkpoint) -> str:
         + (
             f"fitted on {calibration_source(card)}"
             if calibration_source(card)
-            else "not fitted: there was no validation part"
+            else f"not fitted: {'there was no validation part' if checkpoint.is_evaluated else 'it was never evaluated here'}"
         ),
         f"- Made {card.get('created', 'at an unknown date')} with {_software(card)}",
         f"- Command: `{card['command']}`",
@@ -61,14 +69,12 @@ def markdown(checkpoint: Checkpoint) -> str:
         "",
         "## Training and evaluation data",
         "",
-        f"- {data.get('name', 'unknown')}: {data.get('n_slices', 0):,} slices in {data.get('n_series', 0):,} scans, "
-        + ", ".join(f"{count:,} {label}" for label, count in data.get("counts", {}).items()),
-        f"- Scans per class: {', '.join(f'{n} {label}' for label, n in data.get('series_per_label', {}).items())}",
-        f"- Extra slices added to training: {data.get('extra_training_slices', 0):,} of “{data.get('extra_data') or 'none'}”",
+        *_training_data(data),
         f"- Fingerprint: `{data.get('fingerprint', 'unknown')}`",
         "",
         "## Metrics, per class and protocol",
         "",
+        *([] if checkpoint.is_evaluated else [checkpoint.without_figures, ""]),
     ]
     for protocol in reversed(MEASURED):
         if metrics := checkpoint.metrics(protocol):
@@ -76,6 +82,18 @@ def markdown(checkpoint: Checkpoint) -> str:
     lines += _other_hospitals(checkpoint)
     lines += ["## Limits and caveats", "", *(f"- {limit}" for limit in card["limits"]), ""]
     return "\n".join(lines)
+
+
+def _training_data(data: dict[str, Any]) -> list[str]:
+    """What the network learned from; unknown where it was trained elsewhere."""
+    if not data:
+        return ["- Not known: the network was trained elsewhere"]
+    return [
+        f"- {data.get('name', 'unknown')}: {data.get('n_slices', 0):,} slices in {data.get('n_series', 0):,} scans, "
+        + ", ".join(f"{count:,} {label}" for label, count in data.get("counts", {}).items()),
+        f"- Scans per class: {', '.join(f'{n} {label}' for label, n in data.get('series_per_label', {}).items())}",
+        f"- Extra slices added to training: {data.get('extra_training_slices', 0):,} of “{data.get('extra_data') or 'none'}”",
+    ]
 
 
 def _other_hospitals(checkpoint: Checkpoint) -> list[str]:
@@ -247,6 +265,12 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         ("Other", "Availability", "Software and weights are open; the data are offered by their authors"),
         ("Other", "Funding", "Not stated"),
     ]
+    if not data:  # trained elsewhere
+        own = ("Preprocessing", "Description", "Software", "Missing data")
+        items = [
+            (section, item, known if item in own or section in _OF_THE_SOFTWARE else f"{UNKNOWN} {TO_FILL_IN}")
+            for section, item, known in items
+        ]
     lines = [
         f"# CLAIM 2024 checklist: {checkpoint.name}",
         "",

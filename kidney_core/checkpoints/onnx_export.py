@@ -21,6 +21,7 @@ from kidney_core.common.entry_point import command
 from kidney_core.common.errors import CheckpointError
 from kidney_core.common.files import write_atomically
 from kidney_core.common.labels import LABELS
+from kidney_core.common.typed_paths import path_argument
 from kidney_core.networks import preprocessing
 from kidney_core.simulation import phantom
 
@@ -97,8 +98,8 @@ def export(checkpoint: Checkpoint, path: Path) -> float:
 def main(arguments: list[str] | None = None) -> int:
     """Export from the command line."""
     parser = argparse.ArgumentParser(description="Write a checkpoint as an ONNX file.")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("checkpoint", type=path_argument)
+    parser.add_argument("file", type=path_argument)
     options = parser.parse_args(arguments)
     shown = checkpoints.read_checkpoint(options.checkpoint)
     difference = export(shown, options.file)

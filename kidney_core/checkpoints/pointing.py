@@ -11,7 +11,6 @@ same network with shuffled weights, the grades of the maps with those of null ma
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,8 @@ from kidney_core.common.entry_point import command
 from kidney_core.common.errors import ModelError
 from kidney_core.common.files import write_json
 from kidney_core.common.labels import LABELS
-from kidney_core.data import lesions
-from kidney_core.data.dataset import read_dataset
+from kidney_core.common.typed_paths import path_argument
+from kidney_core.data import lesions, remembered_labels
 from kidney_core.data.lesions import TOLERANCE, AnnotatedSlice
 from kidney_core.imaging.body import body_mask
 from kidney_core.imaging.framing import FramedImage
@@ -237,14 +236,16 @@ def _near(lesion: np.ndarray) -> np.ndarray:
 def main(arguments: list[str] | None = None) -> int:
     """Measure checkpoints from the command line."""
     parser = argparse.ArgumentParser(description="Measure whether heatmaps point at known lesions.")
-    parser.add_argument("checkpoints", type=Path, nargs="+", help="folders of checkpoints")
-    parser.add_argument("--boxes", type=Path, help="folder in YOLO layout, all of whose boxes are stones")
-    parser.add_argument("--masks", type=Path, help="folder of class folders with masks/ or labels/ beside them")
+    parser.add_argument("checkpoints", type=path_argument, nargs="+", help="folders of checkpoints")
+    parser.add_argument("--boxes", type=path_argument, help="folder in YOLO layout, all of whose boxes are stones")
+    parser.add_argument(
+        "--masks", type=path_argument, help="folder of class folders with masks/ or labels/ beside them"
+    )
     parser.add_argument("--phantoms", type=int, default=N_PHANTOMS, help=f"simulated slices a label ({N_PHANTOMS})")
     options = parser.parse_args(arguments)
     available = {"phantoms": lesions.draw_phantoms(options.phantoms)}
     if options.masks:
-        annotated = lesions.read_annotated(read_dataset(options.masks))
+        annotated = lesions.read_annotated(remembered_labels.read(options.masks))
         available = {options.masks.name: one_a_scan_first(annotated, N_MASKED), **available}
     if options.boxes:
         available = {options.boxes.name: lesions.read_boxes(options.boxes, label=LABELS[2]), **available}

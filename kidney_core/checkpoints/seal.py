@@ -21,6 +21,7 @@ from kidney_core.common import digests
 from kidney_core.common.entry_point import command
 from kidney_core.common.errors import CheckpointError
 from kidney_core.common.files import write_json
+from kidney_core.common.typed_paths import path_argument
 
 
 def seal(folder: Path) -> Checkpoint:
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Confirm checkpoints as they are: write digests of their files and a seal into their cards."
     )
-    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("folders", type=path_argument, nargs="+")
     for folder in parser.parse_args(arguments).folders:
         print(f"sealed {seal(folder).folder}")
     return 0

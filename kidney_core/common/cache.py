@@ -7,7 +7,7 @@ from pathlib import Path
 from kidney_core.common import settings
 from kidney_core.common.errors import DatasetError
 
-_CACHED_FILES = ("pixels-*.npy", "index-*.npz", "kidneys-*.npy")
+_CACHED_FILES = ("pixels-*.npy", "index-*.npz", "kidneys-*.npy", "weights-*.safetensors")
 
 
 def cache_folder() -> Path:

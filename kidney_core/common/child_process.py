@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from kidney_core.common import settings
 
+_BARE = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "VIRTUAL_ENV")
+
 
 def python_command(module: str, *arguments: str) -> list[str]:
     """The command that runs a module of this package; start it with `environment()`."""
@@ -27,6 +29,11 @@ def environment(
     """
     inherited = os.environ if inherited is None else inherited
     return {**inherited, **import_variables(inherited.get("PYTHONPATH", "")), **(variables or {})}
+
+
+def bare_environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child that reads hostile files: what Python needs to start, and no tokens."""
+    return environment(variables, inherited={name: os.environ[name] for name in _BARE if name in os.environ})
 
 
 def import_variables(python_path: str = "") -> dict[str, str]:

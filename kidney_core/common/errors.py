@@ -11,6 +11,7 @@ KidneyError
 │   └── OversizedArchive    beyond the limits of 3,000 files and 4 GiB
 ├── DecoderError            the process that decodes images does not start
 ├── DatasetError            a folder that is not a usable dataset, or cannot be split
+│   └── UnclearTable        a table of labels whose columns the user must choose
 ├── AccessError             nobody is logged in, a role is missing, or the app would be open to everyone
 ├── AuditError              the audit log cannot be written, or was changed
 ├── PathError               a folder or file outside the allowed folders
@@ -65,6 +66,20 @@ class DecoderError(KidneyError):
 
 class DatasetError(KidneyError):
     """A folder is not a usable dataset, or cannot be split as requested."""
+
+
+class UnclearTable(DatasetError):
+    """A table beside images could be read in several ways.
+
+    Attributes:
+        file: the table, relative to the folder.
+        columns: its columns, of which the user must choose.
+        path_column: the one that names the images; "" where that is the question.
+    """
+
+    def __init__(self, message: str, *, file: str, columns: list[str], path_column: str = "") -> None:
+        super().__init__(message)
+        self.file, self.columns, self.path_column = file, columns, path_column
 
 
 class AccessError(KidneyError):

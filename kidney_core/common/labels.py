@@ -1,5 +1,7 @@
 """The four conditions of the CT KIDNEY DATASET, in one order, and how folders name them."""
 
+import re
+import unicodedata
 from dataclasses import dataclass
 
 LABELS = ("Cyst", "Normal", "Stone", "Tumor")
@@ -33,19 +35,54 @@ _SPELLINGS = {
     "tumor": "Tumor",
     "tumour": "Tumor",
 }
+# Words beside the one that names the class which change nothing about it. “free”, “no” or “benign” would.
+_FILLERS = {
+    *("kidney", "kidneys", "renal", "left", "right", "ct", "axial", "coronal"),
+    *("image", "images", "img", "imgs", "picture", "pictures", "slice", "slices", "scan", "scans"),
+    *("class", "classes", "label", "folder", "data", "dataset", "case", "cases", "patient", "patients"),
+    *("png", "jpg", "jpeg", "dicom", "dcm"),
+}
+# What other languages call the four, without accents: offered to the user, never taken without asking.
+_TRANSLATIONS = {
+    "Cyst": "quiste quistes cisto cistos cisti ciste kyste kystes zyste zysten kist kistler cyste cysta torbiel cista "
+    "киста кисты 囊肿 腎囊腫 肾囊肿 囊腫 嚢胞 낭종 كيس κυστη",
+    "Normal": "normale normales normals normaal normalny norma sano sana sain saine gesund gesunde saudavel sağlıklı saglikli sağlam "
+    "норма здоровый 正常 健康 정상 طبيعي",
+    "Stone": "calculo calculos calcolo calcoli calcul calculs piedra piedras pedra pedras pierre pierres stein steine "
+    "nierenstein nierensteine taş tas tasi taşı steen stenen kamien kamen камень камни конкремент 结石 肾结石 結石 결석 حصاة",
+    "Tumor": "tumore tumori tumores tumeur tumeurs tumoren tumör tumorler guz опухоль опухоли 肿瘤 肾肿瘤 腫瘤 腫瘍 종양 ورم",
+}
+
+
+def recognised_label(name: str) -> str | None:
+    """The one of the four labels that a class name can only stand for, or None.
+
+    Case, numbers, a plural s and words such as “kidney” or “images” are ignored: "cysts", "TUMOUR", "KidneyStone",
+    "0_Cyst_images". A second word of meaning leaves it open: "stone free", "benign tumor".
+    """
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
+    words = [word for word in re.findall(r"[^\W_]+", spaced.lower()) if not word.isdigit()]
+    meant = [word for word in words if word not in _FILLERS]
+    if len(meant) != 1:
+        return None
+    return _SPELLINGS.get(meant[0]) or _SPELLINGS.get(meant[0].removesuffix("s"))
 
 
 def canonical_label(folder_name: str) -> str:
-    """The one of the four labels that a class folder's name stands for, or the name itself.
+    """The one of the four labels that a class folder's name stands for, see `recognised_label`, or the name itself."""
+    return recognised_label(folder_name) or folder_name.strip()
 
-    Case, a plural s and a leading "kidney" are ignored: "cysts", "TUMOUR", "kidney_stone".
-    """
-    word = folder_name.strip().lower().replace("-", "_").replace(" ", "_")
-    word = word.removeprefix("kidney_").removesuffix("_kidney")
-    for candidate in (word, word.removesuffix("s")):
-        if candidate in _SPELLINGS:
-            return _SPELLINGS[candidate]
-    return folder_name.strip()
+
+def suggested_label(name: str) -> str | None:
+    """The label that a class name probably stands for in another language, to be confirmed by the user; None without an idea."""
+    plain = _without_accents(name)
+    words = set(re.findall(r"[^\W_]+", plain))
+    found = {label for label, known in _TRANSLATIONS.items() if words & set(_without_accents(known).split())}
+    return found.pop() if len(found) == 1 else None
+
+
+def _without_accents(text: str) -> str:
+    return "".join(each for each in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(each))
 
 
 def order_labels(labels: set[str]) -> tuple[str, ...]:

@@ -26,18 +26,22 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def confine() -> None:
-    """Restrict this process permanently to what decoding an image needs.
+def confine(*, address_space: bool = True) -> None:
+    """Restrict this process permanently to what decoding a file needs.
 
     1.5 GiB of address space, 64 open files, no written file, no core dump, no new privileges, and the first to be
     killed where the machine runs out of memory.
+
+    Args:
+        address_space: False for a process with a library that reserves more than it uses, such as torch.
     """
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError):  # a container may mount /proc read-only
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
         ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if address_space:
+        _set(resource.RLIMIT_AS, _MAX_ADDRESS_SPACE_BYTES, _MAX_ADDRESS_SPACE_BYTES)
     for kind, limit in (
-        (resource.RLIMIT_AS, _MAX_ADDRESS_SPACE_BYTES),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),

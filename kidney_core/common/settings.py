@@ -54,7 +54,7 @@ class Setting:
 HOME = Setting(
     "KIDNEY_HOME",
     "the checkout; with an installed package, ~/.local/share/kidney-ct",
-    "Folder that holds runs/ and checkpoints/.",
+    "Folder that holds runs/, checkpoints/, and what you said about class names.",
 )
 RUNS = Setting("KIDNEY_RUNS", "runs in KIDNEY_HOME", "Folder of the training runs.")
 CHECKPOINTS = Setting(

@@ -17,6 +17,7 @@ from PIL import Image
 from kidney_core.common.cache import cache_folder, make_room, mark_used
 from kidney_core.common.errors import DatasetError, SliceError
 from kidney_core.common.files import natural_key, remove_leftovers, write_atomically
+from kidney_core.common.labelling import NOT_STATED, Labelling
 from kidney_core.common.labels import order_labels
 from kidney_core.common.threads import thread_pool
 from kidney_core.data import folder_layout
@@ -42,6 +43,7 @@ class Dataset:
         thumbnails: (N, 32, 32) uint8, in the order of `table`.
         unreadable: (path, reason) of each file that is not a usable image, and of folders that belong to no class.
         fingerprint: SHA-256 of all paths, labels and contents; equal for equal data in different places.
+        class_names: name of each class in the folder -> (its label, "" where it is left out, and the number of its files).
         part_of: the dataset that these slices were chosen from, and their rows there; None for all slices of a folder.
     """
 
@@ -51,6 +53,7 @@ class Dataset:
     thumbnails: np.ndarray = field(repr=False)
     unreadable: tuple[tuple[str, str], ...]
     fingerprint: str
+    class_names: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)
     part_of: "tuple[Dataset, np.ndarray] | None" = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -71,23 +74,30 @@ class Dataset:
 
 
 def read_dataset(
-    root: Path | str, *, label: str | None = None, progress: Progress | None = None, use_cache: bool = True
+    root: Path | str,
+    *,
+    label: str | None = None,
+    labelling: Labelling = NOT_STATED,
+    progress: Progress | None = None,
+    use_cache: bool = True,
 ) -> Dataset:
-    """Read every image below the class folders of `root`, see `folder_layout`.
+    """Read every image below the class folders of `root`, or that its table of labels names, see `folder_layout`.
 
     The result is cached by the sizes and modification times of the files, so that reading an unchanged folder again
     takes a fraction of a second.
 
     Args:
         label: the class of every image below `root`, whatever its folders are called; None for one folder per class.
+        labelling: what the user said about its classes.
         progress: called with (files read, files in total).
 
     Raises:
         DatasetError: no such folder, no class folders, no readable image in it, or no cache folder.
+        UnclearTable: a table of labels could be read in several ways.
     """
     try:
         root = Path(root).expanduser()
-        layout = folder_layout.list_files(root, label=label)
+        layout = folder_layout.list_files(root, label=label, labelling=labelling)
         root, files, left_out = layout.root, _in_file_order(layout.files), layout.left_out
         files, key = _listing_key(root, files, left_out)
         cached = cache_folder() / f"index-{key}.npz"
@@ -100,9 +110,10 @@ def read_dataset(
         dataset, is_reproducible = _read_files(root, files, progress)
         if is_reproducible:
             _save_index(dataset, cached)
-    parts = folder_layout.parts_of(dataset.table["path"].tolist())
+    parts = folder_layout.parts_of(dataset.table["path"].tolist(), layout.parts)
     table = dataset.table if parts is None or label else dataset.table.assign(folder_part=parts)
-    return replace(dataset, table=table, unreadable=(*left_out, *dataset.unreadable))
+    unreadable = (*left_out, *dataset.unreadable)
+    return replace(dataset, table=table, unreadable=unreadable, class_names=layout.class_names)
 
 
 def require_classes(dataset: Dataset) -> None:

@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ import pandas as pd
 
 from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.errors import KidneyError
+from kidney_core.common.typed_paths import path_argument
+from kidney_core.data import remembered_labels
 from kidney_core.data.copies import unit_vectors
 from kidney_core.data.dataset import Dataset, read_dataset
 from kidney_core.data.series import LINK_CORRELATION, SERIES_FILE, scan_table
@@ -255,11 +256,13 @@ def _protocol_lines(result: Audit) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Audit a folder from the command line."""
     parser = argparse.ArgumentParser(description="Audit a dataset for data leakage between training and test.")
-    parser.add_argument("folder", type=Path, help="folder with one folder of images per class")
+    parser.add_argument("folder", type=path_argument, help="folder with one folder of images per class")
     parser.add_argument("--seed", type=int, default=0, help="seed of the folds (default 0)")
+    remembered_labels.add_options(parser)
     options = parser.parse_args(arguments)
 
-    dataset = read_dataset(options.folder, progress=progress_printer("Reading images"))
+    labelling = remembered_labels.chosen(options.folder, classes=options.classes, table=options.table)
+    dataset = read_dataset(options.folder, labelling=labelling, progress=progress_printer("Reading images"))
     print(summary(audit(dataset, seed=options.seed, progress=progress_printer("Comparing slices"))))
     return 0
 

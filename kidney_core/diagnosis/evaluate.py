@@ -15,6 +15,8 @@ from kidney_core.checkpoints.checkpoint import OTHER_HOSPITALS_FILE, Checkpoint,
 from kidney_core.common import digests
 from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.files import write_atomically, write_json
+from kidney_core.common.typed_paths import path_argument
+from kidney_core.data import remembered_labels
 from kidney_core.data.dataset import Dataset, read_dataset
 from kidney_core.diagnosis import inference, other_hospitals
 from kidney_core.kidneys import finder
@@ -72,9 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Evaluate checkpoints on a folder with one folder of images per class."
     )
-    parser.add_argument("folder", type=Path, help="folder with one folder of images per class")
+    parser.add_argument("folder", type=path_argument, help="folder with one folder of images per class")
     parser.add_argument(
-        "checkpoints", type=Path, nargs="*", help="folders of checkpoints (default: all published ones)"
+        "checkpoints", type=path_argument, nargs="*", help="folders of checkpoints (default: all published ones)"
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     parser.add_argument(
@@ -86,13 +88,17 @@ def main(arguments: list[str] | None = None) -> int:
         help="FOLDER holds one folder for each hospital: slices by class, or whole scans with findings.csv; the result is kept "
         "beside each card",
     )
-    parser.add_argument("--out", type=Path, help="folder for a CSV file with the predictions of each checkpoint")
+    parser.add_argument(
+        "--out", type=path_argument, help="folder for a CSV file with the predictions of each checkpoint"
+    )
+    remembered_labels.add_options(parser)
     options = parser.parse_intermixed_args(arguments)
     checkpoints = chosen_checkpoints(options.checkpoints)
     if options.outside:
         evaluate_outside(options.folder, checkpoints, device=str(models.pick_device(options.device)))
         return 0
-    dataset = read_dataset(options.folder, progress=progress_printer("Reading images"))
+    labelling = remembered_labels.chosen(options.folder, classes=options.classes, table=options.table)
+    dataset = read_dataset(options.folder, labelling=labelling, progress=progress_printer("Reading images"))
     for checkpoint in checkpoints:
         predictions = prediction.predict_dataset(
             checkpoint,

@@ -21,8 +21,7 @@ from kidney_core.checkpoints import prediction
 from kidney_core.checkpoints.hospital_results import ALL, ANY_LESION, ENHANCED, KIDNEY, PHASES, SCAN, SCANS, SLICES
 from kidney_core.common.errors import DatasetError
 from kidney_core.common.labels import NORMAL
-from kidney_core.data import dataset_kidneys, reported_scans
-from kidney_core.data.dataset import read_dataset
+from kidney_core.data import dataset_kidneys, remembered_labels, reported_scans
 from kidney_core.data.pixel_cache import dataset_pixels
 from kidney_core.data.reported_scans import FINDINGS_FILE, ReportedScan
 from kidney_core.data.series import scan_table
@@ -87,7 +86,7 @@ def measure_slices(predictor: Predictor, folder: Path, *, progress_of: Progress 
     when every slice is predicted, refused or not) with its interval, answered (share that is neither refused nor abstained
     from), wrong (share of those answered; None without any).
     """
-    dataset = read_dataset(folder, progress=progress_of("Reading images"))
+    dataset = remembered_labels.read(folder, progress=progress_of("Reading images"))
     prediction.require_known_labels(predictor.checkpoint, dataset)
     n_slices, n_trained_on = len(dataset), prediction.n_trained_on(predictor.checkpoint, dataset)
     if predictor.finder:

@@ -19,8 +19,8 @@ from kidney_core.checkpoints.checkpoint import chosen_checkpoints
 from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.errors import DatasetError
 from kidney_core.common.labels import LABELS
-from kidney_core.data import lesions
-from kidney_core.data.dataset import read_dataset
+from kidney_core.common.typed_paths import path_argument
+from kidney_core.data import lesions, remembered_labels
 from kidney_core.data.lesions import AnnotatedSlice
 from kidney_core.diagnosis import inference, stack_reading
 from kidney_core.diagnosis.inference import Predictor
@@ -63,7 +63,7 @@ def read_slices_with_lesions(root: Path, *, label: str | None = None) -> list[An
         if label is None:
             raise DatasetError(f"“{root}” has boxes but no class folders. Say which label every slice has.")
         return lesions.read_boxes(root, label=label)
-    annotated = lesions.read_annotated(read_dataset(root))
+    annotated = lesions.read_annotated(remembered_labels.read(root))
     if not annotated:
         raise DatasetError(
             f"“{root}” has no marked lesions. Put masks below {lesions.MASKS_FOLDER}/, or boxes below {lesions.BOXES_FOLDER}/, under "
@@ -153,9 +153,11 @@ def main(arguments: list[str] | None = None) -> int:
         description="Predict slices with a known lesion as they are, with the lesion painted over, and with the mirrored spot "
         "painted over."
     )
-    parser.add_argument("folder", type=Path, help="class folders with masks/ or labels/ beside them, or a YOLO layout")
     parser.add_argument(
-        "checkpoints", type=Path, nargs="*", help="folders of checkpoints (default: all published ones)"
+        "folder", type=path_argument, help="class folders with masks/ or labels/ beside them, or a YOLO layout"
+    )
+    parser.add_argument(
+        "checkpoints", type=path_argument, nargs="*", help="folders of checkpoints (default: all published ones)"
     )
     parser.add_argument("--label", choices=LABELS, help="label of every slice of a YOLO layout")
     options = parser.parse_intermixed_args(arguments)

@@ -104,11 +104,15 @@ def judge(
 def required_confidence(card: dict[str, Any], label: str) -> float | None:
     """The confidence from which a model answers a label, by its card; None where it never does."""
     entry = card.get("abstention")
+    if not card["metrics"]:  # of an imported network nothing was ever measured
+        return None
     return abstention.threshold_of(entry, label) if entry else DEFAULT_THRESHOLD
 
 
 def never_answered(card: dict[str, Any], label: str) -> str:
     """Why a model never answers a label, in a sentence."""
+    if not card["metrics"]:
+        return f"This model was never evaluated here, so how often its answers {label} are wrong is not known: the model abstains."
     entry = card["abstention"]
     accepted = f"{100 * entry['accepted_error']:.0f} %"
     error = entry.get("by_label", {}).get(label, {}).get("error")
@@ -234,7 +238,8 @@ def _check_calibration(card: dict[str, Any]) -> Step:
     return Step(
         CALIBRATION,
         UNCHECKED,
-        "Not calibrated, for lack of validation data: only the order of the probabilities counts.",
+        f"Not calibrated, for lack of {'validation data' if card['metrics'] else 'any evaluation here'}: only the order of the "
+        "probabilities counts.",
     )
 
 

@@ -12,12 +12,12 @@ import argparse
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kidney_core.common import settings
 from kidney_core.common.entry_point import command
 from kidney_core.common.errors import RunError
+from kidney_core.common.typed_paths import path_argument
 from kidney_core.engines import jobs
 from kidney_core.runs.run_folder import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED, Run, list_runs
 
@@ -113,7 +113,9 @@ def _measurements(run: Run) -> list[tuple[str, float, int, int]]:
 def main(arguments: list[str] | None = None) -> int:
     """Copy runs from the command line."""
     parser = argparse.ArgumentParser(description="Copy run folders to an MLflow server.")
-    parser.add_argument("runs", type=Path, nargs="*", help=f"folders of runs (all in {settings.runs_folder()})")
+    parser.add_argument(
+        "runs", type=path_argument, nargs="*", help=f"folders of runs (all in {settings.runs_folder()})"
+    )
     parser.add_argument("--server", required=True, help="address, such as http://127.0.0.1:5000")
     parser.add_argument("--experiment", default=EXPERIMENT, help=f"MLflow experiment (default: {EXPERIMENT})")
     parser.add_argument("--watch", type=float, metavar="SECONDS", help="keep copying, every so many seconds")

@@ -4,12 +4,13 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import fields
-from pathlib import Path
+from dataclasses import fields, replace
+from typing import Any
 
 from kidney_core.common import allocator, os_errors, rlimits
 from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.errors import RunError
+from kidney_core.common.typed_paths import path_argument
 from kidney_core.engines.worker import log_output, require_unfinished, train_here, train_in_processes
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_TITLES
 from kidney_core.runs import cross_validation, launch
@@ -40,7 +41,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("--resume", metavar="RUN", type=Path, help="folder of the run to resume")
+    parser.add_argument("--resume", metavar="RUN", type=path_argument, help="folder of the run to resume")
     parser.add_argument("--name", help="name of the new run's folder (default: made from time and architecture)")
     for option in fields(TrainingConfig):
         default = option.default if option.default != "" else "none"
@@ -84,7 +85,7 @@ def open_runs(arguments: argparse.Namespace) -> Iterator[Run]:
     name, one_fold = given.pop("name", None), "fold" in given
     if given.get("n_folds"):
         given.setdefault("protocol", GROUPED)  # a cross-validation is there to test every scan once
-    config = config_from_recipe(given.pop("recipe", "paper"), **given)
+    config = _with_labelling(config_from_recipe(given.pop("recipe", "paper"), **given), given)
     _require_trainable(config)
     if not config.n_folds or one_fold:
         yield Run.create(config, name=name)
@@ -93,6 +94,15 @@ def open_runs(arguments: argparse.Namespace) -> Iterator[Run]:
     print(f"cross-validation “{name}”: if it is interrupted, the same command with --name {name} resumes it")
     for fold in cross_validation.fold_configs(config):
         yield cross_validation.open_fold(fold, name=f"{name}-fold-{fold.fold + 1}")
+
+
+def _with_labelling(config: TrainingConfig, given: dict[str, Any]) -> TrainingConfig:
+    """The configuration with what was said about the classes of its folders before, where the options do not say it."""
+    from kidney_core.data import remembered_labels  # imports NumPy and pandas
+
+    labelling = remembered_labels.chosen(config.data, classes=given.get("classes"), table=given.get("table"))
+    extra = given.get("extra_classes", remembered_labels.recall_classes(config.extra_folders))
+    return replace(config, classes=labelling.classes_text, table=labelling.table_text, extra_classes=extra)
 
 
 def _require_trainable(config: TrainingConfig) -> None:

@@ -18,8 +18,6 @@ COMMAND = struct.Struct("!BI")  # FORK with a socket, or KILL with a process id
 PROCESS_ID = struct.Struct("!I")
 IDLE_S = 60.0  # a worker without a request for this long ends
 _START_TIMEOUT_S = 300.0  # for a server that imports its decoders on a busy machine
-# All that the server inherits: what Python needs to start, and no tokens.
-_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "VIRTUAL_ENV")
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -118,10 +116,7 @@ class Pool:
             try:
                 self._server = subprocess.Popen(
                     child_process.python_command("kidney_core.imaging.decoder_server", str(theirs.fileno())),
-                    env=child_process.environment(
-                        _ONE_THREAD,
-                        inherited={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-                    ),
+                    env=child_process.bare_environment(_ONE_THREAD),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

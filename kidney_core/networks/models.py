@@ -8,22 +8,18 @@ import timm
 import torch
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.models import PretrainedCfg
 from torch import nn
 
 from kidney_core.common.errors import ModelError
 from kidney_core.common.paper import TIMM_NAMES
-from kidney_core.networks import layer_groups
+from kidney_core.networks import layer_groups, weight_files, weight_names
 
 HEAD, LAST_BLOCK, ALL = "head", "last-block", "all"
 TRAINABLE = (HEAD, LAST_BLOCK, ALL)
 IMAGENET, SCRATCH = "imagenet", "scratch"
 _ANSWER_TIMEOUT_S = 5.0
-_OTHERWISE = (
-    "give a safetensors file of timm's weights on this machine as init, or choose init “scratch” with trainable “all”."
-)
+_OTHERWISE = "give a safetensors file or one of PyTorch (.pth) on this machine as init, or choose init “scratch” with trainable “all”."
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -116,7 +112,7 @@ def build_model(
     Args:
         image_size_px: side of the square it will see, for networks that are built for one size (vision transformers).
         init: "imagenet" (timm downloads and caches its weights), "scratch" (random), or the path of
-            a safetensors file of timm's parameter names, whose head is ignored when its size differs.
+            a file of weights (safetensors or PyTorch, see `weight_files`) with timm's or torchvision's names, whose head is ignored.
 
     Raises:
         ModelError: an unknown architecture, weights that cannot be had, or that do not fit.
@@ -173,22 +169,8 @@ def _start_head(model: nn.Module) -> None:
 
 
 def _load_initial_weights(model: nn.Module, path: Path, architecture: str) -> None:
-    try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"The initial weights “{path}” cannot be read as safetensors ({error}). Check the path."
-        ) from error
-    head = layer_groups.head_prefixes(model)
-    own = model.state_dict()
-    body = {name: tensor for name, tensor in stored.items() if not name.startswith(head)}
-    misfit = [name for name, tensor in body.items() if name not in own or own[name].shape != tensor.shape]
-    missing = [name for name in own if name not in body and not name.startswith(head) and "num_batches" not in name]
-    if misfit or missing:
-        raise ModelError(
-            f"The initial weights “{path.name}” are not those of {architecture}: "
-            f"parameter {(misfit or missing)[0]} does not match. Choose the file of the same architecture."
-        )
+    stored = weight_files.read_weights(path)
+    body = weight_names.body_weights(stored, model, architecture, source=path.name)
     model.load_state_dict(body, strict=False)
 
 

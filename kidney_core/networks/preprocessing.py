@@ -1,6 +1,7 @@
 """Slice -> network input, and the augmentations of training. Every number a transform needs comes in."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -34,6 +35,29 @@ def to_input(grey: torch.Tensor) -> torch.Tensor:
     mean = torch.tensor(MEAN, device=grey.device).view(1, 3, 1, 1)
     std = torch.tensor(STD, device=grey.device).view(1, 3, 1, 1)
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+class OtherNormalisation:
+    """A hook before the first convolution of a network that learned with another mean and deviation than ImageNet's.
+
+    Every image of this product is normalised by `to_input`; here it gets the values that the network knows.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.scale = [old / new for old, new in zip(STD, std, strict=True)]
+        self.shift = [(old - new) / deviation for old, new, deviation in zip(MEAN, mean, std, strict=True)]
+
+    def __call__(self, _module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        scale, shift = (inputs[0].new_tensor(values).view(1, 3, 1, 1) for values in (self.scale, self.shift))
+        return (inputs[0] * scale + shift,)
+
+
+def normalise_otherwise(model: torch.nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Let a network see images normalised by its own mean and deviation of each channel, 3 values of 0..1 each."""
+    if tuple(mean) == MEAN and tuple(std) == STD:
+        return
+    first = next(module for module in model.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_pre_hook(OtherNormalisation(mean, std))
 
 
 def random_numbers(n_images: int, *, seed: int, epoch: int) -> np.ndarray:

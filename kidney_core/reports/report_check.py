@@ -22,6 +22,7 @@ from typing import Any
 
 from kidney_core.common import spreadsheet
 from kidney_core.common.errors import KidneyError
+from kidney_core.common.typed_paths import path_argument
 from kidney_core.metrics.predictions import Predictions
 from kidney_core.metrics.splits import CROSS_VALIDATED, EXTERNAL, GROUPED, PROTOCOL_NAMES
 from kidney_core.reports import export_numbers
@@ -201,7 +202,7 @@ def _differences(stated: Any, found: Any, where: str, *, tolerance: float = TOLE
 def main(arguments: list[str] | None = None) -> int:
     """Check a zip from the command line."""
     parser = argparse.ArgumentParser(description="Recompute every number of an exported report.")
-    parser.add_argument("zip", type=Path)
+    parser.add_argument("zip", type=path_argument)
     options = parser.parse_args(arguments)
     try:
         n_compared, differing = check(options.zip)

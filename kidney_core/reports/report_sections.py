@@ -83,7 +83,7 @@ def _hospital_rows(checkpoint: Checkpoint) -> list[tuple[str, str, str]]:
     except CheckpointError as error:
         return [("Other hospitals", "–", str(error))]
     if not measured:
-        return [("Other hospitals", "–", "Not measured for this model.")]
+        return [("Other hospitals", "–", checkpoint.without_figures)]
     return [
         (f"{line.source}: {line.what}", line.value, f"{line.tested_on}; 95 % interval in brackets where there is one.")
         for line in hospital_results.headlines(measured)
@@ -94,7 +94,7 @@ def _protocol_row(checkpoint: Checkpoint, protocol: str) -> tuple[str, str, str]
     title = PROTOCOL_NAMES[protocol].capitalize()
     metrics = checkpoint.metrics(protocol)
     if not metrics:
-        return title, "–", "Not measured for this model."
+        return title, "–", checkpoint.without_figures
     low, high = checkpoint.intervals(protocol).get("accuracy", (None, None))
     interval = f"95 % interval {percent_range(low, high)}; " if low is not None and high is not None else ""
     n_scans = checkpoint.card["split"][protocol].get("test_series")
@@ -188,14 +188,21 @@ def model_card(report: ReportBasis) -> Section:
     checkpoint = report.checkpoint
     card, data = checkpoint.card, checkpoint.card["data"]
     extra = data.get("extra_training_slices")
-    training_data = (
-        f"{data.get('name', 'unknown')}: {data.get('n_slices', 0):,} slices of {data.get('n_series', 0):,} scans"
-    )
+    training_data = "not known: the network was trained elsewhere"
+    if data:
+        training_data = (
+            f"{data.get('name', 'unknown')}: {data.get('n_slices', 0):,} slices of {data.get('n_series', 0):,} scans"
+        )
     rows = [
         ("Model", checkpoint.name),
         ("Architecture", f"{model_name(card['architecture'])}, {checkpoint.size_px} × {checkpoint.size_px} px"),
         ("Training data", training_data + (f", and {extra:,} slices of “{data['extra_data']}”" if extra else "")),
-        ("Calibration", f"temperature {checkpoint.temperature:.3g}"),
+        (
+            "Calibration",
+            f"temperature {checkpoint.temperature:.3g}"
+            if checkpoint.is_evaluated
+            else "none: it was never evaluated here",
+        ),
         ("Intended use", card["intended_use"]),
         ("Weights, SHA-256", card["weights_sha256"]),
     ]

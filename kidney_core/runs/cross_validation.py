@@ -38,11 +38,11 @@ def open_fold(config: TrainingConfig, *, name: str) -> Run:
 
 
 def same_recipe(one: TrainingConfig, two: TrainingConfig, *, but: tuple[str, ...]) -> bool:
-    """True when two configurations are equal but for the options in `but`, the data's path, device and processes.
+    """True when two configurations are equal but for the options in `but`, the data's path and labelling, device and processes.
 
     The same data may be in another folder: `same_data` compares fingerprints.
     """
-    ignored = ("data", "device", "n_processes", *but)
+    ignored = ("data", "classes", "table", "extra_classes", "device", "n_processes", *but)
     other = asdict(two)
     return all(value == other[key] for key, value in asdict(one).items() if key not in ignored)
 

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from kidney_core.common.errors import RunError
-from kidney_core.common.files import split_paths
+from kidney_core.common.labelling import Labelling
 from kidney_core.common.paper import TIMM_NAMES
+from kidney_core.common.typed_paths import clean_path, clean_paths
 
 if TYPE_CHECKING:
     from kidney_core.imaging.framing import View
@@ -33,11 +34,24 @@ class TrainingConfig:
     batch 32, 10 epochs, cross-entropy. The paper names no optimizer: Adam at 1e-3 is our choice.
     """
 
-    data: str = _option("", "folder with one folder of images per class")
+    data: str = _option(
+        "", "folder with one folder of images per class, or with images and a CSV file of their classes"
+    )
+    classes: str = _option(
+        "",
+        "what class names of the folder stand for, as NAME=LABEL,NAME=LABEL, such as 0=Cyst,1=Normal; NAME= leaves a class out. Names "
+        "such as Cyst, kidney_stone or Normal_images need none",
+    )
+    table: str = _option(
+        "",
+        "CSV file below the folder that names the class of each image: FILE, or FILE,PATHS,CLASSES with its two columns where these "
+        "are not clear",
+    )
     architecture: str = _option("mobilenetv2_100", "timm name, or ResNet18, MobileNetV2, EfficientNet-B0")
     recipe: str = _option("paper", "named set of defaults, which the other options change", ("paper", "travel"))
     init: str = _option(
-        "imagenet", "initial weights: imagenet (timm downloads them), scratch (random), or a safetensors file"
+        "imagenet",
+        "initial weights: imagenet (timm downloads them), scratch (random), or a file: safetensors, or PyTorch (.pth, .pt, .bin) of timm or torchvision",
     )
     trainable: str = _option(
         "last-block", "layers that are trained; the others are frozen", ("head", "last-block", "all")
@@ -134,6 +148,7 @@ class TrainingConfig:
         "more folders to train on (another export of the data, simulated slices), separated by "
         f"“{os.pathsep}”; slices that may be of a tested scan are left out",
     )
+    extra_classes: str = _option("", "what class names of the extra folders stand for, as in classes")
     seed: int = _option(0, "random seed of split, order, augmentation and weights", limits=(0, 2**31 - 1))
     device: str = _option("auto", "auto, cuda, mps or cpu")
     n_processes: int = _option(1, "processes that share every batch, each with its own GPU", limits=(1, 1024))
@@ -146,7 +161,17 @@ class TrainingConfig:
     @property
     def extra_folders(self) -> list[str]:
         """The folders that `extra_data` names."""
-        return split_paths(self.extra_data)
+        return clean_paths(self.extra_data)
+
+    @property
+    def labelling(self) -> Labelling:
+        """What the user said about the classes of the folder. Raises DatasetError where it cannot be read."""
+        return Labelling.from_text(classes=self.classes, table=self.table)
+
+    @property
+    def extra_labelling(self) -> Labelling:
+        """The same of the extra folders."""
+        return Labelling.from_text(classes=self.extra_classes)
 
     @property
     def view(self) -> "View":
@@ -161,13 +186,14 @@ class TrainingConfig:
         return self.slices == "kidneys" or self.view.needs_kidneys
 
     def validated(self) -> "TrainingConfig":
-        """Return self, or raise RunError naming the first option out of its range."""
+        """Return self, or raise RunError naming the first option out of its range, DatasetError for unreadable class names."""
         for option in fields(self):
             value, choices, limits = getattr(self, option.name), option.metadata["choices"], option.metadata["limits"]
             if choices and value not in choices:
                 raise RunError(f"{option.name} must be one of {', '.join(choices)}; it is “{value}”.")
             if limits and not limits[0] <= value <= limits[1]:
                 raise RunError(f"{option.name} must be between {limits[0]} and {limits[1]}; it is {value}.")
+        _ = self.labelling, self.extra_labelling
         if not self.data:
             raise RunError("No dataset is given. Give the folder that holds one folder of images per class.")
         if self.n_folds == 1:
@@ -267,6 +293,7 @@ def config_from_recipe(recipe: str, **changes: Any) -> TrainingConfig:
     if recipe not in RECIPES:
         raise RunError(f"There is no recipe “{recipe}”. Choose one of {', '.join(RECIPES)}.")
     config = replace(TrainingConfig(recipe=recipe, **RECIPES[recipe]), **changes)
+    config = replace(config, data=clean_path(config.data), init=clean_path(config.init))
     return replace(config, architecture=TIMM_NAMES.get(config.architecture, config.architecture)).validated()
 
 

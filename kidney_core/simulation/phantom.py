@@ -17,6 +17,7 @@ from PIL import Image
 from kidney_core.common.entry_point import command
 from kidney_core.common.errors import DatasetError
 from kidney_core.common.labels import LABELS
+from kidney_core.common.typed_paths import path_argument
 from kidney_core.imaging.slices import SOFT_TISSUE, Slice
 from kidney_core.simulation.anatomy import Anatomy
 from kidney_core.simulation.canvas import SPACING_MM
@@ -116,7 +117,7 @@ def write_dataset(folder: Path, *, n_series: int = 12, n_slices: int = 8, seed: 
 def main(arguments: list[str] | None = None) -> int:
     """Write a simulated dataset from the command line."""
     parser = argparse.ArgumentParser(description="Write a dataset of simulated CT slices.")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=path_argument)
     parser.add_argument("--series", type=int, default=12, help="simulated scans per class (default 12)")
     parser.add_argument("--slices", type=int, default=8, help="slices per scan (default 8)")
     parser.add_argument("--seed", type=int, default=0)

@@ -55,12 +55,15 @@ def read_extra_data(
 
     Raises: DatasetError; RunError for a class that the dataset does not have.
     """
-    extra = read_dataset(folder, progress=progress_of("Reading extra images"))
+    extra = read_dataset(folder, labelling=config.extra_labelling, progress=progress_of("Reading extra images"))
     if config.only_kidneys:
         extra = dataset_kidneys.only_with_kidneys(extra, finder.open_installed(), progress_of=progress_of)
     unknown = sorted(set(extra.labels) - set(dataset.labels))
     if unknown:
-        raise RunError(f"The extra data “{folder}” have the class “{unknown[0]}”, which “{config.data}” does not have.")
+        raise RunError(
+            f"The extra data “{folder}” have the class “{unknown[0]}”, which “{config.data}” does not have. Say what it stands for, "
+            "with the option extra_classes, or on the Dataset page."
+        )
     table = scan_table(extra)
     usable = _usable(extra, table, dataset, parts, config.protocol)
     return ExtraData(

@@ -19,6 +19,7 @@ from kidney_core.common import digests, settings
 from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.errors import DatasetError
 from kidney_core.common.files import write_atomically
+from kidney_core.common.typed_paths import path_argument
 from kidney_core.data import annotated_volumes
 from kidney_core.data.annotated_volumes import AnnotatedSlices, Volume
 from kidney_core.data.dataset import Dataset, read_dataset
@@ -120,11 +121,19 @@ def write(folder: Path, network: FinderNetwork, card: dict[str, Any]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Train the finder from the command line."""
     parser = argparse.ArgumentParser(description="Train the kidney finder on annotated volumes.")
-    parser.add_argument("folder", type=Path, help="annotated volumes: slices/VOLUME and kidneys/VOLUME")
-    parser.add_argument("--weights", type=Path, required=True, help="ImageNet weights of mobilenetv2_100 (safetensors)")
-    parser.add_argument("--work", type=Path, help="folder of the trainings' state (default: kidney-finder in the runs)")
-    parser.add_argument("--out", type=Path, help="folder of the finder (default: kidney-finder in the checkpoints)")
-    parser.add_argument("--unlabelled", type=Path, help="dataset for a second training on slices it outlines itself")
+    parser.add_argument("folder", type=path_argument, help="annotated volumes: slices/VOLUME and kidneys/VOLUME")
+    parser.add_argument(
+        "--weights", type=path_argument, required=True, help="ImageNet weights of mobilenetv2_100 (safetensors)"
+    )
+    parser.add_argument(
+        "--work", type=path_argument, help="folder of the trainings' state (default: kidney-finder in the runs)"
+    )
+    parser.add_argument(
+        "--out", type=path_argument, help="folder of the finder (default: kidney-finder in the checkpoints)"
+    )
+    parser.add_argument(
+        "--unlabelled", type=path_argument, help="dataset for a second training on slices it outlines itself"
+    )
     parser.add_argument("--steps", type=int, default=FinderRecipe.n_steps)
     parser.add_argument("--second-steps", type=int, default=FinderRecipe.n_second_steps)
     parser.add_argument("--folds", type=int, default=3)

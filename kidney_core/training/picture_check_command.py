@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from kidney_core.common import digests
 from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.files import write_atomically
+from kidney_core.common.typed_paths import path_argument
 from kidney_core.data import annotated_volumes
 from kidney_core.data.dataset import Dataset, read_dataset
 from kidney_core.data.image_batches import for_each_batch
@@ -223,9 +224,9 @@ def train_and_measure(
 def main(arguments: list[str] | None = None) -> int:
     """Train the check from the command line."""
     parser = argparse.ArgumentParser(description="Train a finder's check for turned pictures and contact sheets.")
-    parser.add_argument("folder", type=Path, help="annotated volumes: slices/VOLUME and kidneys/VOLUME")
-    parser.add_argument("--unlabelled", type=Path, required=True, help="dataset of upright slices")
-    parser.add_argument("--finder", type=Path, help="folder of the finder (default: the installed one)")
+    parser.add_argument("folder", type=path_argument, help="annotated volumes: slices/VOLUME and kidneys/VOLUME")
+    parser.add_argument("--unlabelled", type=path_argument, required=True, help="dataset of upright slices")
+    parser.add_argument("--finder", type=path_argument, help="folder of the finder (default: the installed one)")
     options = parser.parse_args(arguments)
     folder = options.finder or finders.installed_folder()
     finder = finders.open_finder(folder)

@@ -18,6 +18,7 @@ from kidney_core.checkpoints.checkpoint import (
 from kidney_core.common import os_errors, settings
 from kidney_core.common.entry_point import command
 from kidney_core.common.errors import CheckpointError, RunError
+from kidney_core.common.typed_paths import path_argument
 from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, MEASURED, TEST
 from kidney_core.runs.cross_validation import (
     OF_A_PAIR,
@@ -134,9 +135,9 @@ def _check(runs: dict[str, Run], run: Run, other: Run | None, folds: Run | None)
 def main(arguments: list[str] | None = None) -> int:
     """Publish from the command line."""
     parser = argparse.ArgumentParser(description="Publish a finished run as a checkpoint.")
-    parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("other", type=Path, nargs="?", help="a run of the same recipe with the other split")
-    parser.add_argument("--folds", type=Path, help="any fold of a cross-validation of the same recipe")
+    parser.add_argument("run", type=path_argument, help="folder of a finished run")
+    parser.add_argument("other", type=path_argument, nargs="?", help="a run of the same recipe with the other split")
+    parser.add_argument("--folds", type=path_argument, help="any fold of a cross-validation of the same recipe")
     parser.add_argument("--name", required=True, help="name of the new checkpoint")
     options = parser.parse_args(arguments)
     other, folds = (Run(path) if path else None for path in (options.other, options.folds))

@@ -10,7 +10,8 @@ import pandas as pd
 from torch import nn
 
 from kidney_core.common import settings
-from kidney_core.common.errors import KidneyError, RunError, SliceError
+from kidney_core.common.errors import KidneyError, RunError, SliceError, UnclearTable
+from kidney_core.common.labelling import Labelling
 from kidney_core.data import dataset_kidneys
 from kidney_core.data.dataset import Dataset, read_dataset, require_classes
 from kidney_core.data.series import scan_table
@@ -35,11 +36,15 @@ class Readiness:
         problems: sentence -> the configurations that it stops; empty where all can be trained.
         table: the scans of the first folder, see `scan_table`; None where it cannot be read.
         dataset: the first folder; None where it cannot be read.
+        class_names: of the first folder, as in `Dataset`, also where these classes cannot be trained on.
+        unclear: the table of the first folder whose columns the user must choose.
     """
 
     problems: dict[str, list[TrainingConfig]]
     dataset: Dataset | None = None
     table: pd.DataFrame | None = field(default=None, repr=False)
+    class_names: dict[str, tuple[str, int]] = field(default_factory=dict)
+    unclear: UnclearTable | None = None
 
 
 def check(configs: Sequence[TrainingConfig], progress_of: ProgressOf) -> Readiness:
@@ -61,9 +66,10 @@ def check(configs: Sequence[TrainingConfig], progress_of: ProgressOf) -> Readine
         checks.disk(configs)
     except KidneyError as error:
         problems[str(error)] = list(configs)
+    names, unclear = checks.class_names(configs[0])
     if first is None:
-        return Readiness(problems)
-    return Readiness(problems, checks.dataset(first.data), checks.table(first.data))
+        return Readiness(problems, class_names=names, unclear=unclear)
+    return Readiness(problems, checks.dataset_of(first), checks.table_of(first), names, unclear)
 
 
 def require_trainable(config: TrainingConfig, progress_of: ProgressOf, *, checked: Dataset | None = None) -> Dataset:
@@ -81,7 +87,7 @@ def require_trainable(config: TrainingConfig, progress_of: ProgressOf, *, checke
     for each in (checks.network, checks.data, checks.split, checks.labels, checks.kidneys):
         each(config)
     checks.disk([config])
-    return checks.dataset(config.data)
+    return checks.dataset_of(config)
 
 
 class _Checks:
@@ -98,18 +104,33 @@ class _Checks:
         models.pick_device(config.device)
         self._model_of(config)
 
+    def dataset_of(self, config: TrainingConfig) -> Dataset:
+        return self.dataset(config.data, config.labelling)
+
+    def table_of(self, config: TrainingConfig) -> pd.DataFrame:
+        return self.table(config.data, config.labelling)
+
+    def class_names(self, config: TrainingConfig) -> tuple[dict[str, tuple[str, int]], UnclearTable | None]:
+        """The class names of the folder, and the table that leaves them unclear."""
+        try:
+            return self.dataset_of(config).class_names, None
+        except UnclearTable as unclear:
+            return {}, unclear
+        except KidneyError:
+            return {}, None  # which `data` tells
+
     def data(self, config: TrainingConfig) -> None:
-        require_classes(self.dataset(config.data))
+        require_classes(self.dataset_of(config))
         for folder in config.extra_folders:
-            self.dataset(folder)
+            self.dataset(folder, config.extra_labelling)
 
     def split(self, config: TrainingConfig) -> None:
         """The split of the slices that the run will use, as far as these are known."""
         if not self.can_read(config):
             return
-        table = self.table(config.data)
+        table = self.table_of(config)
         if config.only_kidneys:
-            dataset, finder = self.dataset(config.data), finders.open_installed()
+            dataset, finder = self.dataset_of(config), finders.open_installed()
             if len(dataset) <= _N_FOUND_AT_ONCE or dataset_kidneys.are_known(dataset, finder):
                 n_kidneys = dataset_kidneys.visible_kidneys(dataset, finder, progress_of=self.progress_of)
                 if not n_kidneys.any():
@@ -124,12 +145,13 @@ class _Checks:
     def labels(self, config: TrainingConfig) -> None:
         if not self.can_read(config):
             return
-        labels = self.dataset(config.data).labels
+        labels = self.dataset_of(config).labels
         for folder in config.extra_folders:
-            unknown = sorted(set(self.dataset(folder).labels) - set(labels))
+            unknown = sorted(set(self.dataset(folder, config.extra_labelling).labels) - set(labels))
             if unknown:
                 raise RunError(
-                    f"The extra data “{folder}” have the class “{unknown[0]}”, which “{config.data}” does not have."
+                    f"The extra data “{folder}” have the class “{unknown[0]}”, which “{config.data}” does not have. Say what it "
+                    "stands for, with the option extra_classes, or on the Dataset page."
                 )
         asked = config.best_by.removeprefix(RECALL_OF)
         if config.best_by.startswith(RECALL_OF) and asked not in labels:
@@ -139,7 +161,7 @@ class _Checks:
 
     def kidneys(self, config: TrainingConfig) -> None:
         if config.only_kidneys and self.can_read(config):
-            self._shows_kidneys(config.data)
+            self._shows_kidneys(config.data, config.labelling)
 
     def disk(self, configs: Sequence[TrainingConfig]) -> None:
         """Raise RunError where the weights of all these runs do not fit on the disk of the runs folder."""
@@ -173,16 +195,16 @@ class _Checks:
     def _model(self, architecture: str, init: str, image_size_px: int, trainable: str) -> nn.Module:
         return models.require_start(architecture, init, image_size_px, trainable=trainable).to("meta")
 
-    def _dataset(self, folder: str) -> Dataset:
+    def _dataset(self, folder: str, labelling: Labelling) -> Dataset:
         if folder in self._known:
             return self._known[folder]
-        return read_dataset(folder, progress=self.progress_of("Reading images"))
+        return read_dataset(folder, labelling=labelling, progress=self.progress_of("Reading images"))
 
-    def _table(self, folder: str) -> pd.DataFrame:
-        return scan_table(self.dataset(folder), progress=self.progress_of("Finding scans and copies"))
+    def _table(self, folder: str, labelling: Labelling) -> pd.DataFrame:
+        return scan_table(self.dataset(folder, labelling), progress=self.progress_of("Finding scans and copies"))
 
-    def _kidneys_of_classes(self, folder: str) -> None:
-        _require_kidneys(self.dataset(folder))
+    def _kidneys_of_classes(self, folder: str, labelling: Labelling) -> None:
+        _require_kidneys(self.dataset(folder, labelling))
 
 
 def _once(work: Callable[..., T]) -> Callable[..., T]:

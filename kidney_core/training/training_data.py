@@ -70,7 +70,7 @@ def read_training_data(
     Raises: DatasetError; RunError when the data changed since the run began.
     """
     config = run.config()
-    dataset = read_dataset(config.data, progress=progress_of("Reading images"))
+    dataset = read_dataset(config.data, labelling=config.labelling, progress=progress_of("Reading images"))
     if config.only_kidneys:
         dataset = dataset_kidneys.only_with_kidneys(dataset, finder.open_installed(), progress_of=progress_of)
     require_classes(dataset)

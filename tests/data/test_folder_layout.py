@@ -1,5 +1,6 @@
 """Folders as they are found: with splits of their own, in archives, with links, and with what is no class."""
 
+import os
 import shutil
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from kidney_core.common.errors import DatasetError
+from kidney_core.common.labelling import Labelling
 from kidney_core.data import dataset, folder_layout
 from kidney_core.metrics.splits import TEST, TRAIN, VALIDATION
 
@@ -167,3 +169,58 @@ def test_an_index_from_the_cache_knows_the_parts_too(tmp_path):
     assert again.table.equals(first.table)
     shutil.rmtree(tmp_path / "test")
     assert "folder_part" not in dataset.read_dataset(tmp_path).table
+
+
+@pytest.mark.parametrize("names", [("0", "1", "2", "3"), ("囊肿", "正常", "结石", "肿瘤"), ("Quiste", "Cálculo")])
+def test_an_archive_of_other_names_is_read_where_its_classes_are(tmp_path, names):
+    for name in names:
+        add(tmp_path / "CT" / "CT" / name)
+    (tmp_path / "README.md").write_text("about", encoding="utf-8")
+    read = dataset.read_dataset(tmp_path)
+    assert read.root == tmp_path / "CT" / "CT"
+    assert read.class_names == {name: (name, 2) for name in names}
+
+
+def test_stated_names_become_labels_and_one_can_be_left_out(tmp_path):
+    for name in ("0", "1", "2"):
+        add(tmp_path / name)
+    stated = Labelling.from_text(classes="0=Cyst,1=Normal,2=")
+    read = dataset.read_dataset(tmp_path, labelling=stated)
+    assert read.counts() == {"Cyst": 2, "Normal": 2}
+    assert read.unreadable == (("2", "The class “2” is left out, as you said; it has 2 files."),)
+    assert read.fingerprint != dataset.read_dataset(tmp_path).fingerprint
+
+
+def test_names_that_are_no_text_are_listed_and_the_rest_is_read(tmp_path):
+    for label in ("Cyst", "Normal"):
+        add(tmp_path / label)
+    (tmp_path / os.fsdecode(b"C\xe1lculo")).mkdir()
+    (tmp_path / os.fsdecode(b"Cyst/qu\xe9.png")).write_bytes(b"x")
+    read = dataset.read_dataset(tmp_path)
+    assert len(read) == 4
+    assert [path for path, _ in read.unreadable] == ["C\ufffdlculo", "Cyst/qu\ufffd.png"]
+
+
+def test_what_cannot_be_entered_or_opened_is_listed_and_the_rest_is_read(tmp_path):
+    for label in ("Cyst", "Normal"):
+        add(tmp_path / label)
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "Cyst" / "circle.png").symlink_to(tmp_path / "Cyst" / "circle.png")
+    (tmp_path / "Cyst" / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "Cyst" / "pipe.png")
+    (tmp_path / "Cyst" / "0.bin").write_bytes(b"no image")
+    read = dataset.read_dataset(tmp_path)
+    assert (len(read), read.labels) == (4, ("Cyst", "Normal"))
+    assert sorted(path for path, _ in read.unreadable) == [
+        "Cyst/0.bin",
+        "Cyst/circle.png",
+        "Cyst/gone",
+        "Cyst/pipe.png",
+    ]
+
+
+@pytest.mark.parametrize("folder", ["@EADIR", "#recycle", "$RECYCLE.BIN", "Masks", "System Volume Information", ".git"])
+def test_folders_that_systems_make_are_no_classes(tmp_path, folder):
+    for label in ("Cyst", "Normal", folder):
+        add(tmp_path / label)
+    assert dataset.read_dataset(tmp_path).labels == ("Cyst", "Normal")
