@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kidney_core.app import formatting, hospitals_panel, loading, page_frame
+from kidney_core.app import formatting, hospitals_panel, loading, markdown, page_frame, tables
 from kidney_core.engines import jobs
 from kidney_core.metrics import plots
 from kidney_core.metrics.splits import RANDOM
@@ -45,10 +45,10 @@ if rows:
 other_hospitals = hospitals_panel.headline_table(checkpoints)
 if not other_hospitals.empty:
     st.subheader("On other hospitals", anchor=False)
-    st.dataframe(other_hospitals, hide_index=True)
+    st.dataframe(tables.drawn(other_hospitals), hide_index=True)
 n_busy = sum(jobs.status(run) in (run_folder.QUEUED, run_folder.RUNNING) for run in run_folder.list_runs())
 st.caption(
-    f"{formatting.quantity(len(checkpoints), 'checkpoint')} · {formatting.quantity(n_busy, 'job')} queued or running · trains on {jobs.device_in_words()}"
+    f"{formatting.quantity(len(checkpoints), 'checkpoint')} · {formatting.quantity(n_busy, 'job')} queued or running · trains on {markdown.text(jobs.device_in_words())}"
 )
 with st.expander("Where to get the data"):
     st.markdown(

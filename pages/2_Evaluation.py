@@ -8,6 +8,7 @@ from kidney_core.app import (
     folder_panel,
     hospitals_panel,
     loading,
+    markdown,
     model_panel,
     page_frame,
     paper_panel,
@@ -59,7 +60,7 @@ def main() -> None:
     try:
         VIEWS[view](chosen)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
 
 
 main()

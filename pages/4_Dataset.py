@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kidney_core.app import access, dataset_panel, page_frame, path_inputs, progress
+from kidney_core.app import access, dataset_panel, markdown, page_frame, path_inputs, progress
 from kidney_core.common.errors import KidneyError
 
 page_frame.start_page(
@@ -29,7 +29,7 @@ def audit_folder() -> None:
         images = dataset.read_dataset(folder, progress=progress.progress_bar("Reading images"))
         st.session_state["dataset_audit"] = leak_audit.audit(images, progress=progress.progress_bar("Comparing slices"))
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
 
 
 audit_folder()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from kidney_core.app import markdown
 from kidney_core.checkpoints import hospital_results
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import CheckpointError
@@ -35,7 +36,11 @@ def choose_checkpoint(title: str, checkpoints: Sequence[Checkpoint], *, key: str
     # Streamlit forgets a widget that a run does not draw.
     last = st.session_state.get(f"{key}_last")
     chosen = st.selectbox(
-        title, checkpoints, index=names.index(last) if last in names else 0, format_func=checkpoint_title, key=key
+        markdown.text(title),
+        checkpoints,
+        index=names.index(last) if last in names else 0,
+        format_func=checkpoint_title,
+        key=key,
     )
     st.session_state[f"{key}_last"] = chosen.name
     return chosen
@@ -54,9 +59,11 @@ def _other_hospitals(checkpoint: Checkpoint) -> str:
     try:
         measured = checkpoint.other_hospitals()
     except CheckpointError as error:
-        return str(error)
+        return markdown.text(error)
     lines = hospital_results.headlines(measured) if measured else []
-    return "; ".join(f"{line.what} **{line.short}**" for line in lines) or "**not measured**"
+    return (
+        "; ".join(f"{markdown.text(line.what)} **{markdown.text(line.short)}**" for line in lines) or "**not measured**"
+    )
 
 
 def choose_protocol(checkpoints: Sequence[Checkpoint], key: str) -> str | None:

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import checkpoint_choice, loading, progress, tables
+from kidney_core.app import checkpoint_choice, loading, markdown, progress, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics import number_format, plots
@@ -87,14 +87,14 @@ def _export(chosen: list[Checkpoint]) -> None:
 
 
 def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
-    st.markdown(f"#### Differences in {title.lower()}")
+    st.markdown(f"#### Differences in {markdown.text(title.lower())}")
     protocol = checkpoint_choice.choose_protocol(chosen, "evaluation_pairs")
     if protocol is None:
         return
     try:
         pairs = loading.compare(chosen, protocol, name)
     except KidneyError as error:
-        st.info(str(error))
+        st.info(markdown.text(error))
         return
     rows = [
         {
@@ -108,7 +108,7 @@ def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
         }
         for pair in pairs
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key="evaluation_differences")
+    st.dataframe(tables.drawn(pd.DataFrame(rows)), hide_index=True, key="evaluation_differences")
     st.caption(
         "How to read this. Both models predicted the same slices. p over scans: permutation test that swaps their predictions on "
         "whole scans; corrected for the number of pairs (Holm). p over slices: McNemar's test, which treats slices of one scan as "
@@ -128,13 +128,15 @@ def _footprints(chosen: list[Checkpoint]) -> None:
         st.session_state["evaluation_footprints"] = _measure(chosen)
     rows, problems = st.session_state.get("evaluation_footprints", ([], []))
     for problem in problems:
-        st.error(problem)
+        st.error(markdown.text(problem))
     if not rows:
         return
     one_decimal = ("File (MB)", "Parameters (millions)", "One slice (ms)")
     config = {name: st.column_config.NumberColumn(format="%.1f") for name in one_decimal}
     config |= {name: st.column_config.NumberColumn(format="%.0f") for name in ("Slices per second", "Memory (MiB)")}
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=config, key="evaluation_footprint_table")
+    st.dataframe(
+        tables.drawn(pd.DataFrame(rows)), hide_index=True, column_config=config, key="evaluation_footprint_table"
+    )
     st.caption(
         "How to read this. One slice: median time of a prediction without heatmap. Slices per second: in batches. Memory: peak "
         "that the network adds to a process. A training job at the same time slows all of them down."

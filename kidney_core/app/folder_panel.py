@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
-from kidney_core.app import audit_recorder, checkpoint_choice, matrix_panel, path_inputs, progress
+from kidney_core.app import audit_recorder, checkpoint_choice, markdown, matrix_panel, path_inputs, progress, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.labels import LABELS
@@ -64,7 +63,11 @@ def show(checkpoints: Sequence[Checkpoint]) -> None:
             chosen_label = None if label == _BY_FOLDER else label
             result = _evaluate(checkpoint, Path(folder), chosen_label, only_kidneys=only_kidneys)
         except KidneyError as error:
-            st.error(f"{error} Or choose the class of all images under Labels." if label == _BY_FOLDER else str(error))
+            st.error(
+                f"{markdown.text(error)} Or choose the class of all images under Labels."
+                if label == _BY_FOLDER
+                else markdown.text(error)
+            )
             return
         st.session_state["evaluation_result"] = result
     if "evaluation_result" in st.session_state:
@@ -89,11 +92,11 @@ def _show_result(result: FolderResult) -> None:
     from kidney_core.metrics import evaluation, intervals
 
     checkpoint, predictions = result.checkpoint, result.predictions
-    st.markdown(f"#### {checkpoint.name} on “{result.root.name}”")
+    st.markdown(f"#### {markdown.text(checkpoint.name)} on “{markdown.text(result.root.name)}”")
     _show_overlap(result.share_trained_on)
     if result.unreadable:
         with st.expander(f"{len(result.unreadable)} files could not be read"):
-            st.dataframe(pd.DataFrame(result.unreadable, columns=["File", "Reason"]), hide_index=True)
+            tables.show_unreadable(result.unreadable)
     if n_left_out := result.n_slices - len(predictions.table):
         st.caption(f"{n_left_out:,} of {result.n_slices:,} slices show no kidney and are left out.")
     metrics = evaluation.metrics(predictions)

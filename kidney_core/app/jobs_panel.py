@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, formatting
+from kidney_core.app import access, audit_recorder, formatting, markdown, tables
 from kidney_core.common.errors import KidneyError
 from kidney_core.engines import housekeeping, jobs, local_engine
 from kidney_core.metrics import echarts
@@ -98,11 +98,11 @@ def _show_jobs(runs: list[Run], busy: bool) -> None:
         try:
             rows.append(_job_row(run))
         except KidneyError as error:
-            st.warning(str(error))
+            st.warning(markdown.text(error))
     rates = {name: st.column_config.NumberColumn(format="%.1f %%") for name in ("Test accuracy", "Balanced accuracy")}
     progress = st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100)
     st.dataframe(
-        pd.DataFrame(rows),
+        tables.drawn(pd.DataFrame(rows)),
         hide_index=True,
         column_config={**rates, "Progress": progress},
         placeholder="–",
@@ -164,8 +164,8 @@ def _show_actions(runs: list[Run]) -> None:
             st.code(run.log_tail(60) or "The log is empty.", language=None)
             st.json(asdict(run.config()), expanded=1)
     except KidneyError as error:
-        st.error(str(error))
-        st.toast(str(error))
+        st.error(markdown.text(error))
+        st.toast(markdown.text(error))
 
 
 def _show_housekeeping(run: Run, status: str) -> None:
@@ -190,7 +190,7 @@ def _show_housekeeping(run: Run, status: str) -> None:
         (housekeeping.unarchive if is_archived else housekeeping.archive)(run)
         st.rerun()
     with delete.popover("Delete", width="stretch"):
-        st.markdown(f"Delete “{run.name}” with its weights and curves? Published checkpoints stay.")
+        st.markdown(f"Delete “{markdown.text(run.name)}” with its weights and curves? Published checkpoints stay.")
         if st.button("Delete permanently", type="primary", key="training_delete"):
             housekeeping.delete(run)
             st.rerun()
@@ -211,18 +211,18 @@ def _publish_form(run: Run) -> None:
 
     other, folds = (Run(Path(folder)) if folder else None for folder in _partners(str(run.folder)))
     if other:
-        st.caption(f"Includes the results of “{other.name}” for the other split.")
+        st.caption(f"Includes the results of “{markdown.text(other.name)}” for the other split.")
     else:
         missing = RANDOM if run.config().protocol == GROUPED else GROUPED
         st.caption(
             f"No finished run of the same recipe used the {PROTOCOL_TITLES[missing]}: its results will be missing."
         )
     if folds:
-        st.caption(f"Includes the results over all {folds.config().n_folds} cross-validation folds.")
+        st.caption(f"Includes the results over all {folds.config().n_folds:d} cross-validation folds.")
     name = st.text_input("Name", run.config().architecture, key=f"training_publish_name_{run.name}")
     if st.button("Publish", type="primary", key="training_publish"):
         checkpoint = publish.publish(run, name=name.strip(), other=other, folds=folds)
         audit_recorder.published(checkpoint, asdict(run.config()))
-        published = f"Published as “{checkpoint.name}”. It is now on the Diagnosis and Evaluation pages."
+        published = f"Published as “{markdown.text(checkpoint.name)}”. It is now on the Diagnosis and Evaluation pages."
         st.success(published)
         st.toast(published)

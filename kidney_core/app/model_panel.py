@@ -10,6 +10,7 @@ from kidney_core.app import (
     checkpoint_choice,
     formatting,
     loading,
+    markdown,
     matrix_panel,
     paint_over_panel,
     pointing_panel,
@@ -76,7 +77,7 @@ def _matrices(checkpoint: Checkpoint) -> None:
             split = checkpoint.card["split"][protocol]
             st.caption(
                 f"{number_format.percent(split['shared_series_fraction'], 0)} of the test slices have other slices of the "
-                f"same scan in training. {split['test_series']} scans were tested."
+                f"same scan in training. {split['test_series']:,} scans were tested."
             )
             matrix_panel.show_headline(metrics, checkpoint.intervals(protocol))
             selected[protocol] = matrix_panel.show_matrix(
@@ -212,7 +213,7 @@ def _show_answers(checkpoint: Checkpoint) -> None:
     if "by_label" not in entry:
         return
     missed = ", ".join(f"{number_format.percent(share)} of {label}" for label, share in entry["missed"].items())
-    st.markdown(f"**Missed lesions.** Slices answered Normal: {missed}.")
+    st.markdown(f"**Missed lesions.** Slices answered Normal: {markdown.text(missed)}.")
     rows = [
         {
             "Answer": label,
@@ -226,7 +227,7 @@ def _show_answers(checkpoint: Checkpoint) -> None:
         }
         for label, row in entry["by_label"].items()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key=f"evaluation_answers_{checkpoint.name}")
+    st.dataframe(tables.drawn(pd.DataFrame(rows)), hide_index=True, key=f"evaluation_answers_{checkpoint.name}")
     st.caption(
         formatting.nonbreaking(
             "In Diagnosis a label is answered from its threshold on. Measured nested, on scans that chose neither network nor threshold. "
@@ -245,7 +246,7 @@ def _show_prediction_sets(checkpoint: Checkpoint) -> None:
     st.markdown(
         formatting.nonbreaking(
             f"**Prediction sets.** To hold the true label on {number_format.percent(entry['level'], 0)} of the slices of each label, "
-            f"they have {entry['mean_size']:.1f} labels on average; {number_format.percent(single, 0)} have one. Measured: {covered}."
+            f"they have {entry['mean_size']:.1f} labels on average; {number_format.percent(single, 0)} have one. Measured: {markdown.text(covered)}."
         )
     )
 
@@ -290,7 +291,7 @@ def _planes(checkpoint: Checkpoint) -> None:
                 },
             }
         )
-    st.table(pd.DataFrame(rows).set_index("Plane").T)
+    st.table(markdown.cells(pd.DataFrame(rows).set_index("Plane").T))
     st.caption("How to read this. " + HOW_TO_READ["planes"])
 
 
@@ -311,8 +312,9 @@ def _scans(checkpoint: Checkpoint) -> None:
     }
     metrics = evaluation.metrics(scans)
     matrix_panel.show_headline(metrics, ranges, tested="Scans")
-    st.caption(f"How to read this. {HOW_TO_READ['scans']} {evaluation.mixed_series_note(scans)}")
-    st.table(number_format.report_with_intervals(metrics, ranges).rename(columns={"Slices": "Scans"}))
+    st.caption(f"How to read this. {HOW_TO_READ['scans']} {markdown.text(evaluation.mixed_series_note(scans))}")
+    report = number_format.report_with_intervals(metrics, ranges).rename(columns={"Slices": "Scans"})
+    st.table(markdown.cells(report))
     table = scans.table.assign(right=scans.is_right)
     tables.show_table(table, key="evaluation_scans")
     st.download_button(
@@ -336,9 +338,9 @@ def _training(checkpoint: Checkpoint) -> None:
 def _card(checkpoint: Checkpoint) -> None:
     card = checkpoint.card
     if checkpoint.seal_warning:
-        st.warning(checkpoint.seal_warning)
-    st.markdown(f"**Intended use.** {card['intended_use']}")
-    st.markdown("**Limits**\n" + "\n".join(f"- {limit}" for limit in card["limits"]))
+        st.warning(markdown.text(checkpoint.seal_warning))
+    st.markdown(f"**Intended use.** {markdown.text(card['intended_use'])}")
+    st.markdown("**Limits**\n" + "\n".join(f"- {markdown.text(limit)}" for limit in card["limits"]))
     st.markdown("**Trained with**")
     st.code(card["command"], language="bash", wrap_lines=True)
     shown = ("data", "split", "preprocessing", "temperature", "software", "created")

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from kidney_core.app import access
+from kidney_core.app import access, markdown
 from kidney_core.common import allowed_paths
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.files import split_paths
@@ -21,12 +21,12 @@ def path_input(label: str, value: str = "", *, key: str, several: bool = False, 
         several: several paths may be typed, separated by ":" (`os.pathsep`).
         options: of `st.text_input`.
     """
-    typed = st.text_input(label, value, key=key, **options).strip()
+    typed = st.text_input(markdown.text(label), value, key=key, **options).strip()
     paths = split_paths(typed) if several else [typed]
     try:
         return os.pathsep.join(allowed_path(path) for path in paths)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return ""
 
 

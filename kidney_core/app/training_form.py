@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, formatting, path_inputs, progress
+from kidney_core.app import access, audit_recorder, formatting, markdown, path_inputs, progress, tables
 from kidney_core.common.errors import KidneyError, RunError
 from kidney_core.common.labels import LABELS
 from kidney_core.common.paper import ARCHITECTURE_NAMES
@@ -82,12 +82,12 @@ def _show_check(folder: str) -> None:
     if not folder or check is None or check.folder != folder:
         return
     if check.problem:
-        st.error(check.problem)
+        st.error(markdown.text(check.problem))
         return
-    st.success(check.contents)
+    st.success(markdown.text(check.contents))
     if check.unreadable:
         with st.expander(f"{len(check.unreadable)} files cannot be read and are left out"):
-            st.dataframe(pd.DataFrame(check.unreadable, columns=["File", "Reason"]), hide_index=True)
+            tables.show_unreadable(check.unreadable)
 
 
 def _title(name: str) -> str:
@@ -100,11 +100,11 @@ def _number(name: str, value: Number, **options: Any) -> Number:
     option = OPTIONS[name]
     low, high = (type(value)(limit) for limit in option.metadata["limits"])
     return st.number_input(
-        _title(name),
+        markdown.text(_title(name)),
         low,
         high,
         value,
-        help=recipes.help_text(name),
+        help=markdown.text(recipes.help_text(name)),
         key=f"training_{name}_{_recipe_key()}",
         **options,
     )
@@ -114,10 +114,10 @@ def _choice(name: str, value: str) -> str:
     option = OPTIONS[name]
     choices = option.metadata["choices"]
     return st.selectbox(
-        _title(name),
+        markdown.text(_title(name)),
         choices,
         choices.index(value),
-        help=recipes.help_text(name),
+        help=markdown.text(recipes.help_text(name)),
         key=f"training_{name}_{_recipe_key()}",
     )
 
@@ -159,7 +159,7 @@ def _recipe_options(recipe: str) -> dict[str, Any]:
             "Best epoch by",
             [*recipes.BEST_BY, *(f"{recipes.RECALL_OF}{label}" for label in LABELS)],
             accept_new_options=True,
-            help=recipes.help_text("best_by"),
+            help=markdown.text(recipes.help_text("best_by")),
             key=f"training_best_by_{_recipe_key()}",
         )
         chosen["patience"] = _number("patience", base.patience)
@@ -175,7 +175,7 @@ def show() -> None:
         key="training_extra_data",
         several=True,
         placeholder="none",
-        help=recipes.help_text("extra_data"),
+        help=markdown.text(recipes.help_text("extra_data")),
     )
     if folder and st.button("Check the folder", key="training_check"):
         st.session_state["training_checked"] = _check_folder(folder)
@@ -241,7 +241,7 @@ def show() -> None:
             folder, names, protocols, recipe, {**options, "extra_data": extra, "init": init}, int(n_folds), seeds
         )
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return
     selected = _sweep(configs)
     if st.button(
@@ -299,7 +299,7 @@ def _sweep(configs: list[TrainingConfig]) -> list[TrainingConfig]:
     names = "-".join(f"{config.architecture}{config.protocol}{config.fold}{config.seed}" for config in configs)
     with st.expander(f"{len(configs)} jobs"):
         kept = st.data_editor(
-            table,
+            tables.drawn(table),
             hide_index=True,
             disabled=[name for name in table.columns if name != "Start"],
             key=f"training_sweep_{zlib.crc32(names.encode())}",
@@ -330,7 +330,7 @@ def _as_file(configs: list[TrainingConfig], engine: str) -> None:
             if st.button("Start this configuration", key="training_config_start"):
                 _submit(config.data, [config], engine)
         except KidneyError as error:
-            st.error(str(error))
+            st.error(markdown.text(error))
 
 
 def _engine() -> str:
@@ -339,7 +339,7 @@ def _engine() -> str:
     try:
         default = jobs.default_engine()
     except RunError as error:
-        st.warning(str(error))
+        st.warning(markdown.text(error))
         default = "local"
     if len(engines) < 2:
         return default
@@ -380,6 +380,6 @@ def _submit(folder: str, configs: list[TrainingConfig], engine: str) -> None:
             audit_recorder.job(asdict(config), engine=engine)
             jobs.submit(Run.create(config), engine)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return
     st.toast(f"{formatting.quantity(len(configs), 'job')} started")

@@ -1,13 +1,13 @@
 """What is to be diagnosed: uploaded files, zips or folders, or a simulated sample."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from kidney_core.app import uploads
+from kidney_core.app import markdown, uploads
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.labels import LABELS
 from kidney_core.imaging.slices import Slice
@@ -80,7 +80,7 @@ def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
     )
     megabytes = uploads.limit_bytes() // 1024**2
     files = st.file_uploader(
-        f"CT slices (DICOM, PNG, JPEG, TIFF), a volume (NIfTI) or a zip, up to {megabytes} MB"
+        f"CT slices (DICOM, PNG, JPEG, TIFF), a volume (NIfTI) or a zip, up to {megabytes:,} MB"
         if kind == FILES
         else "The folder of a scan, such as a DICOM export",
         accept_multiple_files=True if kind == FILES else "directory",
@@ -90,7 +90,7 @@ def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
     )
     with messages:
         if problem := uploads.refusal():
-            st.error(problem)
+            st.error(markdown.text(problem))
         if files:
             return _open(files)
     uploads.forget_read()
@@ -104,11 +104,13 @@ def _sample() -> UploadContents | Sample | None:
     with st.container(key="diagnosis_samples_compact"):
         columns = st.columns(len(offered))
     for column, name in zip(columns, offered, strict=True):
-        column.button(name, key=f"diagnosis_sample_{name}", width="stretch", on_click=_next_sample, args=(name,))
+        column.button(
+            markdown.text(name), key=f"diagnosis_sample_{name}", width="stretch", on_click=_next_sample, args=(name,)
+        )
     if "diagnosis_sample" not in st.session_state:
         return None
     name, number = st.session_state["diagnosis_sample"]
-    st.caption(f"Sample {number}: {name}. Press again for another simulated patient.")
+    st.caption(f"Sample {number:,}: {markdown.text(name)}. Press again for another simulated patient.")
     return _draw_scan(number) if name == WHOLE_SCAN else Sample(name, number)
 
 
@@ -155,11 +157,11 @@ def _open(files: Sequence[UploadedFile]) -> UploadContents | None:
     try:
         opened = uploads.read_once(files, read)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return None
     if uploads.refusal():
         opened = opened.with_note("Some files of this upload found no room: slices may be missing.")
-    _show_problems(opened.problems, show=st.warning if opened.stacks else st.error)
+    _show_problems(opened.problems, are_all=not opened.stacks)
     if not opened.stacks and not opened.problems:
         st.error(
             "Nothing in this upload is an image: it is empty or holds hidden files only. Upload the slices themselves."
@@ -167,10 +169,14 @@ def _open(files: Sequence[UploadedFile]) -> UploadContents | None:
     return opened if opened.stacks else None
 
 
-def _show_problems(problems: tuple[str, ...], *, show: Callable[[str], object]) -> None:
+def _show_problems(problems: tuple[str, ...], *, are_all: bool) -> None:
+    """Say what could not be read, as an error where nothing else is left."""
     for problem in problems[:3]:
-        show(problem)
+        if are_all:
+            st.error(markdown.text(problem))
+        else:
+            st.warning(markdown.text(problem))
     if len(problems) > 3:
         with st.expander(f"{len(problems) - 3} more files that were left out"):
             for problem in problems[3:]:
-                st.markdown(f"- {problem}")
+                st.markdown(f"- {markdown.text(problem)}")

@@ -1,5 +1,7 @@
 """Plotly bars: the probabilities of one slice, and models under both protocols."""
 
+import html
+
 import plotly.graph_objects as go
 
 from kidney_core.common.labels import color_of
@@ -16,7 +18,7 @@ def probability_bars(probabilities: dict[str, float]) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             x=values,
-            y=labels,
+            y=[plain(label) for label in labels],
             orientation="h",
             marker_color=[color_of(label, tuple(probabilities)) for label in labels],
             text=[percent(value) for value in values],
@@ -42,8 +44,8 @@ def protocol_bars(
         without = [row for row in own if None in row[3:]]
         for part in filter(None, (with_interval, without)):
             _add_bars(figure, protocol, part, whiskers=part is with_interval, named=part[0] is own[0])
-    figure.update_xaxes(categoryorder="array", categoryarray=list(dict.fromkeys(row[0] for row in rows)))
-    figure.update_yaxes(range=[0, 1.04], tickformat=".0%", title=title)
+    figure.update_xaxes(categoryorder="array", categoryarray=list(dict.fromkeys(plain(row[0]) for row in rows)))
+    figure.update_yaxes(range=[0, 1.04], tickformat=".0%", title=plain(title))
     figure.update_layout(barmode="group", legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0})
     apply_layout(figure, height=370)
     return figure.update_layout(margin_t=56)  # two rows of the legend, on a narrow page
@@ -55,7 +57,7 @@ def _add_bars(figure: go.Figure, protocol: str, rows: list[tuple], *, whiskers: 
         legendgroup=protocol,
         offsetgroup=protocol,
         showlegend=named,
-        x=[model for model, *_ in rows],
+        x=[plain(model) for model, *_ in rows],
         y=[value for _, _, value, _, _ in rows],
         text=[percent(value) for _, _, value, _, _ in rows],
         textposition="inside",
@@ -76,6 +78,11 @@ def _add_bars(figure: go.Figure, protocol: str, rows: list[tuple], *, whiskers: 
             "width": 5,
             "color": "#7A8A90",  # seen on both a light and a dark page
         }
+
+
+def plain(name: str) -> str:
+    """A name as text of a figure, in which Plotly reads HTML, and braces as placeholders."""
+    return html.escape(name, quote=False).replace("{", "&#123;")
 
 
 def apply_layout(figure: go.Figure, *, height: int) -> go.Figure:

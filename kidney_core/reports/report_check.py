@@ -20,6 +20,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from kidney_core.common import spreadsheet
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics.predictions import Predictions
 from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, PROTOCOL_NAMES
@@ -120,12 +121,15 @@ def _as_stated(figures: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
 
 
 def _recomputed(predictions: bytes, n_resamples: int) -> dict[str, Any]:
-    return export_numbers.manifest_entry(Predictions.read_csv(io.BytesIO(predictions)), n_resamples=n_resamples)
+    return export_numbers.manifest_entry(
+        Predictions.read_csv(io.BytesIO(spreadsheet.unescape_csv(predictions))), n_resamples=n_resamples
+    )
 
 
 def _compare_rows(stated: bytes, rows: list[dict[str, Any]]) -> tuple[int, list[str]]:
     """comparison.csv against the rows that the predictions give."""
-    there = list(csv.DictReader(io.StringIO(stated.decode(errors="replace"))))
+    text = spreadsheet.unescape_csv(stated.decode(errors="replace").encode()).decode()
+    there = list(csv.DictReader(io.StringIO(text, newline="")))
     if len(there) != len(rows):
         return 1, [f"comparison.csv has {len(there)} rows, recomputed {len(rows)}"]
     n_compared, differing = 0, []

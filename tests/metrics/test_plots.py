@@ -30,3 +30,12 @@ def test_protocol_bars_draw_the_interval_as_whiskers_and_none_where_there_is_non
 @pytest.mark.parametrize(("color", "ink"), [("#0072B2", "#ffffff"), ("#009E73", "#000000"), ("#999999", "#000000")])
 def test_text_on_a_bar_is_the_one_that_reads_better(color, ink):
     assert plots.text_color_on(color) == ink
+
+
+def test_names_are_text_in_figures():
+    """Plotly reads HTML and placeholders in all of its texts; it turns the entities back."""
+    name = "<a href=http://evil.example>x</a> & %{y}"
+    text = "&lt;a href=http://evil.example&gt;x&lt;/a&gt; &amp; %&#123;y}"
+    assert list(plots.probability_bars({name: 0.4, "Cyst": 0.6}).data[0].y) == ["Cyst", text]
+    bars = plots.protocol_bars([(name, "grouped", 0.8, 0.7, 0.85)])
+    assert list(bars.data[0].x) == list(bars.layout.xaxis.categoryarray) == [text]

@@ -6,16 +6,18 @@ import re
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
-from kidney_core.checkpoints import model_card
+from kidney_core.checkpoints import checkpoint, model_card
 from kidney_core.common.errors import CheckpointError
 from kidney_core.metrics.predictions import Predictions
 from kidney_core.reports import export, report_check
 from kidney_core.training import publish, trainer
 from tests.conftest import ROOT, tiny_run
 from tests.diagnosis.test_inference import made_checkpoint
+from tests.hardness import hostile_world, names
 
 
 @pytest.fixture
@@ -190,3 +192,23 @@ def test_the_claim_checklist_has_its_44_items(published):
     lines = [line for line in model_card.claim_checklist(published).splitlines() if re.match(r"\| \d+ \|", line)]
     assert len(lines) == 44
     assert all(len(line.split("|")) == 6 for line in lines)
+
+
+def test_hostile_names_are_text_in_every_file_and_agree_all_the_same(tmp_path):
+    hostile_world.make(tmp_path / "hostile")
+    found = checkpoint.read_checkpoint(next((tmp_path / "hostile" / "checkpoints").iterdir()))
+    path = tmp_path / "report.zip"
+    path.write_bytes(export.export_zip([found]))
+    n_compared, differing = report_check.check(path)
+    assert n_compared > 200
+    assert not differing
+    with zipfile.ZipFile(path) as archive:
+        content = {Path(name).name: archive.read(name).decode() for name in archive.namelist()}
+    assert "<img" not in content["report.html"]
+    assert "<b>" not in re.sub("<b>(Random split|Unseen scans)</b>", "", content["report.html"])
+    for name in ("model-card.md", "claim-2024.md"):
+        assert names.PICTURE not in content[name]
+        assert names.HOST in content[name]
+    for name in [name for name in content if name.endswith(".csv")]:
+        assert not re.search(r'(^|,)"?[=@]', content[name], re.M)
+    assert "$a^2$" in content["grouped-confusion.svg"]
