@@ -9,7 +9,9 @@ from kidney_core.app import (
     home_panel,
     hospitals_panel,
     loading,
+    markdown,
     page_frame,
+    tables,
     tour,
     upload_panel,
 )
@@ -47,14 +49,14 @@ for column, (page, title, symbol), purpose in zip(columns, page_frame.PAGES[1:],
 home_panel.show_choice(checkpoints)
 bare = [checkpoint.name for checkpoint in checkpoints if not checkpoint.is_evaluated]
 if bare:
-    st.caption(checkpoint_choice.never_evaluated(bare))
+    st.caption(markdown.text(checkpoint_choice.never_evaluated(bare)))
 other_hospitals = hospitals_panel.headline_table(checkpoints)
 if not other_hospitals.empty:
     st.subheader("On other hospitals", anchor=False)
-    st.dataframe(other_hospitals, hide_index=True)
+    st.dataframe(tables.drawn(other_hospitals), hide_index=True)
 n_busy = sum(jobs.status(run) in (run_folder.QUEUED, run_folder.RUNNING) for run in run_folder.list_runs())
 st.caption(
-    f"{formatting.quantity(len(checkpoints), 'checkpoint')} · {formatting.quantity(n_busy, 'job')} queued or running · trains on {jobs.device_in_words()}"
+    f"{formatting.quantity(len(checkpoints), 'checkpoint')} · {formatting.quantity(n_busy, 'job')} queued or running · trains on {markdown.text(jobs.device_in_words())}"
 )
 with st.expander("Where to get the data"):
     st.markdown(

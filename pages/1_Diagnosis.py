@@ -2,7 +2,16 @@
 
 import streamlit as st
 
-from kidney_core.app import access, checkpoint_choice, loading, page_frame, slice_panel, stack_panel, upload_panel
+from kidney_core.app import (
+    access,
+    checkpoint_choice,
+    loading,
+    markdown,
+    page_frame,
+    slice_panel,
+    stack_panel,
+    upload_panel,
+)
 from kidney_core.app.reading_room import open_room
 from kidney_core.common.errors import KidneyError
 
@@ -43,7 +52,7 @@ def main() -> None:
         else:
             stack_panel.show_stack(predictor, stack, is_scan=is_scan)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
 
 
 main()

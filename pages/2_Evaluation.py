@@ -9,6 +9,7 @@ from kidney_core.app import (
     hospitals_panel,
     import_panel,
     loading,
+    markdown,
     model_panel,
     page_frame,
     paper_panel,
@@ -66,7 +67,7 @@ def main() -> None:
     try:
         VIEWS[view](chosen)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
 
 
 main()

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kidney_core.app import access, dataset_panel, labelling_panel, page_frame, path_inputs, progress
+from kidney_core.app import access, dataset_panel, labelling_panel, markdown, page_frame, path_inputs, progress
 from kidney_core.common.errors import KidneyError, UnclearTable
 
 page_frame.start_page(
@@ -37,14 +37,14 @@ def _audit(folder: str) -> None:
     except UnclearTable as error:
         st.session_state["dataset_unclear"], st.session_state["dataset_audited"] = error, folder
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
 
 
 def ask_labels() -> None:
     """What the last folder's names or columns mean, where they do not say it; an answer starts the audit again."""
     audit, unclear = st.session_state.get("dataset_audit"), st.session_state.get("dataset_unclear")
     if unclear is not None:
-        st.warning(str(unclear))
+        st.warning(markdown.text(unclear))
     elif audit is None:
         return
     names = audit.dataset.class_names if audit is not None else {}

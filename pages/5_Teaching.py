@@ -2,7 +2,15 @@
 
 import streamlit as st
 
-from kidney_core.app import checkpoint_choice, loading, page_frame, quiz_panel, robustness_panel, shuffling_panel
+from kidney_core.app import (
+    checkpoint_choice,
+    loading,
+    markdown,
+    page_frame,
+    quiz_panel,
+    robustness_panel,
+    shuffling_panel,
+)
 from kidney_core.common.errors import KidneyError
 
 PARTS = {
@@ -29,7 +37,7 @@ def main() -> None:
     try:
         PARTS[part](checkpoint)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
 
 
 main()

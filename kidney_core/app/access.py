@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
+from kidney_core.app import markdown
 from kidney_core.app.roles import DIAGNOSER, RESEARCHER, VIEWER, is_address, may, read_roles
 from kidney_core.app.streamlit_internals import get_secrets_auth_section, is_authlib_installed
 from kidney_core.common import allowed_paths
@@ -95,14 +96,16 @@ def enter(needed: str = VIEWER) -> Person:
         return require(needed)
     except _NotLoggedIn as denied:
         st.title("Kidney CT workbench", anchor=False)
-        st.info(str(denied))
+        st.info(markdown.text(denied))
         for name in _providers(get_secrets_auth_section()):
             if st.button(
-                "Log in" if name is None else f"Log in with {name}", key=f"access_login_{name}", type="primary"
+                "Log in" if name is None else f"Log in with {markdown.text(name)}",
+                key=f"access_login_{name}",
+                type="primary",
             ):
                 st.login(name)
     except AccessError as denied:
-        st.error(str(denied))
+        st.error(markdown.text(denied))
         if has_login() and st.user.to_dict().get("is_logged_in") is True and st.button("Log out", key="access_leave"):
             st.logout()
     st.stop()

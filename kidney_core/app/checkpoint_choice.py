@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from kidney_core.app import markdown
 from kidney_core.checkpoints import hospital_results, purpose
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import CheckpointError
@@ -44,7 +45,7 @@ def choose_checkpoint(title: str, checkpoints: Sequence[Checkpoint], *, key: str
     # Streamlit forgets a widget that a run does not draw.
     last = st.session_state.get(f"{key}_last")
     chosen = st.selectbox(
-        title,
+        markdown.text(title),
         checkpoints,
         index=names.index(last) if last in names else 0,
         format_func=lambda each: " · ".join((checkpoint_title(each), *purposes[each.name][:1])),
@@ -60,7 +61,7 @@ def show_accuracy(checkpoint: Checkpoint) -> None:
     accuracy = percent(metrics["accuracy"], 0) if metrics else _without_figures(checkpoint)
     st.caption(f"Accuracy on unseen scans: **{accuracy}**", help=UNSEEN_HELP)
     if never := purpose.never_answered(checkpoint):
-        st.caption(f"Never answers: **{', '.join(never)}**", help=NEVER_HELP)
+        st.caption(f"Never answers: **{markdown.text(', '.join(never))}**", help=NEVER_HELP)
     st.caption(f"Other hospitals: {_other_hospitals(checkpoint)}", help=OTHER_HOSPITALS_HELP)
 
 
@@ -69,9 +70,12 @@ def _other_hospitals(checkpoint: Checkpoint) -> str:
     try:
         measured = checkpoint.other_hospitals()
     except CheckpointError as error:
-        return str(error)
+        return markdown.text(error)
     lines = hospital_results.headlines(measured) if measured else []
-    return "; ".join(f"{line.what} **{line.short}**" for line in lines) or f"**{_without_figures(checkpoint)}**"
+    return (
+        "; ".join(f"{markdown.text(line.what)} **{markdown.text(line.short)}**" for line in lines)
+        or f"**{_without_figures(checkpoint)}**"
+    )
 
 
 def _without_figures(checkpoint: Checkpoint) -> str:
@@ -93,7 +97,11 @@ def choose_protocol(checkpoints: Sequence[Checkpoint], key: str, *, at_least: in
             if at_least == 1
             else f"No protocol was measured for {at_least} of these checkpoints, so they cannot be compared."
         )
-        st.info(f"{never_evaluated(bare)} Evaluate on a labelled folder: view *Your folder*." if bare else otherwise)
+        st.info(
+            f"{markdown.text(never_evaluated(bare))} Evaluate on a labelled folder: view *Your folder*."
+            if bare
+            else otherwise
+        )
         return None
     return st.segmented_control(
         "Measured on", offered, default=offered[0], required=True, format_func=PROTOCOL_NAMES.__getitem__, key=key
@@ -109,7 +117,7 @@ def never_evaluated(names: Sequence[str]) -> str:
 def show_accuracy_pair(checkpoint: Checkpoint) -> None:
     """The two accuracies of a checkpoint, always shown together."""
     if not checkpoint.is_evaluated:
-        st.caption(never_evaluated([checkpoint.name]))
+        st.caption(markdown.text(never_evaluated([checkpoint.name])))
         return
     st.caption("Accuracy of networks trained this way, on test slices")
     unseen, random = st.columns(2)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, tables
+from kidney_core.app import formatting, markdown, tables
 from kidney_core.metrics.number_format import percent
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def show(assessed: "Assessment", *, key: str, name: str) -> None:
     chosen = st.segmented_control(
         "Question",
         list(views),
+        format_func=markdown.text,
         default=_POINTS,
         required=True,
         key=f"{key}_question",
@@ -105,7 +106,12 @@ def _show_calibration(assessed: "Assessment", key: str, name: str) -> None:
         clinical_tables.calibration_table(assessed), f"{name}-calibration-by-label.csv", key=f"{key}_calibration"
     )
     finding = st.segmented_control(
-        "Finding", list(assessed.contrasts), default=next(iter(assessed.contrasts)), required=True, key=f"{key}_finding"
+        "Finding",
+        list(assessed.contrasts),
+        default=next(iter(assessed.contrasts)),
+        required=True,
+        format_func=markdown.text,
+        key=f"{key}_finding",
     )
     contrast = assessed.contrasts[finding]
     grouped = class_calibration.grouped_reliability(contrast)
@@ -124,6 +130,7 @@ def _show_decision(assessed: "Assessment", key: str, name: str) -> None:
         list(assessed.contrasts),
         default=next(iter(assessed.contrasts)),
         required=True,
+        format_func=markdown.text,
         key=f"{key}_acted_on",
     )
     with of:
@@ -134,7 +141,7 @@ def _show_decision(assessed: "Assessment", key: str, name: str) -> None:
     curve = assessed.decision_curve(finding, prevalence=prevalence)
     useful = curve.useful_range()
     st.markdown(
-        f"Acting on {finding} by this prediction is better than acting on all or on none from {percent(useful[0], 0)} to "
+        f"Acting on {markdown.text(finding)} by this prediction is better than acting on all or on none from {percent(useful[0], 0)} to "
         f"{percent(useful[1], 0)} (lower end of the 95 % interval above 0)."
         if useful
         else "At no threshold does the 95 % interval show that the prediction is better than acting on all or on none."
@@ -154,13 +161,13 @@ def _show_answers(assessed: "Assessment", key: str, name: str) -> None:
             f"**Answers.** {percent(entry['coverage'])} of the slices are answered; {percent(entry['error'])} of these are wrong."
         )
     _show_table(clinical_tables.answers_table(assessed), f"{name}-answers.csv", key=f"{key}_answers")
-    st.markdown(f"**Prediction sets.** {clinical_tables.sets_in_words(assessed)}")
+    st.markdown(f"**Prediction sets.** {markdown.text(clinical_tables.sets_in_words(assessed))}")
     _show_table(clinical_tables.sets_table(assessed), f"{name}-prediction-sets.csv", key=f"{key}_sets")
 
 
 def _show_table(table: pd.DataFrame, file: str, *, key: str) -> None:
     """A table with its download; text columns stay as they are written."""
-    st.dataframe(table, hide_index=True, key=f"{key}_table")
+    st.dataframe(tables.drawn(table), hide_index=True, key=f"{key}_table")
     st.download_button(
         "Table (CSV)", tables.csv_bytes(table), file, "text/csv", key=f"{key}_csv", on_click="ignore", type="tertiary"
     )

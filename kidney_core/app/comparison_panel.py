@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import checkpoint_choice, loading, paired_panel, progress, tables
+from kidney_core.app import checkpoint_choice, loading, markdown, paired_panel, progress, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics import number_format
@@ -41,7 +41,7 @@ def show(chosen: list[Checkpoint]) -> None:
             rows.append(row)
     bare = [checkpoint.name for checkpoint in chosen if not checkpoint.is_evaluated]
     if bare:
-        st.info(checkpoint_choice.never_evaluated(bare))
+        st.info(markdown.text(checkpoint_choice.never_evaluated(bare)))
     if not rows:
         st.info("None of these checkpoints has test results.")
         return
@@ -90,14 +90,16 @@ def _export(chosen: list[Checkpoint]) -> None:
 
 
 def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
-    st.markdown(f"#### Differences in {title.lower()}")
+    st.markdown(f"#### Differences in {markdown.text(title.lower())}")
     protocol = checkpoint_choice.choose_protocol(chosen, "evaluation_pairs", at_least=2)
     if protocol is None:
         return
     tested = [checkpoint for checkpoint in chosen if checkpoint.predictions_csv(protocol) is not None]
     for checkpoint in chosen:
         if checkpoint not in tested:
-            st.caption(f"Not compared: {checkpoint.name} has no predictions on {PROTOCOL_NAMES[protocol]}.")
+            st.caption(
+                f"Not compared: {markdown.text(checkpoint.name)} has no predictions on {PROTOCOL_NAMES[protocol]}."
+            )
     paired_panel.show(loading.compare(tested, protocol), name, key="evaluation_differences")
     predictions = {each.name: stored for each in tested if (stored := loading.predictions(each, protocol)) is not None}
     if len(predictions) > 1:
@@ -112,13 +114,15 @@ def _footprints(chosen: list[Checkpoint]) -> None:
         st.session_state["evaluation_footprints"] = _measure(chosen)
     rows, problems = st.session_state.get("evaluation_footprints", ([], []))
     for problem in problems:
-        st.error(problem)
+        st.error(markdown.text(problem))
     if not rows:
         return
     one_decimal = ("File (MB)", "Parameters (millions)", "One slice (ms)")
     config = {name: st.column_config.NumberColumn(format="%.1f") for name in one_decimal}
     config |= {name: st.column_config.NumberColumn(format="%.0f") for name in ("Slices per second", "Memory (MiB)")}
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=config, key="evaluation_footprint_table")
+    st.dataframe(
+        tables.drawn(pd.DataFrame(rows)), hide_index=True, column_config=config, key="evaluation_footprint_table"
+    )
     st.caption(
         "How to read this. One slice: median time of a prediction without heatmap. Slices per second: in batches. Memory: peak "
         "that the network adds to a process. A training job at the same time slows all of them down."

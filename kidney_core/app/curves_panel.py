@@ -5,6 +5,7 @@ import html
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from kidney_core.app import markdown
 from kidney_core.metrics import curve_charts, echarts
 from kidney_core.metrics.curve_charts import STEPS, TRAINING, VALIDATION
 from kidney_core.runs import curve_panels, differences
@@ -70,7 +71,11 @@ def _controls(available: dict[str, str], repetitions: list[list[str]]) -> tuple[
     """How the curves are drawn, whether repetitions are averaged, and the quantities."""
     axis_place, smooth_place, more_place = st.columns([3, 3, 6], vertical_alignment="bottom")
     axis = axis_place.segmented_control(
-        "Horizontal axis", curve_panels.AXES, default=EPOCH, format_func=str.capitalize, key="training_axis"
+        "Horizontal axis",
+        curve_panels.AXES,
+        default=EPOCH,
+        format_func=lambda name: markdown.text(name.capitalize()),
+        key="training_axis",
     )
     smoothing = smooth_place.slider(
         "Smoothing", 0.0, 0.99, 0.0, 0.01, key="training_smoothing", help="Weight of an exponential moving average."

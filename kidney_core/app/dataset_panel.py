@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, loading, progress, tables
+from kidney_core.app import formatting, loading, markdown, progress, tables
 from kidney_core.common.errors import KidneyError
 from kidney_core.imaging import rendering
 from kidney_core.metrics.number_format import percent
@@ -24,7 +24,9 @@ def show(audit: "Audit") -> None:
     source = (
         "as listed in `series.csv`" if audit.scans_are_listed else "found by the correlation of neighbouring slices"
     )
-    st.markdown(f"**{audit.dataset.root}**: {len(audit.dataset):,} slices in {len(audit.series):,} scans, {source}.")
+    st.markdown(
+        f"**{markdown.text(audit.dataset.root)}**: {len(audit.dataset):,} slices in {len(audit.series):,} scans, {source}."
+    )
     _show_protocols(audit)
     if audit.protocols:
         _show_examples(audit)
@@ -41,7 +43,7 @@ def _show_protocols(audit: "Audit") -> None:
         with column:
             st.markdown(f"#### {PROTOCOL_TITLES[protocol].capitalize()}")
             if protocol in audit.problems:
-                st.info(audit.problems[protocol])
+                st.info(markdown.text(audit.problems[protocol]))
             else:
                 _show_leakage(audit.protocols[protocol], n_beside=4 - len(measured))
     st.caption(
@@ -102,9 +104,13 @@ def _show_slice(audit: "Audit", position: int, title: str) -> None:
 
     path, label = str(audit.table["path"].iat[position]), audit.table["label"].iat[position]
     try:
-        st.image(slices.read_slice(audit.dataset.root / path).grey8(), caption=f"**{label}**: {title}", width="stretch")
+        st.image(
+            slices.read_slice(audit.dataset.root / path).grey8(),
+            caption=f"**{markdown.text(label)}**: {markdown.text(title)}",
+            width="stretch",
+        )
     except (KidneyError, OSError) as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
 
 
 def examples(audit: "Audit") -> list[int]:
@@ -135,11 +141,11 @@ def _show_classes(audit: "Audit") -> None:
                 **{str(plane).capitalize(): int(n) for plane, n in n_by_plane[label].items()},
             }
         )
-    st.dataframe(pd.DataFrame(rows), hide_index=True)
+    st.dataframe(tables.drawn(pd.DataFrame(rows)), hide_index=True)
     fewest = min(n_scans, key=n_scans.__getitem__)
-    subject = "Each class" if len(set(n_scans.values())) == 1 else fewest
+    subject = "Each class" if len(set(n_scans.values())) == 1 else markdown.text(fewest)
     st.caption(
-        f"{subject} has {n_scans[fewest]} scans. One split tests about a fifth of them, so its results depend much on chance: "
+        f"{subject} has {n_scans[fewest]:,} scans. One split tests about a fifth of them, so its results depend much on chance: "
         "use cross-validation with five folds. The plane comes from DICOM tags or series.csv, or else is estimated from the outline "
         "of the body. If one class was mostly scanned in another plane, a model may learn the plane instead of the disease."
     )
@@ -157,7 +163,7 @@ def _show_kidneys(audit: "Audit") -> None:
         try:
             found = _look_for_kidneys(audit)
         except KidneyError as error:
-            st.error(str(error))
+            st.error(markdown.text(error))
             return
         looked.clear()
         looked[key] = found
@@ -174,7 +180,7 @@ def _show_kidneys(audit: "Audit") -> None:
         columns={"label": "Class", "plane": "Plane", "slices": "Slices", "without": "Without kidney", "share": "Share"}
     )
     shown["Share"] = shown["Share"].map(percent)
-    st.dataframe(shown, hide_index=True)
+    st.dataframe(tables.drawn(shown), hide_index=True)
     st.caption(
         "Each slice is judged by itself by the kidney finder, which errs on some slices at the poles of a kidney. Training can "
         "leave these slices out: its option “slices” set to “kidneys”."
@@ -198,7 +204,9 @@ def _look_for_kidneys(audit: "Audit") -> np.ndarray:
 def _show_strip(audit: "Audit") -> None:
     st.subheader("Scans, slice by slice", anchor=False)
     labels = audit.dataset.labels
-    label = st.segmented_control("Class", labels, default=labels[0], required=True, key="dataset_label")
+    label = st.segmented_control(
+        "Class", labels, default=labels[0], required=True, format_func=markdown.text, key="dataset_label"
+    )
     rows = np.flatnonzero(audit.table["label"] == label)
     start = 0
     if len(rows) > SLICES_PER_STRIP:
@@ -210,7 +218,7 @@ def _show_strip(audit: "Audit") -> None:
         width="stretch",
     )
     st.caption(
-        f"Slices {start + 1} to {start + len(shown)} of {len(rows):,} of {label}, in file order. The bar below each row changes "
+        f"Slices {start + 1} to {start + len(shown)} of {len(rows):,} of {markdown.text(label)}, in file order. The bar below each row changes "
         "colour where a new scan begins."
     )
 

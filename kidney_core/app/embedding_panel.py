@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from kidney_core.app import loading, matrix_panel, path_inputs, progress
+from kidney_core.app import loading, markdown, matrix_panel, path_inputs, progress
 from kidney_core.app.tested import Tested
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
@@ -47,7 +47,7 @@ def show(tested: Tested) -> None:
             return
         places = _map(tested.checkpoint, folder, tuple(shown.table["path"]))
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return
     _draw(tested, shown, places)
 

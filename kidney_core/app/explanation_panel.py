@@ -1,10 +1,11 @@
 """The heatmap of a prediction: what it explains and how, how far to trust it, and the heatmaps of the other models."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core.app import formatting, loading
+from kidney_core.app import formatting, loading, markdown
 from kidney_core.imaging import rendering
 from kidney_core.imaging.slices import Slice
 from kidney_core.metrics import number_format
@@ -38,7 +39,7 @@ def choose(predictor: "Predictor", image: Slice, answer: "Diagnosis", *, key: st
         explain, against = _choose_labels(predictor.checkpoint.labels, answer.predicted_label, suffix)
     if (explain, against, method) == (answer.explained_label, answer.against_label, answer.method):
         return answer
-    with st.spinner(f"Drawing {method}…"):
+    with st.spinner(f"Drawing {markdown.text(method)}…"):
         return inference.diagnose(
             predictor, image, explain=explain, against=against, method=method, kidneys=answer.kidneys
         )
@@ -51,6 +52,7 @@ def _choose_labels(labels: tuple[str, ...], predicted: str, suffix: str) -> tupl
         labels,
         default=predicted,
         required=True,
+        format_func=markdown.text,
         key=f"diagnosis_explain_{suffix}",
         help="The label that the heatmap explains; first, the predicted one.",
     )
@@ -82,14 +84,18 @@ def show_grades(predictor: "Predictor", image: Slice, answer: "Diagnosis", *, ke
         grades = kept.get(shown, ())
         if grades and answer.against_label:
             st.caption(
-                f"The probabilities below compare {answer.explained_label} and {answer.against_label} only, as if there were no "
+                f"The probabilities below compare {markdown.text(answer.explained_label)} and {markdown.text(answer.against_label)} only, as if there were no "
                 "other label."
             )
         if grades and (without_proof := grading.unproven(predictor, answer.method)):
             named = " and ".join(f"“{title}” ({null})" for title, null in without_proof.items())
-            st.caption(f"Not shown, since a map that knows nothing of the model is graded as high: {named}.")
+            st.caption(
+                f"Not shown, since a map that knows nothing of the model is graded as high: {markdown.text(named)}."
+            )
         for grade in grades:
-            st.markdown(f"{GRADE_MARKS[grade.outcome]} **{grade.title}: {grade.outcome}.** {grade.reason}")
+            st.markdown(
+                f"{GRADE_MARKS[grade.outcome]} **{markdown.text(grade.title)}: {markdown.text(grade.outcome)}.** {markdown.text(grade.reason)}"
+            )
         return grades
 
 
@@ -101,8 +107,8 @@ def _show_pointing(predictor: "Predictor", method: str) -> None:
     measured_sets = {name: measured for name, measured in sets.items() if method in measured["methods"]}
     if not measured_sets:
         st.caption(
-            f"It was not measured how often {method} of this model points at lesions: run "
-            f"`kidney-ct pointing {predictor.checkpoint.folder}`."
+            f"It was not measured how often {markdown.text(method)} of this model points at lesions: run "
+            f"{markdown.code(shlex.join(['kidney-ct', 'pointing', str(predictor.checkpoint.folder)]))}."
         )
     for name, measured in measured_sets.items():
         row = measured["methods"][method]
@@ -112,8 +118,8 @@ def _show_pointing(predictor: "Predictor", method: str) -> None:
             opponent, beats = f"the best null map ({row['best_null']})", row["beats"]
             at_chance = row["nulls"][row["best_null"]]["hits"] / measured["n"]
         st.markdown(
-            f"On **{name}**, {method} of {predictor.checkpoint.name} points at the lesion in **{number_format.percent(rate, 0)}** of "
-            f"{formatting.quantity(measured['n'], 'slice')}; {opponent} does in {number_format.percent(at_chance, 0)}: "
+            f"On **{markdown.text(name)}**, {markdown.text(method)} of {markdown.text(predictor.checkpoint.name)} points at the lesion in **{number_format.percent(rate, 0)}** of "
+            f"{formatting.quantity(measured['n'], 'slice')}; {markdown.text(opponent)} does in {number_format.percent(at_chance, 0)}: "
             f"{'better' if beats else 'no better'} than a map that knows nothing of the model."
         )
 
@@ -127,9 +133,9 @@ def show_models(image: Slice, answer: "Diagnosis") -> None:
     predictors = tuple(loading.predictors())
     maps = grading.maps_of(predictors, image, answer)
     if without := [each.checkpoint.name for each in predictors if each.checkpoint.name not in maps]:
-        st.caption(f"No such heatmap for: {', '.join(without)}.")
+        st.caption(f"No such heatmap for: {markdown.text(', '.join(without))}.")
     if not maps:
         return
     for column, (name, heatmap) in zip(st.columns(len(maps)), maps.items(), strict=True):
-        column.image(rendering.blend(image.grey8(), heatmap), caption=name, width="stretch")
-    st.caption(f"{answer.map_title}. Each heatmap is scaled to its own maximum.")
+        column.image(rendering.blend(image.grey8(), heatmap), caption=markdown.text(name), width="stretch")
+    st.caption(f"{markdown.text(answer.map_title)}. Each heatmap is scaled to its own maximum.")

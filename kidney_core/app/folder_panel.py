@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from kidney_core.app import audit_recorder, checkpoint_choice, folder_results, loading, path_inputs, progress
+from kidney_core.app import audit_recorder, checkpoint_choice, folder_results, loading, markdown, path_inputs, progress
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common import os_errors
 from kidney_core.common.errors import DatasetError, KidneyError
@@ -23,7 +23,7 @@ def show(checkpoints: Sequence[Checkpoint]) -> None:
     with st.expander("Evaluate a folder", expanded=not has_result, icon=":material/folder_open:"):
         error = _form(checkpoints)
     if error:
-        st.error(error)
+        st.error(markdown.text(error))
         return
     key = _choose_kept()
     if key:

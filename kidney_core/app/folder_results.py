@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import loading, matrix_panel, paired_panel, tables, tested_panel
+from kidney_core.app import loading, markdown, matrix_panel, paired_panel, tables, tested_panel
 from kidney_core.app.tested import Tested
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.metrics import number_format
@@ -49,7 +49,9 @@ def show(key: str, checkpoints: Sequence[Checkpoint]) -> None:
     names = list(kept.results)
     name = names[0]
     if len(names) > 1:
-        name = st.segmented_control("Checkpoint", names, default=name, required=True, key="evaluation_folder_shown")
+        name = st.segmented_control(
+            "Checkpoint", names, default=name, required=True, format_func=markdown.text, key="evaluation_folder_shown"
+        )
     own = next((each for each in checkpoints if each.name == name), None)
     panels: dict[str, Callable[[], None]] = {}
     if own is not None:
@@ -63,6 +65,7 @@ def show(key: str, checkpoints: Sequence[Checkpoint]) -> None:
     picked = st.segmented_control(
         "Panel",
         list(panels),
+        format_func=markdown.text,
         default=next(iter(panels)),
         required=True,
         key="evaluation_folder_panel",
@@ -104,18 +107,18 @@ def _show_warnings(kept: "Evaluation") -> None:
     trained = {name: each.share_trained_on for name, each in kept.results.items() if each.share_trained_on}
     if unknown:
         st.info(
-            f"Without a list of training files: {', '.join(unknown)}. If some of these files are among them, the results are too good (data "
+            f"Without a list of training files: {markdown.text(', '.join(unknown))}. If some of these files are among them, the results are too good (data "
             "leakage)."
         )
     if trained:
         shares = ", ".join(f"{name} {percent(share)}" for name, share in trained.items())
         st.warning(
-            f"Used for training, of these files: {shares}. So the results are too good (data leakage). Re-saved copies, and other slices of "
+            f"Used for training, of these files: {markdown.text(shares)}. So the results are too good (data leakage). Re-saved copies, and other slices of "
             "the same scans, are told by likeness alone (“Seen” under Gate and answers)."
         )
     if first.unreadable:
         with st.expander(f"{len(first.unreadable)} files could not be used"):
-            st.dataframe(pd.DataFrame(first.unreadable, columns=["File", "Reason"]), hide_index=True)
+            st.dataframe(tables.drawn(pd.DataFrame(first.unreadable, columns=["File", "Reason"])), hide_index=True)
 
 
 def _tested(kept: "Evaluation", checkpoint: Checkpoint) -> Tested:
@@ -165,7 +168,7 @@ def _gate(evaluated: "Evaluated", name: str) -> None:
     shown = rows.astype(object)
     for column in shares:
         shown[column] = [_share(value) for value in rows[column]]
-    st.dataframe(shown.rename(columns=_GATE_TITLES), hide_index=True, key="evaluation_folder_gate")
+    st.dataframe(tables.drawn(shown.rename(columns=_GATE_TITLES)), hide_index=True, key="evaluation_folder_gate")
     st.caption(_GATE_HOW_TO_READ)
     if len(evaluated.scans):
         st.markdown("**Scans, as Diagnosis judges them**")

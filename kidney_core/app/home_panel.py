@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import hospitals_panel
+from kidney_core.app import hospitals_panel, tables
 from kidney_core.checkpoints import hospital_results, purpose
 from kidney_core.checkpoints.checkpoint import WEIGHTS_FILE, Checkpoint
 from kidney_core.metrics import plots
@@ -68,4 +68,4 @@ def show_choice(checkpoints: Sequence[Checkpoint]) -> None:
         )
     if rows:
         st.subheader("Which model?", anchor=False)
-        st.dataframe(pd.DataFrame(rows), hide_index=True)
+        st.dataframe(tables.drawn(pd.DataFrame(rows)), hide_index=True)

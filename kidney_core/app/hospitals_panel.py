@@ -1,11 +1,12 @@
 """How checkpoints do on other hospitals, source by source."""
 
+import shlex
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import tables
+from kidney_core.app import markdown, tables
 from kidney_core.checkpoints import hospital_results
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.checkpoints.hospital_results import ALL, PHASES, SCANS
@@ -27,7 +28,7 @@ def measured_of(checkpoints: list[Checkpoint]) -> dict[str, dict[str, Any]]:
         try:
             content = checkpoint.other_hospitals()
         except CheckpointError as error:
-            st.error(str(error))
+            st.error(markdown.text(error))
             continue
         if content:
             measured[checkpoint.name] = content
@@ -48,9 +49,10 @@ def show(chosen: list[Checkpoint]) -> None:
     """A table per source."""
     measured = measured_of(chosen)
     if not measured:
+        command = shlex.join(["kidney-ct", "evaluate", "--outside", "FOLDER", f"{settings.checkpoints_folder()}/NAME"])
         st.info(
-            "These checkpoints were not measured on other hospitals. Run `kidney-ct evaluate --outside FOLDER "
-            f"{settings.checkpoints_folder()}/NAME`: FOLDER holds one folder for each hospital."
+            "These checkpoints were not measured on other hospitals. Run "
+            f"{markdown.code(command)}: FOLDER holds one folder for each hospital."
         )
         return
     st.caption(f"How to read this. {HOW_TO_READ}")
@@ -58,7 +60,7 @@ def show(chosen: list[Checkpoint]) -> None:
         of_source = {
             name: content["sources"][source] for name, content in measured.items() if source in content["sources"]
         }
-        st.markdown(f"#### {source}")
+        st.markdown(f"#### {markdown.text(source)}")
         scans = {name: each for name, each in of_source.items() if each["kind"] == SCANS}
         if scans:
             _show_scans(source, scans)
@@ -86,7 +88,7 @@ def _slice_rows(of_source: dict[str, dict[str, Any]]) -> list[dict[str, str | in
 
 def _show_scans(source: str, of_source: dict[str, dict[str, Any]]) -> None:
     first = next(iter(of_source.values()))
-    st.caption(f"{first['n_scans']} whole scans with the radiologist's finding of each kidney.")
+    st.caption(f"{first['n_scans']:,} whole scans with the radiologist's finding of each kidney.")
     phase = st.segmented_control(
         "Phase", PHASES, default=ALL, required=True, key=f"evaluation_phase_{source}", label_visibility="collapsed"
     )
@@ -110,4 +112,6 @@ def _show_scans(source: str, of_source: dict[str, dict[str, Any]]) -> None:
     for name, each in of_source.items():
         for side, shares in each["predicted_on_healthy"].items():
             words = ", ".join(f"{label} {percent(share, 0)}" for label, share in shares.items())
-            st.caption(f"{name}, healthy {side} kidneys predicted: {words}.")
+            st.caption(
+                f"{markdown.text(name)}, healthy {markdown.text(side)} kidneys predicted: {markdown.text(words)}."
+            )

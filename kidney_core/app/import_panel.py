@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, path_inputs
+from kidney_core.app import access, audit_recorder, markdown, path_inputs
 from kidney_core.common.errors import CheckpointError, KidneyError
 from kidney_core.common.labels import LABELS
 from kidney_core.common.paper import ARCHITECTURE_NAMES
@@ -22,7 +22,7 @@ def show() -> None:
         return
     if imported := st.session_state.pop("evaluation_imported", None):
         st.success(
-            f"Imported as “{imported}”. It was never evaluated here: choose a labelled folder under *Your folder*."
+            f"Imported as “{markdown.text(imported)}”. It was never evaluated here: choose a labelled folder under *Your folder*."
         )
     with st.expander("Import a network trained elsewhere", icon=":material/upload_file:"):
         st.caption("It becomes a checkpoint without figures: Diagnosis shows its probabilities, and it abstains.")
@@ -57,10 +57,12 @@ def _form() -> None:
         "Framing",
         FRAMINGS,
         FRAMINGS.index(STRETCHED),
-        help=recipes.help_text("framing"),
+        help=markdown.text(recipes.help_text("framing")),
         key="evaluation_import_framing",
     )
-    grey = greys.selectbox("Greys", GREYS, help=recipes.help_text("greys"), key="evaluation_import_greys")
+    grey = greys.selectbox(
+        "Greys", GREYS, help=markdown.text(recipes.help_text("greys")), key="evaluation_import_greys"
+    )
     left, right = st.columns(2)
     mean = left.text_input(
         "Mean of red, green, blue", _MEAN, help="Of values from 0 to 1", key="evaluation_import_mean"
@@ -92,7 +94,7 @@ def _form() -> None:
             checkpoint = import_weights.import_weights(Path(path), stated, name=name)
         audit_recorder.published(checkpoint, asdict(stated))
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return
     st.session_state["evaluation_imported"] = checkpoint.name
     st.rerun()

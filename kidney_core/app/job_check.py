@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, labelling_panel, progress
+from kidney_core.app import formatting, labelling_panel, markdown, progress, tables
 from kidney_core.common.errors import RunError, UnclearTable
 from kidney_core.engines import local_engine
 from kidney_core.metrics.splits import TEST, TRAIN, VALIDATION
@@ -85,16 +85,16 @@ def show(folder: str, configs: Sequence[TrainingConfig]) -> None:
         return
     is_same = checked.configs == tuple(configs)
     for problem in checked.problems if is_same else ():
-        st.error(problem.replace("$", r"\$"))
+        st.error(markdown.text(problem))
     if checked.contents:
         can = f" {formatting.quantity(len(configs), 'job')} can be trained."
-        st.success(checked.contents + (can if is_same and not checked.problems else ""))
+        st.success(markdown.text(checked.contents) + (can if is_same and not checked.problems else ""))
     if labelling_panel.ask(folder, checked.class_names, checked.unclear, key="training"):
         st.session_state[_DUE] = True  # with the new labels, once the form has them
         st.rerun()
     if checked.unreadable:
         with st.expander(f"{len(checked.unreadable)} files cannot be read and are left out"):
-            st.dataframe(pd.DataFrame(checked.unreadable, columns=["File", "Reason"]), hide_index=True)
+            st.dataframe(tables.drawn(pd.DataFrame(checked.unreadable, columns=["File", "Reason"])), hide_index=True)
 
 
 def _problem_in_words(sentence: str, stopped: Sequence[TrainingConfig], configs: Sequence[TrainingConfig]) -> str:

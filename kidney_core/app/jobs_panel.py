@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from kidney_core.app import access, curves_panel, run_actions, runs_table, tables
+from kidney_core.app import access, curves_panel, markdown, run_actions, runs_table, tables
 from kidney_core.common.errors import KidneyError
 from kidney_core.engines import housekeeping, jobs, run_table
 from kidney_core.metrics import curve_charts
@@ -13,7 +13,6 @@ from kidney_core.runs.curves import Curves
 from kidney_core.runs.run_folder import CRASHED, FAILED, QUEUED, RUNNING, Run
 
 _SECONDS_BETWEEN_UPDATES = 2.0
-_MARK = "background-color: rgba(230, 159, 0, 0.25)"  # of what differs, on a light and a dark page
 
 
 def show() -> None:
@@ -85,7 +84,7 @@ def _show_preparation(runs: list[Run]) -> None:
     busy = [run for status in (RUNNING, QUEUED) for run in runs if jobs.status(run) == status]
     if busy:
         message = jobs.message(busy[0])
-        st.info(f"Nothing is measured yet. {message[:1].upper()}{message[1:]}".strip().replace("$", r"\$"))
+        st.info(f"Nothing is measured yet. {markdown.text(message[:1].upper() + message[1:])}")
 
 
 def _show_side_by_side(runs: list[Run], curves: dict[str, Curves]) -> None:
@@ -98,9 +97,10 @@ def _show_side_by_side(runs: list[Run], curves: dict[str, Curves]) -> None:
             st.info("These runs do not differ in anything.")
             return
         differs = table.pop(run_table.DIFFERS)
-        marked = table.style.apply(lambda _: [_MARK if each else "" for each in differs], axis="index")
+        if not only_differences:
+            table.insert(1, "Differs", ["•" if each else "" for each in differs])
         st.dataframe(
-            table if only_differences else marked,
+            tables.drawn(table),
             hide_index=True,
             height="content",
             placeholder="–",
@@ -120,7 +120,7 @@ def _rows(runs: list[Run], curves: dict[str, Curves]) -> list[dict[str, Any]]:
         try:
             rows.append(run_table.row(run, curves[run.name]))
         except KidneyError as error:
-            st.warning(str(error))
+            st.warning(markdown.text(error))
     return rows
 
 

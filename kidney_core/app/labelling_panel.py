@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import streamlit as st
 
+from kidney_core.app import markdown
 from kidney_core.common.errors import KidneyError, UnclearTable
 from kidney_core.common.labelling import Labelling
 from kidney_core.common.labels import LABELS, recognised_label, suggested_label
@@ -29,7 +30,7 @@ def ask(folder: str, class_names: dict[str, tuple[str, int]], unclear: UnclearTa
         if answered is not None:
             remembered_labels.remember(folder, answered)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return False
     return answered is not None
 
@@ -85,7 +86,7 @@ def _ask_label(name: str, found: tuple[str, int], before: Labelling, key: str) -
     options = [*LABELS, KEEP, LEAVE_OUT]
     default = (label or LEAVE_OUT) if before.names(name) else suggested_label(name)
     return choice.selectbox(
-        f"Label of class {key}",
+        markdown.text(f"Label of class {key}"),
         options,
         index=options.index(default) if default in options else options.index(KEEP),
         label_visibility="collapsed",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from kidney_core.app import markdown
 from kidney_core.checkpoints.checkpoint import MEASURED_FILES, Checkpoint, list_checkpoints
 from kidney_core.common import settings
 from kidney_core.common.errors import KidneyError
@@ -61,7 +62,7 @@ def predictors() -> list["Predictor"]:
         try:
             loaded.append(predictor(checkpoint))
         except KidneyError as error:
-            st.error(str(error))
+            st.error(markdown.text(error))
     return loaded
 
 
@@ -194,10 +195,10 @@ def usable_checkpoints() -> list[Checkpoint]:
     """The checkpoints; shows a warning for each unusable one, and what to do where there is none."""
     usable, problems = list_checkpoints()
     for problem in problems:
-        st.warning(problem)
+        st.warning(markdown.text(problem))
     if not usable:
         st.info(
-            f"There is no checkpoint in “{settings.checkpoints_folder()}” yet. Train a network on the Training page and "
+            f"There is no checkpoint in “{markdown.text(settings.checkpoints_folder())}” yet. Train a network on the Training page and "
             "publish it, or copy the folder of a checkpoint there."
         )
     return usable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, loading, opened_slice, path_inputs, tables
+from kidney_core.app import formatting, loading, markdown, opened_slice, path_inputs, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common import allowed_paths, spreadsheet
 from kidney_core.common.errors import KidneyError, PathError
@@ -41,7 +41,7 @@ def show_values(metrics: dict[str, Any], *, tested: str = "Test slices") -> None
     accuracy, balanced, count = st.columns(3)
     accuracy.metric("Accuracy", number_format.percent(metrics["accuracy"]))
     balanced.metric("Balanced accuracy", number_format.percent(metrics["balanced_accuracy"]))
-    count.metric(tested, f"{metrics['n']:,}")
+    count.metric(markdown.text(tested), f"{metrics['n']:,}")
 
 
 def show_intervals(intervals: dict[str, list[float | None]]) -> None:
@@ -76,7 +76,7 @@ def show_report(
     """The classification report with its intervals, and the downloads."""
     from kidney_core.metrics import evaluation
 
-    st.table(number_format.report_with_intervals(metrics, intervals))
+    st.table(markdown.cells(number_format.report_with_intervals(metrics, intervals)))
     left, right = st.columns(2)
     report = tables.csv_bytes(evaluation.report_table(metrics), index=True)
     left.download_button(
@@ -104,11 +104,12 @@ def show_cell(
         same_network: the predictions are those of the checkpoint's own weights, so its heatmaps explain them.
     """
     if not len(predictions):
-        st.info(f"No slice is in that cell ({where}).")
+        st.info(f"No slice is in that cell ({markdown.text(where)}).")
         return
     true, predicted = predictions.table["label"].iat[0], predictions.table["predicted"].iat[0]
     with st.container(border=True):
-        st.markdown(f"##### {formatting.quantity(len(predictions), 'slice')} of {true} predicted {predicted} ({where})")
+        what = markdown.text(f"{true} predicted {predicted} ({where})")
+        st.markdown(f"##### {formatting.quantity(len(predictions), 'slice')} of {what}")
         show_slices_behind(checkpoint, predictions, key=f"{key}_cell", same_network=same_network, images=images)
 
 
@@ -142,7 +143,7 @@ def show_slices_behind(
         predictor = loading.predictor(checkpoint) if same_network else None
         _show_pictures(shown.head(MAX_PICTURES), Path(folder), predictor, key=key)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return
     explained = (
         "Heatmaps of the predicted label."
@@ -183,7 +184,7 @@ def _show_pictures(shown: pd.DataFrame, folder: Path, predictor: "Predictor | No
         heatmap = inference.diagnose(predictor, image, explain=predicted).heatmap if predictor else None
         columns[position % 4].image(
             rendering.blend(image.grey8(), heatmap),
-            caption=f"{label}, predicted {predicted} ({number_format.percent(confidence, 0)})",
+            caption=f"{markdown.text(label)}, predicted {markdown.text(predicted)} ({number_format.percent(confidence, 0)})",
             width="stretch",
         )
         with columns[position % 4]:

@@ -13,9 +13,11 @@ from kidney_core.app import (
     curves_panel,
     formatting,
     loading,
+    markdown,
     matrix_panel,
     paint_over_panel,
     pointing_panel,
+    tables,
     tested_panel,
 )
 from kidney_core.app.tested import Tested
@@ -71,13 +73,13 @@ def _matrices(checkpoint: Checkpoint) -> None:
     for column, protocol in zip(_two_beside(len(shown)), shown, strict=True):
         with column:
             # Short headings and the same numbers above every matrix, so that the matrices stand level.
-            st.markdown(f"#### {_capitalized(PROTOCOL_NAMES[protocol])}")
+            st.markdown(f"#### {markdown.text(_capitalized(PROTOCOL_NAMES[protocol]))}")
             metrics = checkpoint.metrics(protocol)
             if metrics is None:
                 st.info(
                     "Not measured under this protocol. Train under both protocols, then publish the pair."
                     if checkpoint.is_evaluated
-                    else checkpoint.without_figures
+                    else markdown.text(checkpoint.without_figures)
                 )
                 continue
             matrix_panel.show_values(metrics)
@@ -88,7 +90,7 @@ def _matrices(checkpoint: Checkpoint) -> None:
             split = checkpoint.card["split"][protocol]
             st.caption(
                 f"{number_format.percent(split['shared_series_fraction'], 0)} of the test slices have other slices of the "
-                f"same scan in training. {split['test_series']} scans were tested."
+                f"same scan in training. {split['test_series']:,} scans were tested."
             )
     for protocol, rows in selected.items():
         if rows is not None:
@@ -207,7 +209,7 @@ def _show_answers(checkpoint: Checkpoint) -> None:
     if "by_label" not in entry:
         return
     missed = ", ".join(f"{number_format.percent(share)} of {label}" for label, share in entry["missed"].items())
-    st.markdown(f"**Missed lesions.** Slices answered Normal: {missed}.")
+    st.markdown(f"**Missed lesions.** Slices answered Normal: {markdown.text(missed)}.")
     rows = [
         {
             "Answer": label,
@@ -221,7 +223,7 @@ def _show_answers(checkpoint: Checkpoint) -> None:
         }
         for label, row in entry["by_label"].items()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key=f"evaluation_answers_{checkpoint.name}")
+    st.dataframe(tables.drawn(pd.DataFrame(rows)), hide_index=True, key=f"evaluation_answers_{checkpoint.name}")
     st.caption(
         formatting.nonbreaking(
             "In Diagnosis a label is answered from its threshold on. Measured nested, on scans that chose neither network nor threshold. "
@@ -240,13 +242,13 @@ def _show_prediction_sets(checkpoint: Checkpoint) -> None:
     st.markdown(
         formatting.nonbreaking(
             f"**Prediction sets.** To hold the true label on {number_format.percent(entry['level'], 0)} of the slices of each label, "
-            f"they have {entry['mean_size']:.1f} labels on average; {number_format.percent(single, 0)} have one. Measured: {covered}."
+            f"they have {entry['mean_size']:.1f} labels on average; {number_format.percent(single, 0)} have one. Measured: {markdown.text(covered)}."
         )
     )
 
 
 def _training(checkpoint: Checkpoint) -> None:
-    st.markdown(reported_epoch(checkpoint.card))
+    st.markdown(markdown.text(reported_epoch(checkpoint.card)))
     curves = Curves(metrics=checkpoint.card.get("curves", []))
     if not curves.epochs:
         st.info("The checkpoint holds no training curves.")
@@ -268,9 +270,9 @@ def _training(checkpoint: Checkpoint) -> None:
 def _card(checkpoint: Checkpoint) -> None:
     card = checkpoint.card
     if checkpoint.seal_warning:
-        st.warning(checkpoint.seal_warning)
-    st.markdown(f"**Intended use.** {card['intended_use']}")
-    st.markdown("**Limits**\n" + "\n".join(f"- {limit}" for limit in card["limits"]))
+        st.warning(markdown.text(checkpoint.seal_warning))
+    st.markdown(f"**Intended use.** {markdown.text(card['intended_use'])}")
+    st.markdown("**Limits**\n" + "\n".join(f"- {markdown.text(limit)}" for limit in card["limits"]))
     st.markdown("**Trained with**")
     st.code(card["command"], language="bash", wrap_lines=True)
     shown = ("imported", "data", "split", "preprocessing", "temperature", "software", "created")

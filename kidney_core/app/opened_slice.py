@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core.app import path_inputs
+from kidney_core.app import markdown, path_inputs
 from kidney_core.common import allowed_paths
 from kidney_core.common.errors import KidneyError
 
@@ -33,9 +33,9 @@ def contents() -> "UploadContents | None":
     try:
         return _open(folder, path)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
     except OSError as error:
-        st.error(f"The slice cannot be read ({error.strerror}). Is its folder still there?")
+        st.error(f"The slice cannot be read ({markdown.text(error.strerror)}). Is its folder still there?")
     return None
 
 
@@ -52,7 +52,7 @@ def _open(folder: str, path: str) -> "UploadContents | None":
     file = allowed_paths.file_below(Path(path_inputs.allowed_path(folder)), name)
     opened = open_stacks([(name, file.read_bytes())])
     for problem in opened.problems:
-        st.error(problem)
+        st.error(markdown.text(problem))
     for stack in opened.stacks:
         items = tuple(item for item in stack.items if item.frame == frame)
         if items:

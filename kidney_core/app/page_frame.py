@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from kidney_core import NOTICE, __version__
-from kidney_core.app import access, unexpected_errors, uploads
+from kidney_core.app import access, markdown, unexpected_errors, uploads
 
 PAGES = (
     ("streamlit_app.py", "Home", ":material/home:"),
@@ -44,11 +44,11 @@ def start_page(title: str, icon: str, lead: str, *, needs: str = access.VIEWER) 
             st.page_link(path, label=label, icon=symbol)
         if person.name != access.LOCAL:
             st.divider()
-            st.caption(f"{person.name}, {person.role}")
+            st.caption(f"{markdown.text(person.name)}, {markdown.text(person.role)}")
             if access.has_login() and st.button("Log out", key="access_logout"):
                 st.logout()
         st.caption(f"Version {__version__}")
-    st.title(title, anchor=False)
+    st.title(markdown.text(title), anchor=False)
     if lead:
         st.markdown(lead)
     st.caption(f":material/warning: {NOTICE.replace('Not a medical device', '**Not a medical device**')}")

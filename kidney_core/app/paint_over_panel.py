@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import audit_recorder, loading, path_inputs, progress
+from kidney_core.app import audit_recorder, loading, markdown, path_inputs, progress
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.labels import LABELS, NORMAL
@@ -53,7 +53,7 @@ def show(checkpoint: Checkpoint) -> None:
         try:
             result = _measure(checkpoint, folder, None if label == _BY_FOLDER else label)
         except KidneyError as error:
-            st.error(str(error))
+            st.error(markdown.text(error))
             return
         st.session_state["paint_over_result"] = result
     shown: _Result | None = st.session_state.get("paint_over_result")
@@ -80,19 +80,16 @@ def _show_result(result: _Result) -> None:
     from kidney_core.diagnosis.paint_over import AS_IS, VERSIONS
 
     measured = result.measured
-    st.markdown(f"#### {result.checkpoint} on “{result.folder}”: {measured.n} slices")
-    st.table(
-        pd.DataFrame(
-            {
-                "Predicted as its label": [percent(measured.predicted[each]) for each in VERSIONS],
-                "Mean probability": [percent(measured.probability[each]) for each in VERSIONS],
-                "Predicted label changed": [
-                    "–" if each == AS_IS else percent(measured.changed[each]) for each in VERSIONS
-                ],
-            },
-            index=VERSIONS,
-        )
+    st.markdown(f"#### {markdown.text(result.checkpoint)} on “{markdown.text(result.folder)}”: {measured.n:,} slices")
+    table = pd.DataFrame(
+        {
+            "Predicted as its label": [percent(measured.predicted[each]) for each in VERSIONS],
+            "Mean probability": [percent(measured.probability[each]) for each in VERSIONS],
+            "Predicted label changed": ["–" if each == AS_IS else percent(measured.changed[each]) for each in VERSIONS],
+        },
+        index=VERSIONS,
     )
+    st.table(markdown.cells(table))
     for example in result.examples:
         for column, image, version in zip(st.columns(len(VERSIONS)), example, VERSIONS, strict=True):
             column.image(image, caption=version)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, tables
+from kidney_core.app import formatting, markdown, tables
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics import number_format
 
@@ -35,17 +35,17 @@ def show(compared: "Compared", figure: str, *, key: str) -> None:
     """The paired tests of one figure, those of all others folded, and the pairs that cannot be compared."""
     own = compared.of(figure)
     if own:
-        st.dataframe(pd.DataFrame([_row(each) for each in own]), hide_index=True, key=key)
+        st.dataframe(tables.drawn(pd.DataFrame([_row(each) for each in own])), hide_index=True, key=key)
     elif compared.tests:
         st.info("No pair has this figure: no slice that both were tested on has this label.")
     for each in compared.left_out:
-        st.caption(f"Not compared: {each.first} and {each.second}. {each.reason}")
+        st.caption(markdown.text(f"Not compared: {each.first} and {each.second}. {each.reason}"))
     if not compared.tests:
         return
     n_tests = formatting.quantity(len(compared.tests), "test")
     with st.expander(f"Every figure ({n_tests})"):
         everything = pd.DataFrame([{"Figure": title_of(each.figure), **_row(each)} for each in compared.tests])
-        st.dataframe(everything, hide_index=True, key=f"{key}_all")
+        st.dataframe(tables.drawn(everything), hide_index=True, key=f"{key}_all")
         st.download_button(
             "All tests (CSV)",
             tables.csv_bytes(table_of(compared)),
@@ -69,7 +69,7 @@ def show_disagreements(predictions: "dict[str, Predictions]", *, key: str) -> No
         try:
             table = disagreement.disagreements(predictions[first], predictions[second])
         except KidneyError as error:
-            st.info(str(error))
+            st.info(markdown.text(error))
             return
         counts = table["who"].value_counts()
         kinds = [disagreement.FIRST_RIGHT, disagreement.SECOND_RIGHT, disagreement.BOTH_WRONG]
@@ -78,7 +78,9 @@ def show_disagreements(predictions: "dict[str, Predictions]", *, key: str) -> No
             ["all", *kinds],
             default="all",
             required=True,
-            format_func=lambda name: f"{name} ({counts.get(name, 0) if name != 'all' else len(table):,})",
+            format_func=lambda name: markdown.text(
+                f"{name} ({counts.get(name, 0) if name != 'all' else len(table):,})"
+            ),
             key=f"{key}_kind",
             label_visibility="collapsed",
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from kidney_core.app import access
+from kidney_core.app import access, markdown
 from kidney_core.common import allowed_paths
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.typed_paths import clean_path, clean_paths
@@ -33,12 +33,12 @@ def path_input(
         messages: where the reason is shown instead, for a field in a closed menu.
         options: of `st.text_input`.
     """
-    typed = st.text_input(label, value, key=key, **options)
+    typed = st.text_input(markdown.text(label), value, key=key, **options)
     paths = clean_paths(typed) if several else [typed]
     try:
         return os.pathsep.join(allowed_path(path) for path in paths)
     except KidneyError as error:
-        (messages or st).error(str(error))
+        (messages or st).error(markdown.text(error))
         return ""
 
 

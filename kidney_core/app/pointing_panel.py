@@ -1,12 +1,13 @@
 """Do the heatmaps of a model point at lesions? What was measured for every method, beside what chance reaches."""
 
+import shlex
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, tables
+from kidney_core.app import formatting, markdown, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import CheckpointError
 from kidney_core.metrics import number_format
@@ -25,12 +26,12 @@ def show(checkpoint: Checkpoint) -> None:
     try:
         explanations = checkpoint.explanations()
     except CheckpointError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return
     if explanations is None:
         st.info(
-            f"It was not measured how often the heatmaps of {checkpoint.name} point at lesions. "
-            f"Run `kidney-ct pointing {checkpoint.folder}`."
+            f"It was not measured how often the heatmaps of {markdown.text(checkpoint.name)} point at lesions. "
+            f"Run {markdown.code(shlex.join(['kidney-ct', 'pointing', str(checkpoint.folder)]))}."
         )
         return
     from kidney_core.metrics import curve_plots
@@ -39,14 +40,14 @@ def show(checkpoint: Checkpoint) -> None:
     by_set = {name: _table(explanations, measured) for name, measured in explanations["sets"].items()}
     for name, table in by_set.items():
         measured = explanations["sets"][name]
-        st.markdown(f"#### {name}: {formatting.quantity(measured['n'], 'slice')}")
+        st.markdown(f"#### {markdown.text(name)}: {formatting.quantity(measured['n'], 'slice')}")
         st.markdown(_summary(table, measured))
         st.plotly_chart(
             curve_plots.pointing_figure(table, measured["chance_hit"]),
             config={"displayModeBar": False},
             key=f"pointing_{name}",
         )
-        st.table(_in_words(table, measured))
+        st.table(markdown.cells(_in_words(table, measured)))
     everything = pd.concat(by_set, names=["set", "method"]).reset_index()
     st.download_button(
         "Heatmap hits (CSV)",
@@ -91,7 +92,7 @@ def _summary(table: pd.DataFrame, measured: dict[str, Any]) -> str:
         if n_better
         else f"No method is better than {opponent}: the heatmaps of this model do not show the lesion."
     )
-    return f"**{best}** hits best, {number_format.percent(table['rate'].max(), 0)}; chance {number_format.percent(chance, 0)}. {comparison}"
+    return f"**{markdown.text(best)}** hits best, {number_format.percent(table['rate'].max(), 0)}; chance {number_format.percent(chance, 0)}. {comparison}"
 
 
 def _in_words(table: pd.DataFrame, measured: dict[str, Any]) -> pd.DataFrame:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from kidney_core.app import markdown
+
 
 def progress_bar(text: str) -> Callable[[int, int], None]:
     """A progress callback that draws a bar where this was called, from the first report to the last."""
@@ -13,6 +15,6 @@ def progress_bar(text: str) -> Callable[[int, int], None]:
         if done >= total:
             place.empty()
         else:
-            place.progress(done / max(total, 1), text=f"{text}: {done:,} of {total:,}")
+            place.progress(done / max(total, 1), text=f"{markdown.text(text)}: {done:,} of {total:,}")
 
     return tell

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from kidney_core.app import audit_recorder, formatting, loading, path_inputs, tables
+from kidney_core.app import audit_recorder, formatting, loading, markdown, path_inputs, tables
 from kidney_core.app.viewer import show_scan
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
@@ -44,7 +44,7 @@ def show(checkpoint: Checkpoint) -> None:
         if cases:
             _play(checkpoint, name, cases)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
 
 
 def _choose() -> tuple[str, list["Case"]]:
@@ -124,8 +124,12 @@ def _ask(
         "1. What do you see?",
         labels,
         index=None,
+        format_func=markdown.text,
         key=f"teaching_label_{name}_{at}",
-        help="  \n".join(f"**{each}**: {DESCRIPTIONS[each].plain}" for each in labels if each in DESCRIPTIONS) or None,
+        help="  \n".join(
+            f"**{markdown.text(each)}**: {DESCRIPTIONS[each].plain}" for each in labels if each in DESCRIPTIONS
+        )
+        or None,
     )
     if case.lesion is None:
         st.caption("This folder has no masks of lesions, so only the class is scored.")
@@ -141,7 +145,7 @@ def _ask(
         guesses[at] = quiz.Guess(label, None if label == NORMAL else marked)
         st.rerun()
     for note in case.image.notes:
-        st.caption(f":material/info: {note}")
+        st.caption(f":material/info: {markdown.text(note)}")
 
 
 def _show_answer(
@@ -159,14 +163,17 @@ def _show_answer(
             drawings=_drawings(case, guess.mark, model_guess.mark, with_truth=True),
         )
         st.markdown(_legend(case, guess, model_guess, answer.predicted_label))
-    st.markdown(f"#### It is {case.label}")
-    st.caption(f"{DESCRIPTIONS[case.label].plain.capitalize()}. " * (case.label in DESCRIPTIONS) + f"({case.origin})")
+    st.markdown(f"#### It is {markdown.text(case.label)}")
+    st.caption(
+        f"{DESCRIPTIONS[case.label].plain.capitalize()}. " * (case.label in DESCRIPTIONS)
+        + f"({markdown.text(case.origin)})"
+    )
     confidence = number_format.percent(answer.probabilities[answer.predicted_label], 0)
     verdict = f" · {confidence}, {outcomes.NAMES[outcome]}"
     for who, answered, suffix in (("You", guess, ""), (checkpoint.name, model_guess, verdict)):
         score = quiz.score(case, answered)
         with st.container(border=True):
-            st.markdown(f"**{who}:** {answered.label}{suffix}")
+            st.markdown(f"**{markdown.text(who)}:** {markdown.text(answered.label + suffix)}")
             st.markdown(
                 f"Class {MARKS[score.label]} · location {MARKS[score.place]}{_distance_in_words(case, answered)}"
             )
@@ -224,7 +231,7 @@ def _legend(case: "Case", guess: "Guess", model_guess: "Guess", predicted: str) 
     if guess.mark:
         parts.append("**blue cross**: your mark")
     if model_guess.mark:
-        parts.append(f"**yellow ring**: the maximum of the model's heatmap of {predicted}")
+        parts.append(f"**yellow ring**: the maximum of the model's heatmap of {markdown.text(predicted)}")
     return " · ".join(parts)
 
 
@@ -250,8 +257,8 @@ def _show_score(checkpoint: Checkpoint, name: str, cases: list["Case"], guesses:
     table = quiz.score_table(rounds, checkpoint.name)
     st.subheader("Score", anchor=False)
     for column, (title, (n_correct, n_scored)) in zip(st.columns(4), quiz.totals(table).items(), strict=True):
-        column.metric(title, f"{n_correct} of {n_scored}" if n_scored else "–", border=True)
-    st.dataframe(table, hide_index=True, key="teaching_score")
+        column.metric(markdown.text(title), f"{n_correct:,} of {n_scored:,}" if n_scored else "–", border=True)
+    st.dataframe(tables.drawn(table), hide_index=True, key="teaching_score")
     st.caption(
         "You and the model are scored on the same cases by the same rule. A correct class at a wrong location can be a lucky guess, "
         "for you and for the model."
@@ -263,7 +270,7 @@ def _show_score(checkpoint: Checkpoint, name: str, cases: list["Case"], guesses:
     )
     if n_seen := sum(each.verdict == outcomes.NAMES[Outcome.MEMORY] for each in rounds):
         st.warning(
-            f"{formatting.quantity(n_seen, 'case')} or other slices of the same scan were in the training data of {checkpoint.name}: compare "
+            f"{formatting.quantity(n_seen, 'case')} or other slices of the same scan were in the training data of {markdown.text(checkpoint.name)}: compare "
             "yourself with it on the other cases only."
         )
     st.download_button(

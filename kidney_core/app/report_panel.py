@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core.app import formatting, progress
+from kidney_core.app import formatting, markdown, progress
 from kidney_core.common.errors import KidneyError
 from kidney_core.imaging.slices import Slice, is_dicom
 
@@ -39,7 +39,7 @@ def show(
         content: of the file of the slice; None for a sample.
         key: makes the inputs of this slice unique.
     """
-    with st.expander(title):
+    with st.expander(markdown.text(title)):
         with_name, with_patient = _ask_what_to_name(content is not None and is_dicom(content), key)
         measures = _ask_for_measures(key)
         if not grades and answer.heatmap is not None:
@@ -67,7 +67,7 @@ def show(
                     (_STRUCTURED, report_dicom.to_structured_report(composed), f"{NAME}-sr.dcm"),
                 )
         except KidneyError as error:
-            st.error(str(error))
+            st.error(markdown.text(error))
             return
         _offer(files)
 
@@ -96,7 +96,7 @@ def show_scan(predictor: "Predictor", stack: "Stack", reading: "StackReading") -
                     (_STRUCTURED, scan_dicom.to_structured_report(composed), f"{SCAN_NAME}-sr.dcm"),
                 ]
         except KidneyError as error:
-            st.error(str(error))
+            st.error(markdown.text(error))
             return
         if predictor.finder:
             try:
@@ -104,7 +104,7 @@ def show_scan(predictor: "Predictor", stack: "Stack", reading: "StackReading") -
                 content = kidney_segmentation.to_segmentation(composed, stack, predictor.finder, progress=report)
                 files.append(("Kidneys (DICOM segmentation)", content, f"{SCAN_NAME}-seg.dcm"))
             except KidneyError as error:
-                st.caption(f"No segmentation. {error}")
+                st.caption(f"No segmentation. {markdown.text(error)}")
         _offer(files)
 
 
@@ -120,7 +120,7 @@ def _ask_for_measures(key: str) -> tuple[tuple[str, str], ...]:
         return ()
     label = f"Include {formatting.quantity(len(measures), 'measurement')}"
     wanted = st.checkbox(label, value=True, key=f"diagnosis_report_measures_{key}")
-    st.caption("; ".join(f"{kind} {value}" for kind, value in measures))
+    st.caption(markdown.text("; ".join(f"{kind} {value}" for kind, value in measures)))
     return measures if wanted else ()
 
 
@@ -140,5 +140,11 @@ def _offer(files: "Sequence[tuple[str, bytes, str]]") -> None:
     for title, content, name in files:
         mime = "application/pdf" if name.endswith(".pdf") else "application/dicom"
         st.download_button(
-            title, content, name, mime, key=f"diagnosis_report_{name}", on_click="ignore", width="stretch"
+            markdown.text(title),
+            content,
+            name,
+            mime,
+            key=f"diagnosis_report_{name}",
+            on_click="ignore",
+            width="stretch",
         )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, loading, packed_uploads, verdict_panel
+from kidney_core.app import access, audit_recorder, loading, markdown, packed_uploads, verdict_panel
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common import digests
 from kidney_core.common.errors import KidneyError
@@ -40,7 +40,7 @@ def show(checkpoint: Checkpoint) -> None:
             before, _ = audit_recorder.ask(loading.predictor(checkpoint), image, sha256=sha256)
             _explore(checkpoint, image, simulated_as, before)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
 
 
 def _choose() -> tuple[Slice | None, str, str]:
@@ -80,7 +80,7 @@ def _explore(checkpoint: Checkpoint, image: Slice, simulated_as: str, before: "D
     try:
         _disturb(checkpoint, image, simulated_as, before)
     except KidneyError as error:  # a fragment runs by itself, where the page does not catch it
-        st.error(str(error))
+        st.error(markdown.text(error))
 
 
 def _disturb(checkpoint: Checkpoint, image: Slice, simulated_as: str, before: "Diagnosis") -> None:
@@ -103,9 +103,14 @@ def _disturb(checkpoint: Checkpoint, image: Slice, simulated_as: str, before: "D
         slide, mark = st.container(), None
     title = kind.axis[0].upper() + kind.axis[1:]
     amount = slide.slider(
-        title, amounts[0], amounts[-1], kind.start, amounts[1] - amounts[0], key=f"teaching_amount_{name}"
+        markdown.text(title),
+        amounts[0],
+        amounts[-1],
+        kind.start,
+        amounts[1] - amounts[0],
+        key=f"teaching_amount_{name}",
     )
-    st.caption(kind.plain)
+    st.caption(markdown.text(kind.plain))
     picture, chart = st.columns(2, gap="large")
     with chart:
         curve = robustness.predict_curve(predictor, image, disturb, amounts)
@@ -121,20 +126,25 @@ def _disturb(checkpoint: Checkpoint, image: Slice, simulated_as: str, before: "D
         heat = None if now.heatmap is None else framed.fit_mask(disturbed.upright.picture(now.heatmap))
         left, right = st.columns(2)
         left.image(framed.square, caption="network input", width="stretch")
-        right.image(rendering.blend(framed.square, heat), caption=f"heatmap of {now.explained_label}", width="stretch")
+        right.image(
+            rendering.blend(framed.square, heat),
+            caption=f"heatmap of {markdown.text(now.explained_label)}",
+            width="stretch",
+        )
         if mark and amount and not framed.frame.crop(mark(amount)).any():
             st.info("This network sees only the body, and the mark lies outside of it.")
-        st.markdown(f"Undisturbed: **{before.predicted_label}**, {_confidence(before)}")
+        st.markdown(f"Undisturbed: **{markdown.text(before.predicted_label)}**, {_confidence(before)}")
         st.markdown(
-            f"Now: **{now.predicted_label}**, {_confidence(now)}" + (" :red[(changed)]" * _changed(before, now))
+            f"Now: **{markdown.text(now.predicted_label)}**, {_confidence(now)}"
+            + (" :red[(changed)]" * _changed(before, now))
         )
         ood_check = next(step for step in checks.steps if step.title == verdict.OOD_CHECK)
         st.markdown(
-            f"{verdict_panel.STEP_MARKS[ood_check.outcome]} **OOD check: {ood_check.outcome}.** {ood_check.reason}"
+            f"{verdict_panel.STEP_MARKS[ood_check.outcome]} **OOD check: {markdown.text(ood_check.outcome)}.** {markdown.text(ood_check.reason)}"
         )
         if simulated_as:
             st.caption(
-                f"This slice is simulated as {simulated_as}, so this does not show how a model performs on patients."
+                f"This slice is simulated as {markdown.text(simulated_as)}, so this does not show how a model performs on patients."
             )
 
 

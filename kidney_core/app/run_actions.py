@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, formatting, runs_table
+from kidney_core.app import access, audit_recorder, formatting, markdown, runs_table
 from kidney_core.common.errors import KidneyError
 from kidney_core.engines import housekeeping, jobs, local_engine
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_TITLES, RANDOM
@@ -43,8 +43,8 @@ def show(runs: list[Run]) -> None:
             with st.popover("Archive or delete"):
                 _show_end(runs, busy)
     except KidneyError as error:
-        st.error(str(error))
-        st.toast(str(error))
+        st.error(markdown.text(error))
+        st.toast(markdown.text(error))
 
 
 def show_failures(runs: list[Run]) -> None:
@@ -58,7 +58,7 @@ def show_failures(runs: list[Run]) -> None:
     for reason, alike in ended.items():
         names = ", ".join(run.name for run in alike)
         st.error(
-            f"{names} {reason}{_NEXT_STEP if _UNEXPECTED in reason else ''}".replace("$", r"\$"),
+            markdown.text(f"{names} {reason}{_NEXT_STEP if _UNEXPECTED in reason else ''}"),
             icon=":material/error:",
         )
         for run in alike[:3]:
@@ -74,7 +74,7 @@ def show_details(run: Run) -> None:
 
 
 def _show_log(run: Run, *, title: str, lines: int, expanded: bool = False) -> None:
-    with st.expander(title, expanded=expanded):
+    with st.expander(markdown.text(title), expanded=expanded):
         st.code(run.log_tail(lines) or "The log is empty.", language=None, wrap_lines=True)
 
 
@@ -153,18 +153,18 @@ def _publish_form(run: Run) -> None:
 
     other, folds = (Run(Path(folder)) if folder else None for folder in _partners(str(run.folder)))
     if other:
-        st.caption(f"Includes the results of “{other.name}” for the other split.")
+        st.caption(f"Includes the results of “{markdown.text(other.name)}” for the other split.")
     else:
         missing = RANDOM if run.config().protocol == GROUPED else GROUPED
         st.caption(
             f"No finished run of the same recipe used the {PROTOCOL_TITLES[missing]}: its results will be missing."
         )
     if folds:
-        st.caption(f"Includes the results over all {folds.config().n_folds} cross-validation folds.")
+        st.caption(f"Includes the results over all {folds.config().n_folds:d} cross-validation folds.")
     name = st.text_input("Name", run.config().architecture, key=f"training_publish_name_{run.name}")
     if st.button("Publish", type="primary", key="training_publish"):
         checkpoint = publish.publish(run, name=name.strip(), other=other, folds=folds)
         audit_recorder.published(checkpoint, asdict(run.config()))
-        published = f"Published as “{checkpoint.name}”. It is now on the Diagnosis and Evaluation pages."
+        published = f"Published as “{markdown.text(checkpoint.name)}”. It is now on the Diagnosis and Evaluation pages."
         st.success(published)
         st.toast(published)

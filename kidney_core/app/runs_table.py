@@ -61,7 +61,7 @@ def show(rows: list[dict[str, Any]]) -> list[str]:
         table, members = run_table.table(found, columns), [(row["run"],) for row in found]
     _restore_selection(members)
     st.dataframe(
-        table,
+        tables.drawn(table),
         hide_index=True,
         column_config=_column_config(table),
         placeholder="–",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from kidney_core.app import formatting, loading, path_inputs, progress
+from kidney_core.app import formatting, loading, markdown, path_inputs, progress
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics import number_format, plots
@@ -58,7 +58,7 @@ def show(checkpoint: Checkpoint) -> None:
             results.clear()  # one at a time: the pixels are kept too
             results[key] = _train(checkpoint, folder if source == FOLDER else None)
         except KidneyError as error:
-            st.error(str(error))
+            st.error(markdown.text(error))
     if key in results:
         data, lessons = results[key]
         _show_all(checkpoint, data, lessons)
@@ -107,7 +107,7 @@ def _show_all(checkpoint: Checkpoint, data: "ShuffleData", lessons: Lessons) -> 
     st.markdown(
         f"**Look at the middle group.** Its labels mean nothing, yet the random split shows "
         f"**{number_format.percent(shuffled[RANDOM], 0)}**. On unseen scans it is {number_format.percent(shuffled[GROUPED], 0)}: "
-        f"guessing one of {n_labels} labels is correct in {number_format.percent(chance, 0)}, and with {n_scans} scans chance moves "
+        f"guessing one of {n_labels:,} labels is correct in {number_format.percent(chance, 0)}, and with {n_scans:,} scans chance moves "
         f"that by about {100 * spread:.0f} points either way. "
         + (
             "So with true labels, too, a random split mostly shows that the scans were recognised (data leakage)."
@@ -119,7 +119,7 @@ def _show_all(checkpoint: Checkpoint, data: "ShuffleData", lessons: Lessons) -> 
     n_seen = sum(digest in trained_on for digest in data.hashes)
     if n_seen:
         st.warning(
-            f"{checkpoint.name} was itself trained on {n_seen:,} of these {len(data.table):,} slices, so with true labels even its "
+            f"{markdown.text(checkpoint.name)} was itself trained on {n_seen:,} of these {len(data.table):,} slices, so with true labels even its "
             "accuracy on unseen scans is too good."
         )
 
@@ -140,12 +140,13 @@ def _show_one(data: "ShuffleData", lessons: Lessons) -> None:
     row = _choose_row(labelling, differing, len(data.table))
     _show_pictures(data, heads, row)
     truth, training_label = data.table["label"].iat[row], heads[RANDOM].training_labels[row]
-    shown_as = f"**{training_label}**" if training_label == truth else f"{truth}, labelled **{training_label}**"
-    st.markdown(f"The test slice is {shown_as} ({data.table['path'].iat[row]}).")
+    labelled = f"**{markdown.text(training_label)}**"
+    shown_as = labelled if training_label == truth else f"{markdown.text(truth)}, labelled {labelled}"
+    st.markdown(f"The test slice is {shown_as} ({markdown.text(data.table['path'].iat[row])}).")
     for column, (protocol, head) in zip(st.columns(2, gap="large"), heads.items(), strict=True):
         predicted = head.labels[int(head.probabilities[row].argmax())]
         column.markdown(
-            f"{PROTOCOL_NAMES[protocol].capitalize()}: predicted **{predicted}**, "
+            f"{PROTOCOL_NAMES[protocol].capitalize()}: predicted **{markdown.text(predicted)}**, "
             f"{':green[correct]' if predicted == training_label else ':red[wrong]'}."
         )
         column.plotly_chart(
@@ -181,7 +182,7 @@ def _show_pictures(data: "ShuffleData", heads: "dict[str, ShuffleResult]", row: 
         scan = "same scan" if series[nearest] == series[row] else "another scan"
         column.image(
             data.pixels[nearest],
-            caption=f"**{PROTOCOL_NAMES[protocol]}**: most similar training slice, {scan}, labelled {head.training_labels[nearest]}, "
+            caption=f"**{PROTOCOL_NAMES[protocol]}**: most similar training slice, {scan}, labelled {markdown.text(head.training_labels[nearest])}, "
             f"cosine similarity {head.similarity[row]:.2f}",
             width="stretch",
         )

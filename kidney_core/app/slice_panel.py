@@ -13,6 +13,7 @@ from kidney_core.app import (
     explanation_panel,
     formatting,
     loading,
+    markdown,
     report_panel,
     upload_panel,
     verdict_panel,
@@ -60,7 +61,7 @@ def show_item(
     try:
         image = open_item(item)
     except KidneyError as error:
-        room.picture.error(str(error))
+        room.picture.error(markdown.text(error))
         return
     if image.recognised_as_hu or item.as_grey:
         with room.panel:
@@ -116,7 +117,7 @@ def show_slice(
         return
     with lead:
         label = answer.predicted_label
-        st.caption(outcomes.lead(verdict.outcome, abstains=verdict.abstains))
+        st.caption(markdown.text(outcomes.lead(verdict.outcome, abstains=verdict.abstains)))
         percent = number_format.percent(answer.probabilities[label])
         _show_title(f"{label} · {percent}", is_part=position is not None)
         if answer.by_kidney:
@@ -135,7 +136,7 @@ def show_slice(
 def _kidneys_in_words(answer: "Diagnosis") -> str:
     """ "Right: **Normal**, 88 % · Left: **Cyst**, 91 %"."""
     return " · ".join(
-        f"{side.capitalize()}: **{label}**, {number_format.percent(p, 0)}"
+        f"{markdown.text(side.capitalize())}: **{markdown.text(label)}**, {number_format.percent(p, 0)}"
         for side, (label, p) in answer.label_by_kidney.items()
     )
 
@@ -174,7 +175,7 @@ def _show_explanation(
     if not wants_map:
         return answer, ()
     with room.under:
-        st.caption(answer.map_in_words)
+        st.caption(markdown.text(answer.map_in_words))
         grades = explanation_panel.show_grades(predictor, image, answer, key=key)
         explanation_panel.show_models(image, answer)
     return answer, grades
@@ -182,7 +183,7 @@ def _show_explanation(
 
 def _show_notes(image: Slice) -> None:
     for note in image.notes:
-        st.info(note)
+        st.info(markdown.text(note))
 
 
 def _show_picture(image: Slice, answer: "Diagnosis", position: StackPosition | None, *, key: str) -> None:
@@ -209,22 +210,23 @@ def _show_picture(image: Slice, answer: "Diagnosis", position: StackPosition | N
 def _show_title(text: str, *, is_part: bool) -> None:
     """The verdict of a slice; smaller for a part of a scan, whose own verdict leads the page."""
     if is_part:
-        st.markdown(f"**{text}**")
+        st.markdown(f"**{markdown.text(text)}**")
     else:
-        st.subheader(text, anchor=False)
+        st.subheader(markdown.text(text), anchor=False)
 
 
 def _show_prediction(answer: "Diagnosis", verdict: "Verdict", checkpoint: Checkpoint) -> None:
     label = answer.predicted_label
     if label in DESCRIPTIONS:
-        st.caption(f"{label}: {DESCRIPTIONS[label].plain}.")
+        st.caption(f"{markdown.text(label)}: {DESCRIPTIONS[label].plain}.")
     st.plotly_chart(
         plots.probability_bars(answer.probabilities), config={"displayModeBar": False}, key="diagnosis_bars"
     )
     _show_prediction_set(answer, checkpoint)
     if checkpoint.unseen_protocol:
         tested = loading.predictions(checkpoint, checkpoint.unseen_protocol)
-        st.markdown(formatting.nonbreaking(label_performance.describe_label(checkpoint, label, tested)))
+        performance = label_performance.describe_label(checkpoint, label, tested)
+        st.markdown(markdown.text(formatting.nonbreaking(performance)))
     if not verdict.refused:  # its reasons stand above already
         verdict_panel.show_checks(verdict)
         verdict_panel.show_nearest(verdict, checkpoint)
@@ -243,13 +245,13 @@ def _show_prediction_set(answer: "Diagnosis", checkpoint: Checkpoint) -> None:
     )
     if st.toggle("Show every label that cannot be ruled out", key="diagnosis_prediction_set", help=help_text):
         kept = prediction_sets.set_of(entry, answer.probabilities)
-        st.markdown(f"**{' or '.join(kept)}**" if kept else "**None of the labels fits.**")
+        st.markdown(f"**{markdown.text(' or '.join(kept))}**" if kept else "**None of the labels fits.**")
 
 
 def _compare_with_sample(answer: "Diagnosis", sample: Sample) -> None:
     is_correct = answer.predicted_label == sample.label
     st.caption(
-        f"This slice was simulated as **{sample.label}**: the prediction is {'correct' if is_correct else 'wrong'}. This shows how the "
+        f"This slice was simulated as **{markdown.text(sample.label)}**: the prediction is {'correct' if is_correct else 'wrong'}. This shows how the "
         "page works, not how well a model performs on patients. Some models were trained on other simulated slices."
     )
 
@@ -257,7 +259,7 @@ def _compare_with_sample(answer: "Diagnosis", sample: Sample) -> None:
 def _show_facts(image: Slice, checkpoint: Checkpoint) -> None:
     with st.expander("About this image and this model"):
         facts = {"Size": f"{image.width_px} × {image.height_px} px", **image.facts}
-        st.table(pd.DataFrame(facts.items(), columns=["Image", ""]).set_index("Image"))
+        st.table(markdown.cells(pd.DataFrame(facts.items(), columns=["Image", ""]).set_index("Image")))
         if checkpoint.seal_warning:
-            st.warning(checkpoint.seal_warning)
-        st.markdown("\n".join(f"- {limit}" for limit in checkpoint.card.get("limits", [])))
+            st.warning(markdown.text(checkpoint.seal_warning))
+        st.markdown("\n".join(f"- {markdown.text(limit)}" for limit in checkpoint.card.get("limits", [])))

@@ -11,6 +11,7 @@ import streamlit as st
 from kidney_core.app import (
     audit_recorder,
     loading,
+    markdown,
     progress,
     reading_room,
     report_panel,
@@ -69,7 +70,7 @@ def show_stack(predictor: "Predictor", stack: Stack, *, is_scan: bool) -> None:
             row = choose_row(reading, checkpoint)
     item = stack.items[row]
     with room.panel:
-        st.markdown(f"#### Slice {row + 1} of {len(stack.items)}: {item.name}")
+        st.markdown(f"#### Slice {row + 1} of {len(stack.items)}: {markdown.text(item.name)}")
     slice_panel.show_item(predictor, item, room, position=position)
     with room.below:
         if is_scan:
@@ -88,7 +89,7 @@ def read(predictor: "Predictor", stack: Stack, *, is_scan: bool) -> "StackReadin
     if reading is not None and (reading.complete or key in stopped):
         if not reading.complete:
             st.warning(
-                f"Stopped after {reading.n_read} of {reading.n_slices} slices, {reading.n_predicted} of them with a prediction."
+                f"Stopped after {reading.n_read:,} of {reading.n_slices:,} slices, {reading.n_predicted:,} of them with a prediction."
             )
             if st.button("Continue reading", key="diagnosis_read_on"):
                 stopped.discard(key)
@@ -186,7 +187,7 @@ def show_peaks(reading: "StackReading") -> None:
         slices = ", ".join(
             f"{each.index + 1} ({number_format.percent(each.probability, 0)})" for each in verdict.driving
         )
-        st.caption(f"Slices that contribute most to “{verdict.predicted_label}”: {slices}.")
+        st.caption(f"Slices that contribute most to “{markdown.text(verdict.predicted_label)}”: {slices}.")
 
 
 def choose_slice(reading: "StackReading", checkpoint: Checkpoint) -> int:
@@ -261,11 +262,7 @@ def choose_row(reading: "StackReading", checkpoint: Checkpoint) -> int:
 def download(reading: "StackReading", checkpoint: Checkpoint) -> None:
     """The results of all slices as a table; files are numbered, and named only when that is ticked."""
     table = results(reading, checkpoint)
-    if st.checkbox("Include file names in the download", key="diagnosis_csv_named"):
-        # A spreadsheet would run a cell that begins like a formula.
-        for column in ("File", "Problem"):
-            table[column] = table[column].map(lambda text: f"'{text}" if text[:1] in ("=", "+", "-", "@") else text)
-    else:
+    if not st.checkbox("Include file names in the download", key="diagnosis_csv_named"):
         table["Problem"] = ["unreadable" if text else "" for text in table["Problem"]]
         table = table.drop(columns="File")
     st.download_button(
@@ -299,10 +296,10 @@ def results(reading: "StackReading", checkpoint: Checkpoint) -> pd.DataFrame:
 
 def _show_lead(verdict: "StackVerdict") -> None:
     if verdict.outcome in outcomes.NO_PREDICTION or verdict.predicted_label is None:
-        st.subheader(outcomes.NO_PREDICTION.get(verdict.outcome, "No prediction"), anchor=False)
+        st.subheader(markdown.text(outcomes.NO_PREDICTION.get(verdict.outcome, "No prediction")), anchor=False)
         return
-    st.caption(f"{verdict.what}. {outcomes.lead(verdict.outcome, abstains=verdict.abstains)}")
-    st.subheader(verdict.result, anchor=False)
+    st.caption(markdown.text(f"{verdict.what}. {outcomes.lead(verdict.outcome, abstains=verdict.abstains)}"))
+    st.subheader(markdown.text(verdict.result), anchor=False)
 
 
 def _show_accuracy_per_scan(checkpoint: Checkpoint) -> None:
@@ -315,8 +312,8 @@ def _show_accuracy_per_scan(checkpoint: Checkpoint) -> None:
     scans = predictions.per_series()
     metrics = evaluation.metrics(scans)
     st.markdown(
-        f"Accuracy per scan on {metrics['n']} unseen scans: **{number_format.percent(metrics['accuracy'], 0)}** "
-        f"(balanced {number_format.percent(metrics['balanced_accuracy'], 0)}). {evaluation.mixed_series_note(scans)}"
+        f"Accuracy per scan on {metrics['n']:,} unseen scans: **{number_format.percent(metrics['accuracy'], 0)}** "
+        f"(balanced {number_format.percent(metrics['balanced_accuracy'], 0)}). {markdown.text(evaluation.mixed_series_note(scans))}"
     )
 
 

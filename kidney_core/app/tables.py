@@ -1,5 +1,6 @@
 """Tables as people read them, on a page and as CSV."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -31,7 +32,7 @@ COLUMN_TITLES = {
 }
 
 
-def show_table(table: pd.DataFrame, *, key: str, percents: tuple[str, ...] = (), **options: Any) -> Any:
+def show_table(table: pd.DataFrame, *, key: str | None, percents: tuple[str, ...] = (), **options: Any) -> Any:
     """Draw a table with readable column titles, and fractions in per cent with one decimal.
 
     Args:
@@ -50,7 +51,26 @@ def show_table(table: pd.DataFrame, *, key: str, percents: tuple[str, ...] = (),
     if "correlation" in table:
         config["correlation"] = st.column_config.NumberColumn(COLUMN_TITLES["correlation"], format="%.3f")
     shown = table.assign(**{name: 100 * table[name] for name in fractions})
-    return st.dataframe(shown, hide_index=True, column_config=config, key=key, placeholder="–", **options)
+    return st.dataframe(drawn(shown), hide_index=True, column_config=config, key=key, placeholder="–", **options)
+
+
+def show_unreadable(files: Iterable[tuple[str, str]]) -> None:
+    """The files that could not be read, each with the reason."""
+    show_table(pd.DataFrame(list(files), columns=["path", "reason"]), key=None)
+
+
+def drawn(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for `st.dataframe`, whose reader can save it as CSV: no cell of that becomes a formula, and none fails.
+
+    What a spreadsheet would compute gets a space of no width before it, which nobody sees.
+    """
+    shown = table.map(lambda cell: _drawn(cell) if isinstance(cell, str) else cell)
+    return shown.rename(columns=lambda name: _drawn(name) if isinstance(name, str) else name)
+
+
+def _drawn(cell: str) -> str:
+    cell = cell.encode(errors="replace").decode()  # names that are no UTF-8
+    return cell if spreadsheet.escape(cell) == cell else f"\N{ZERO WIDTH SPACE}{cell}"
 
 
 def csv_bytes(table: pd.DataFrame, *, index: bool = False) -> bytes:

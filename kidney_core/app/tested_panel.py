@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import clinical_panel, embedding_panel, matrix_panel, tables
+from kidney_core.app import clinical_panel, embedding_panel, markdown, matrix_panel, tables
 from kidney_core.app.tested import Tested
 from kidney_core.metrics import number_format
 
@@ -59,7 +59,7 @@ def _calibration(tested: Tested) -> None:
     )
     st.caption(
         f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal. It has no interval, because "
-        f"resampling inflates it. {tested.fitted}"
+        f"resampling inflates it. {markdown.text(tested.fitted)}"
     )
 
 
@@ -125,8 +125,8 @@ def _scans(tested: Tested) -> None:
     ranges = {name: [interval.low, interval.high] for name, interval in tested.ranges(per_series=True).items()}
     metrics = evaluation.metrics(scans)
     matrix_panel.show_headline(metrics, ranges, tested="Scans")
-    st.caption(f"How to read this. {HOW_TO_READ['scans']} {evaluation.mixed_series_note(scans)}")
-    st.table(number_format.report_with_intervals(metrics, ranges).rename(columns={"Slices": "Scans"}))
+    st.caption(f"How to read this. {HOW_TO_READ['scans']} {markdown.text(evaluation.mixed_series_note(scans))}")
+    st.table(markdown.cells(number_format.report_with_intervals(metrics, ranges).rename(columns={"Slices": "Scans"})))
     table = scans.table.assign(right=scans.is_right)
     tables.show_table(table, key=f"{tested.key}_scans")
     st.download_button(

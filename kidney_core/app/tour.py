@@ -1,44 +1,35 @@
 """A short guided tour: a step a page, in a dialog."""
 
-from typing import NamedTuple
-
 import streamlit as st
 
 _STEP = "tour_step"
 
 
-class Step(NamedTuple):
-    """A step of the tour: its title, what to try there, and the page that it leads to."""
-
-    title: str
-    text: str
-    page: str
-
-
+# The title of each step, what to try there, and the page that it leads to.
 STEPS = (
-    Step(
+    (
         "Read a scan",
         "Upload a slice or a scan on **Diagnosis**, or take a simulated sample. You get a label with its probability, a heatmap, "
         "and the checks that decide whether the model may answer.",
         "pages/1_Diagnosis.py",
     ),
-    Step(
+    (
         "Judge the model",
         "**Evaluation** has a confusion matrix and curves for every model: on a random split, on scans it never saw, and on other "
         "hospitals. Test your own folder there too.",
         "pages/2_Evaluation.py",
     ),
-    Step(
+    (
         "Look at the data",
         "**Dataset** finds copies, neighbours and scans in a folder of images, and shows how a random split leaks them.",
         "pages/4_Dataset.py",
     ),
-    Step(
+    (
         "Train your own",
         "**Training** fine-tunes a network on your folder, with live curves. Publish the run, and it is offered on every page.",
         "pages/3_Training.py",
     ),
-    Step(
+    (
         "Teach",
         "**Teaching** has a quiz, disturbances that break a model, and the proof that 99 % can mean nothing.",
         "pages/5_Teaching.py",
@@ -56,13 +47,12 @@ def offer() -> None:
 @st.dialog("Tour", dismissible=True)
 def _show() -> None:
     number = min(st.session_state.get(_STEP, 0), len(STEPS) - 1)
-    step = STEPS[number]
-    st.markdown(f"**{number + 1} of {len(STEPS)} · {step.title}**")
-    st.markdown(step.text)
+    st.markdown(f"**{number + 1} of {len(STEPS)} · {STEPS[number][0]}**")
+    st.markdown(STEPS[number][1])
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.button("Back", key="tour_back", disabled=number == 0, on_click=_go_to, args=(number - 1,))
         if st.button("Open this page", key="tour_open"):
-            st.switch_page(step.page)
+            st.switch_page(STEPS[number][2])
         if number + 1 < len(STEPS):
             st.button("Next", key="tour_next", type="primary", on_click=_go_to, args=(number + 1,))
         elif st.button("Done", key="tour_done", type="primary"):

@@ -13,9 +13,11 @@ from kidney_core.app import (
     audit_recorder,
     formatting,
     job_check,
+    markdown,
     packed_uploads,
     path_inputs,
     runs_table,
+    tables,
 )
 from kidney_core.common.errors import KidneyError, RunError
 from kidney_core.common.labelling import Labelling
@@ -47,11 +49,11 @@ def _number(name: str, value: Number, **options: Any) -> Number:
     option = OPTIONS[name]
     low, high = (type(value)(limit) for limit in option.metadata["limits"])
     return st.number_input(
-        recipes.title(name),
+        markdown.text(recipes.title(name)),
         low,
         high,
         value,
-        help=recipes.help_text(name),
+        help=markdown.text(recipes.help_text(name)),
         key=f"training_{name}_{_recipe_key()}",
         **options,
     )
@@ -61,10 +63,10 @@ def _choice(name: str, value: str) -> str:
     option = OPTIONS[name]
     choices = option.metadata["choices"]
     return st.selectbox(
-        recipes.title(name),
+        markdown.text(recipes.title(name)),
         choices,
         choices.index(value),
-        help=recipes.help_text(name),
+        help=markdown.text(recipes.help_text(name)),
         key=f"training_{name}_{_recipe_key()}",
     )
 
@@ -106,7 +108,7 @@ def _recipe_options(recipe: str) -> dict[str, Any]:
             "Best epoch by",
             [*recipes.BEST_BY, *(f"{recipes.RECALL_OF}{label}" for label in LABELS)],
             accept_new_options=True,
-            help=recipes.help_text("best_by"),
+            help=markdown.text(recipes.help_text("best_by")),
             key=f"training_best_by_{_recipe_key()}",
         )
         chosen["patience"] = _number("patience", base.patience)
@@ -122,7 +124,7 @@ def show() -> None:
         key="training_extra_data",
         several=True,
         placeholder="none",
-        help=recipes.help_text("extra_data"),
+        help=markdown.text(recipes.help_text("extra_data")),
     )
     names = st.multiselect(
         "Architectures",
@@ -188,7 +190,7 @@ def show() -> None:
         options |= {"extra_data": extra, "init": init, **_labelling(folder, extra)}
         configs = _configs(folder, names, protocols, recipe, options, int(n_folds), seeds)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return
     selected = _sweep(configs)
     with st.container(horizontal=True):
@@ -267,7 +269,7 @@ def _sweep(configs: list[TrainingConfig]) -> list[TrainingConfig]:
     names = "-".join(f"{config.architecture}{config.protocol}{config.fold}{config.seed}" for config in configs)
     with st.expander(f"{len(configs)} jobs"):
         kept = st.data_editor(
-            table,
+            tables.drawn(table),
             hide_index=True,
             disabled=[name for name in table.columns if name != "Start"],
             key=f"training_sweep_{zlib.crc32(names.encode())}",
@@ -299,7 +301,7 @@ def _as_file(configs: list[TrainingConfig], engine: str) -> None:
                 _submit([config], engine)
                 job_check.show(config.data, [config])
         except KidneyError as error:
-            st.error(str(error))
+            st.error(markdown.text(error))
 
 
 def _engine() -> str:
@@ -308,7 +310,7 @@ def _engine() -> str:
     try:
         default = jobs.default_engine()
     except RunError as error:
-        st.warning(str(error))
+        st.warning(markdown.text(error))
         default = "local"
     if len(engines) < 2:
         return default
@@ -347,7 +349,7 @@ def _check(configs: list[TrainingConfig], engine: str) -> None:
     try:
         job_check.check_and_keep(configs, _ready(configs), engine)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
 
 
 def _submit(configs: list[TrainingConfig], engine: str) -> None:
@@ -355,7 +357,7 @@ def _submit(configs: list[TrainingConfig], engine: str) -> None:
     try:
         ready = _ready(configs)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return
     if not job_check.check_and_keep(configs, ready, engine):
         return
@@ -368,6 +370,6 @@ def _submit(configs: list[TrainingConfig], engine: str) -> None:
             runs_table.select(started := [*started, run.name])
             jobs.submit(run, engine)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return
     st.toast(f"{formatting.quantity(len(configs), 'job')} started")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from kidney_core.app import access, opened_slice, packed_uploads, path_inputs, uploads
+from kidney_core.app import access, markdown, opened_slice, packed_uploads, path_inputs, uploads
 from kidney_core.common import digests
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.labels import LABELS
@@ -97,7 +97,7 @@ def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
         return _choose_path(messages)
     megabytes = uploads.limit_bytes() // 1024**2
     files = st.file_uploader(
-        f"CT slices (DICOM, PNG, JPEG, TIFF), a volume (NIfTI) or a zip, up to {megabytes} MB"
+        f"CT slices (DICOM, PNG, JPEG, TIFF), a volume (NIfTI) or a zip, up to {megabytes:,} MB"
         if kind == FILES
         else "The folder of a scan, such as a DICOM export",
         accept_multiple_files=True if kind == FILES else "directory",
@@ -107,7 +107,7 @@ def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
     )
     with messages:
         if problem := uploads.refusal():
-            st.error(problem)
+            st.error(markdown.text(problem))
         if files:
             opened_slice.forget()
             return _open_uploads(files)
@@ -155,11 +155,13 @@ def _sample() -> UploadContents | Sample | None:
     with st.container(key="diagnosis_samples_compact"):
         columns = st.columns(len(offered))
     for column, name in zip(columns, offered, strict=True):
-        column.button(name, key=f"diagnosis_sample_{name}", width="stretch", on_click=_next_sample, args=(name,))
+        column.button(
+            markdown.text(name), key=f"diagnosis_sample_{name}", width="stretch", on_click=_next_sample, args=(name,)
+        )
     if "diagnosis_sample" not in st.session_state:
         return None
     name, number = st.session_state["diagnosis_sample"]
-    st.caption(f"Sample {number}: {name}. Press again for another simulated patient.")
+    st.caption(f"Sample {number:,}: {markdown.text(name)}. Press again for another simulated patient.")
     return _draw_scan(number) if name == WHOLE_SCAN else Sample(name, number)
 
 
@@ -221,18 +223,22 @@ def _open(ids: tuple[str, ...], read: Callable[[], UploadContents], *, nothing: 
     try:
         opened = uploads.read_once(ids, read)
     except KidneyError as error:
-        st.error(str(error))
+        st.error(markdown.text(error))
         return None
-    _show_problems(opened.problems, show=st.warning if opened.stacks else st.error)
+    _show_problems(opened.problems, are_all=not opened.stacks)
     if not opened.stacks and not opened.problems:
-        st.error(nothing)
+        st.error(markdown.text(nothing))
     return opened if opened.stacks else None
 
 
-def _show_problems(problems: tuple[str, ...], *, show: Callable[[str], object]) -> None:
+def _show_problems(problems: tuple[str, ...], *, are_all: bool) -> None:
+    """Say what could not be read, as an error where nothing else is left."""
     for problem in problems[:3]:
-        show(problem)
+        if are_all:
+            st.error(markdown.text(problem))
+        else:
+            st.warning(markdown.text(problem))
     if len(problems) > 3:
         with st.expander(f"{len(problems) - 3} more files that were left out"):
             for problem in problems[3:]:
-                st.markdown(f"- {problem}")
+                st.markdown(f"- {markdown.text(problem)}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import audit_recorder, formatting, loading, path_inputs, tables
+from kidney_core.app import audit_recorder, formatting, loading, markdown, path_inputs, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common import allowed_paths
 from kidney_core.common.errors import KidneyError
@@ -43,7 +43,9 @@ def show_checks(verdict: "Verdict | StackVerdict") -> None:
 
 
 def _show_step(step: "Step") -> None:
-    st.markdown(f"{STEP_MARKS[step.outcome]} **{step.title}.** {formatting.nonbreaking(step.reason)}")
+    st.markdown(
+        f"{STEP_MARKS[step.outcome]} **{markdown.text(step.title)}.** {markdown.text(formatting.nonbreaking(step.reason))}"
+    )
 
 
 def show_nearest(verdict: "Verdict", checkpoint: Checkpoint) -> None:
@@ -67,9 +69,9 @@ def show_nearest(verdict: "Verdict", checkpoint: Checkpoint) -> None:
         try:
             for column, match in zip(st.columns(len(nearest)), nearest, strict=True):
                 grey = read_slice(allowed_paths.file_below(Path(folder), match.path)).grey8()
-                column.image(grey, caption=f"{match.label}, {match.distance:.1f}", width="stretch")
+                column.image(grey, caption=f"{markdown.text(match.label)}, {match.distance:.1f}", width="stretch")
         except KidneyError as error:
-            st.error(str(error))
+            st.error(markdown.text(error))
 
 
 def show_all_models(image: Slice, *, sha256: str) -> None:

@@ -1,6 +1,7 @@
 """What the card of a checkpoint must hold before it is used."""
 
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def check_card(card: Any, folder: Path) -> None:
     if digests.has_seal(card) and not digests.is_intact(card):
         raise CheckpointError(
             f"The card of “{name}” is not as it was published (its seal does not fit): it was damaged or edited. Copy the "
-            f"checkpoint's folder again, or confirm your own change: kidney-ct seal {folder}"
+            f"checkpoint's folder again, or confirm your own change: {shlex.join(['kidney-ct', 'seal', str(folder)])}"
         )
     impossible = _impossible_value(card)
     if impossible:
@@ -113,7 +114,7 @@ def _missing(card: Any) -> str:
 
 
 def _impossible_value(card: dict[str, Any]) -> str:
-    """A value that would exhaust memory, give no probabilities, or make a browser fetch a picture; empty if none."""
+    """A value that would exhaust memory or give no probabilities; empty if none."""
     labels, size, temperature = card["labels"], card["preprocessing"].get("size_px"), card["temperature"]
     if not all(isinstance(label, str) and label for label in labels) or len(set(labels)) != len(labels):
         return f"its labels {labels[:5]} are not different names"
@@ -130,8 +131,6 @@ def _impossible_value(card: dict[str, Any]) -> str:
             return f"its {name} of the channels is {str(card['preprocessing'][name])[:50]}"
     if not math.isfinite(temperature) or temperature <= 0:
         return f"its temperature is {temperature}"
-    if any("![" in text or "](" in text for text in _texts(card)):
-        return "it holds a link, and cards are plain text"
     return ""
 
 

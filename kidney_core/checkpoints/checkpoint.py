@@ -19,6 +19,7 @@ Nothing is ever unpickled. Reading cards imports no torch.
 import gzip
 import io
 import re
+import shlex
 import sys
 import zlib
 from collections.abc import Sequence
@@ -128,7 +129,7 @@ class Checkpoint:
         return (
             f"“{self.name}” was published by an older version and is not sealed: its weights are checked, but changes to its card "
             "(labels, metrics, limits) cannot be detected. Compare it with its source, then seal it: "
-            f"kidney-ct seal {self.folder}"
+            f"{shlex.join(['kidney-ct', 'seal', str(self.folder)])}"
         )
 
     def trained_on(self) -> frozenset[str]:
@@ -148,14 +149,16 @@ class Checkpoint:
 
         Raises: CheckpointError when the file is damaged.
         """
-        return self._measured(EXPLANATIONS_FILE, again=f"kidney-ct pointing {self.folder}")
+        return self._measured(EXPLANATIONS_FILE, again=shlex.join(["kidney-ct", "pointing", str(self.folder)]))
 
     def other_hospitals(self) -> dict[str, Any] | None:
         """How it does on other hospitals, as `other_hospitals.measure` found; None where that was not measured.
 
         Raises: CheckpointError when the file is damaged.
         """
-        return self._measured(OTHER_HOSPITALS_FILE, again=f"kidney-ct evaluate --outside FOLDER {self.folder}")
+        return self._measured(
+            OTHER_HOSPITALS_FILE, again=shlex.join(["kidney-ct", "evaluate", "--outside", "FOLDER", str(self.folder)])
+        )
 
     def _measured(self, file: str, *, again: str) -> dict[str, Any] | None:
         """The content of a sealed file of measures; None where there is none of these weights."""

@@ -10,6 +10,7 @@ from typing import Any
 from kidney_core.checkpoints import hospital_results
 from kidney_core.checkpoints.card import calibration_source, reported_epoch
 from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common.markdown import code, escape
 from kidney_core.metrics.number_format import model_name, percent, percent_range
 from kidney_core.metrics.splits import CROSS_VALIDATED, GROUPED, MEASURED, PROTOCOL_TITLES, RANDOM
 from kidney_core.networks.explanation import DEFAULT_METHOD
@@ -46,31 +47,32 @@ def markdown(checkpoint: Checkpoint) -> str:
     card = checkpoint.card
     training, data = card["training"], card["data"]
     lines = [
-        f"# Model card: {checkpoint.name}",
+        f"# Model card: {escape(checkpoint.name)}",
         "",
         "## Model details",
         "",
-        f"- Architecture: {model_name(card['architecture'])} (timm `{card['architecture']}`), one slice of "
-        f"{checkpoint.size_px} × {checkpoint.size_px} px in, {len(checkpoint.labels)} labels out: {', '.join(checkpoint.labels)}",
-        f"- Initial weights: {training.get('init', 'unknown')}; what was trained: {training.get('trainable', 'unknown')}",
+        f"- Architecture: {escape(model_name(card['architecture']))} (timm {code(card['architecture'])}), one slice of "
+        f"{checkpoint.size_px} × {checkpoint.size_px} px in, {len(checkpoint.labels)} labels out: {escape(', '.join(checkpoint.labels))}",
+        f"- Initial weights: {escape(training.get('init', 'unknown'))}; what was trained: "
+        f"{escape(training.get('trainable', 'unknown'))}",
         f"- Probabilities are calibrated by a temperature of {checkpoint.temperature:.3g}, "
         + (
             f"fitted on {calibration_source(card)}"
             if calibration_source(card)
             else f"not fitted: {'there was no validation part' if checkpoint.is_evaluated else 'it was never evaluated here'}"
         ),
-        f"- Made {card.get('created', 'at an unknown date')} with {_software(card)}",
-        f"- Command: `{card['command']}`",
+        f"- Made {escape(card.get('created', 'at an unknown date'))} with {_software(card)}",
+        f"- Command: {code(card['command'])}",
         "",
-        *([checkpoint.seal_warning, ""] if checkpoint.seal_warning else []),
+        *([escape(checkpoint.seal_warning), ""] if checkpoint.seal_warning else []),
         "## Intended use",
         "",
-        card["intended_use"],
+        escape(card["intended_use"]),
         "",
         "## Training and evaluation data",
         "",
         *_training_data(data),
-        f"- Fingerprint: `{data.get('fingerprint', 'unknown')}`",
+        f"- Fingerprint: {code(data.get('fingerprint', 'unknown'))}",
         "",
         "## Metrics, per class and protocol",
         "",
@@ -80,7 +82,7 @@ def markdown(checkpoint: Checkpoint) -> str:
         if metrics := checkpoint.metrics(protocol):
             lines += _metrics(checkpoint, protocol, metrics)
     lines += _other_hospitals(checkpoint)
-    lines += ["## Limits and caveats", "", *(f"- {limit}" for limit in card["limits"]), ""]
+    lines += ["## Limits and caveats", "", *(f"- {escape(limit)}" for limit in card["limits"]), ""]
     return "\n".join(lines)
 
 
@@ -89,10 +91,10 @@ def _training_data(data: dict[str, Any]) -> list[str]:
     if not data:
         return ["- Not known: the network was trained elsewhere"]
     return [
-        f"- {data.get('name', 'unknown')}: {data.get('n_slices', 0):,} slices in {data.get('n_series', 0):,} scans, "
-        + ", ".join(f"{count:,} {label}" for label, count in data.get("counts", {}).items()),
-        f"- Scans per class: {', '.join(f'{n} {label}' for label, n in data.get('series_per_label', {}).items())}",
-        f"- Extra slices added to training: {data.get('extra_training_slices', 0):,} of “{data.get('extra_data') or 'none'}”",
+        f"- {escape(data.get('name', 'unknown'))}: {data.get('n_slices', 0):,} slices in {data.get('n_series', 0):,} scans, "
+        + ", ".join(f"{count:,} {escape(label)}" for label, count in data.get("counts", {}).items()),
+        f"- Scans per class: {', '.join(f'{n:,} {escape(label)}' for label, n in data.get('series_per_label', {}).items())}",
+        f"- Extra slices added to training: {data.get('extra_training_slices', 0):,} of “{escape(data.get('extra_data') or 'none')}”",
     ]
 
 
@@ -105,7 +107,7 @@ def _other_hospitals(checkpoint: Checkpoint) -> list[str]:
     return [
         "## Other hospitals",
         "",
-        *(f"- {line}" if line[:1] != " " else f"  - {line.strip()}" for line in lines),
+        *(f"- {escape(line)}" if line[:1] != " " else f"  - {escape(line)}" for line in lines),
         "",
     ]
 
@@ -117,7 +119,10 @@ def _subset(checkpoint: Checkpoint) -> str:
 
 
 def _software(card: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in card.get("software", {}).items()) or "unknown software"
+    return (
+        ", ".join(f"{escape(name)} {escape(version)}" for name, version in card.get("software", {}).items())
+        or "unknown software"
+    )
 
 
 def _metrics(checkpoint: Checkpoint, protocol: str, metrics: dict[str, Any]) -> list[str]:
@@ -141,7 +146,7 @@ def _metrics(checkpoint: Checkpoint, protocol: str, metrics: dict[str, Any]) -> 
     ]
     for label, values in metrics["per_label"].items():
         cells = [cell(f"per_label.{label}.{name}", values[name]) for name in ("precision", "recall", "f1", "roc_auc")]
-        lines.append(f"| {label} | {values['support']:,} | " + " | ".join(cells) + " |")
+        lines.append(f"| {escape(label)} | {values['support']:,} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 
@@ -150,7 +155,8 @@ def _external(checkpoint: Checkpoint) -> str:
     if not measured:
         return "Not measured; the Evaluation page takes any labelled folder"
     return "; ".join(
-        f"{line.source}: {line.what} {line.value}, {line.tested_on}" for line in hospital_results.headlines(measured)
+        escape(f"{line.source}: {line.what} {line.value}, {line.tested_on}")
+        for line in hospital_results.headlines(measured)
     )
 
 
@@ -167,9 +173,13 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
     public = data.get("name") in _PUBLIC
     leak = card["split"].get(RANDOM, {}).get("shared_series_fraction")
     items = [
-        ("Title", "AI methodology and its category", f"Deep learning: {name}, a convolutional or transformer network"),
+        (
+            "Title",
+            "AI methodology and its category",
+            f"Deep learning: {escape(name)}, a convolutional or transformer network",
+        ),
         ("Abstract", "Summary of design, methods, results, conclusions", result),
-        ("Introduction", "Background, intended use and role", card["intended_use"]),
+        ("Introduction", "Background, intended use and role", escape(card["intended_use"])),
         (
             "Introduction",
             "Aims and hypotheses",
@@ -177,7 +187,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         ),
         ("Study design", "Prospective or retrospective", "Retrospective"),
         ("Study design", "Goal", "Model creation and evaluation on unseen scans; no clinical claim"),
-        ("Data", "Sources", f"{DATA_SOURCE if public else TO_FILL_IN}; folder “{data.get('name', 'unknown')}”"),
+        ("Data", "Sources", f"{DATA_SOURCE if public else TO_FILL_IN}; folder “{escape(data.get('name', 'unknown'))}”"),
         ("Data", "Inclusion and exclusion", "Every readable image of the folder; criteria for patients: " + UNKNOWN),
         (
             "Data",
@@ -212,7 +222,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         (
             "Partitions",
             "Assignment",
-            f"Seed {training.get('seed', 'unknown')}, stratified by class; by scan in the scan-level split",
+            f"Seed {escape(training.get('seed', 'unknown'))}, stratified by class; by scan in the scan-level split",
         ),
         (
             "Partitions",
@@ -225,10 +235,10 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
             ),
         ),
         ("Partitions", "Intended sample size", "All available images; see the intervals"),
-        ("Model", "Description", f"timm {card['architecture']}, {len(checkpoint.labels)} outputs"),
+        ("Model", "Description", f"timm {escape(card['architecture'])}, {len(checkpoint.labels)} outputs"),
         ("Model", "Software", _software(card)),
-        ("Model", "Initialisation", str(training.get("init", "unknown"))),
-        ("Training", "Approach", f"`{card['command']}`"),
+        ("Model", "Initialisation", escape(training.get("init", "unknown"))),
+        ("Training", "Approach", code(card["command"])),
         (
             "Training",
             "Selection of the final model",
@@ -259,7 +269,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         ("Results", "Performance with uncertainty", "See the model card"),
         ("Results", "Diagnostic performance with precision", "See the model card, per class"),
         ("Results", "Failure analysis", "The Evaluation page shows the worst errors with their evidence"),
-        ("Discussion", "Limits", "; ".join(card["limits"])),
+        ("Discussion", "Limits", escape("; ".join(card["limits"]))),
         ("Discussion", "Implications for practice", "None claimed: research and teaching, not a medical device"),
         ("Other", "Protocol", "The command and the split on the card reproduce it"),
         ("Other", "Availability", "Software and weights are open; the data are offered by their authors"),
@@ -272,7 +282,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
             for section, item, known in items
         ]
     lines = [
-        f"# CLAIM 2024 checklist: {checkpoint.name}",
+        f"# CLAIM 2024 checklist: {escape(checkpoint.name)}",
         "",
         "| # | section | item | what is known |",
         "|---|---|---|---|",

@@ -5,16 +5,30 @@ A file called `=HYPERLINK(…)` would otherwise run when somebody opens an expor
 
 import csv
 import io
+from collections.abc import Callable
 
 import pandas as pd
 
-_LINE_END = "\r\n"  # RFC 4180, so that a cell with either character is quoted
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_LINE_END = "\r\n"  # RFC 4180
+_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "＝",
+    "＋",
+    "－",
+    "＠",
+)  # the wide ones too, in East Asian spreadsheets
+_QUOTED = (",", ";", "\t", '"', "\r", "\n")  # where the decimal sign is a comma, a semicolon ends a cell
 
 
 def escape(cell: str) -> str:
     """The text of a cell; an apostrophe goes before what a spreadsheet would compute, but not before a number."""
-    return f"'{cell}" if cell.startswith(_FORMULA) and not _is_number(cell) else cell
+    return f"'{cell}" if cell.lstrip("'").startswith(_FORMULA) and not _is_number(cell) else cell
 
 
 def unescape(cell: str) -> str:
@@ -29,10 +43,22 @@ def to_csv(table: pd.DataFrame, *, index: bool = False, float_format: str | None
 
 def escape_csv(content: bytes) -> bytes:
     """A CSV file with its texts escaped; numbers keep their digits."""
-    file = io.StringIO(newline="")
+    return _rewritten(content, escape)
+
+
+def unescape_csv(content: bytes) -> bytes:
+    """The CSV file that `escape_csv` was given, but for quotes and ends of lines."""
+    return _rewritten(content, unescape)
+
+
+def _rewritten(content: bytes, change: Callable[[str], str]) -> bytes:
     rows = csv.reader(io.StringIO(content.decode(), newline=""))
-    csv.writer(file, lineterminator=_LINE_END).writerows([escape(cell) for cell in row] for row in rows)
-    return file.getvalue().encode()
+    lines = (",".join(_quoted(change(cell)) for cell in row) + _LINE_END for row in rows)
+    return "".join(lines).encode()
+
+
+def _quoted(cell: str) -> str:
+    return '"{}"'.format(cell.replace('"', '""')) if any(sign in cell for sign in _QUOTED) else cell
 
 
 def _is_number(cell: str) -> bool:

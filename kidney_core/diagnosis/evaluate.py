@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kidney_core.checkpoints import hospital_results, prediction
 from kidney_core.checkpoints.checkpoint import OTHER_HOSPITALS_FILE, Checkpoint, chosen_checkpoints
-from kidney_core.common import digests
+from kidney_core.common import digests, spreadsheet
 from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.files import write_atomically, write_json
 from kidney_core.common.typed_paths import path_argument
@@ -65,7 +65,8 @@ def evaluate_outside(folder: Path, checkpoints: Sequence[Checkpoint], *, device:
 
 
 def _write(path: Path, predictions: Predictions) -> None:
-    write_atomically(path, lambda partial: partial.write_bytes(predictions.csv_bytes()))
+    content = spreadsheet.escape_csv(predictions.csv_bytes())
+    write_atomically(path, lambda partial: partial.write_bytes(content))
 
 
 @command

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from kidney_core.metrics.decision_curve import DecisionCurve
-from kidney_core.metrics.plots import apply_layout
+from kidney_core.metrics.plots import apply_layout, plain
 
 _PREDICTION, _ALL, _NONE = "#0072B2", "#D55E00", "#7A8A90"
 
@@ -27,7 +27,9 @@ def decision_figure(curve: DecisionCurve, name: str) -> go.Figure:
             name="95 % interval",
         )
     benefit = [each.value for each in curve.net_benefit]
-    figure.add_scatter(x=x, y=benefit, name=f"by the prediction of {name}", line={"color": _PREDICTION, "width": 2.5})
+    figure.add_scatter(
+        x=x, y=benefit, name=f"by the prediction of {plain(name)}", line={"color": _PREDICTION, "width": 2.5}
+    )
     figure.add_scatter(x=x, y=curve.treat_all, name="on all slices", line={"color": _ALL, "dash": "dash"})
     figure.add_scatter(x=x, y=np.zeros(len(x)), name="on none", line={"color": _NONE, "dash": "dot"})
     largest = max(curve.prevalence, *(each.value or 0.0 for each in curve.net_benefit), *high[known], 0.01)

@@ -10,7 +10,7 @@ from kidney_core.common.labels import color_of
 from kidney_core.metrics import evaluation
 from kidney_core.metrics.calibration import Reliability, RiskCoverage
 from kidney_core.metrics.intervals import Interval
-from kidney_core.metrics.plots import apply_layout
+from kidney_core.metrics.plots import apply_layout, plain
 from kidney_core.metrics.predictions import Predictions
 
 _MAX_POINTS = 400
@@ -129,7 +129,7 @@ def pointing_figure(table: pd.DataFrame, chance: float) -> go.Figure:
     figure = go.Figure(
         go.Scatter(
             x=rows["rate"],
-            y=rows.index,
+            y=[plain(method) for method in rows.index],
             mode="markers",
             marker={"size": 11, "color": "#0072B2"},
             error_x={
@@ -152,7 +152,7 @@ def pointing_figure(table: pd.DataFrame, chance: float) -> go.Figure:
 def _legend_entry(label: str, what: str, value: float, measure: str, ranges: dict[str, Interval] | None) -> str:
     at = (ranges or {}).get(f"per_label.{label}.{measure}")
     trust = f", {at.low:.2f}–{at.high:.2f}" if at and at.low is not None else ""
-    return f"{label} ({what} {value:.3f}{trust})"
+    return f"{plain(label)} ({what} {value:.3f}{trust})"
 
 
 def _add_curve(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: str) -> None:

@@ -1,5 +1,6 @@
 """Plotly bars: the probabilities of one slice, and models under both protocols."""
 
+import html
 from itertools import cycle
 
 import plotly.graph_objects as go
@@ -20,7 +21,7 @@ def probability_bars(probabilities: dict[str, float]) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             x=values,
-            y=labels,
+            y=[plain(label) for label in labels],
             orientation="h",
             marker_color=[color_of(label, tuple(probabilities)) for label in labels],
             text=[percent(value) for value in values],
@@ -46,8 +47,8 @@ def protocol_bars(
         without = [row for row in own if None in row[3:]]
         for part in filter(None, (with_interval, without)):
             _add_bars(figure, protocol, part, whiskers=part is with_interval, named=part[0] is own[0])
-    figure.update_xaxes(categoryorder="array", categoryarray=list(dict.fromkeys(row[0] for row in rows)))
-    figure.update_yaxes(range=[0, 1.04], tickformat=".0%", title=title)
+    figure.update_xaxes(categoryorder="array", categoryarray=list(dict.fromkeys(plain(row[0]) for row in rows)))
+    figure.update_yaxes(range=[0, 1.04], tickformat=".0%", title=plain(title))
     figure.update_layout(barmode="group", legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0})
     apply_layout(figure, height=370)
     return figure.update_layout(margin_t=56)  # two rows of the legend, on a narrow page
@@ -59,7 +60,7 @@ def _add_bars(figure: go.Figure, protocol: str, rows: list[tuple], *, whiskers: 
         legendgroup=protocol,
         offsetgroup=protocol,
         showlegend=named,
-        x=[model for model, *_ in rows],
+        x=[plain(model) for model, *_ in rows],
         y=[value for _, _, value, _, _ in rows],
         text=[percent(value) for _, _, value, _, _ in rows],
         textposition="inside",
@@ -93,7 +94,7 @@ def situation_dots(rows: list[tuple[str, str, float, float | None, float | None]
         ends = [(value, value) if low is None or high is None else (low, high) for *_, value, low, high in own]
         offset = 0.5 * ((number + 0.5) / len(models) - 0.5)
         figure.add_scatter(
-            name=model,
+            name=plain(model),
             x=[row[2] for row in own],
             y=[len(situations) - 1 - situations.index(row[0]) - offset for row in own],
             mode="markers",
@@ -107,18 +108,23 @@ def situation_dots(rows: list[tuple[str, str, float, float | None, float | None]
                 "width": 0,
                 "color": color,
             },
-            customdata=[(row[0], percent_range(row[3], row[4])) for row in own],
-            hovertemplate="%{customdata[0]}, " + model + ": %{x:.0%} (%{customdata[1]})<extra></extra>",
+            customdata=[(plain(row[0]), percent_range(row[3], row[4])) for row in own],
+            hovertemplate="%{customdata[0]}, " + plain(model) + ": %{x:.0%} (%{customdata[1]})<extra></extra>",
         )
     figure.update_yaxes(
         tickvals=list(range(len(situations))),
-        ticktext=situations[::-1],
+        ticktext=[plain(situation) for situation in situations[::-1]],
         range=[-0.6, len(situations) - 0.4],
         zeroline=False,
     )
     figure.update_xaxes(range=[0, 1.01], tickformat=".0%", zeroline=False)
     figure.update_layout(legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0})
     return apply_layout(figure, height=36 * len(situations) + 80).update_layout(margin_t=36)
+
+
+def plain(name: str) -> str:
+    """A name as text of a figure, in which Plotly reads HTML, and braces as placeholders."""
+    return html.escape(name, quote=False).replace("{", "&#123;")
 
 
 def apply_layout(figure: go.Figure, *, height: int) -> go.Figure:

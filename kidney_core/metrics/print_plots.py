@@ -15,7 +15,7 @@ from kidney_core.metrics.predictions import Predictions
 
 def confusion_svg(predictions: Predictions, title: str) -> str:
     """Rows true, columns predicted; counts, and shares of the row as shades."""
-    labels = predictions.labels
+    labels = [_plain(label) for label in predictions.labels]
     counts = evaluation.confusion_matrix(predictions.y_true, predictions.y_pred, len(labels))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(4.6, 4.2))
@@ -28,7 +28,7 @@ def confusion_svg(predictions: Predictions, title: str) -> str:
             axes.text(column, row, text, ha="center", va="center", color=color)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_yticks(range(len(labels)), labels)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.set(xlabel="predicted", ylabel="true", title=_plain(title, 44))
     return _svg(figure)
 
 
@@ -40,10 +40,13 @@ def roc_svg(predictions: Predictions, title: str) -> str:
         false_positive, true_positive, _ = roc_curve(truth, score)
         color = color_of(label, predictions.labels)
         axes.plot(
-            false_positive, true_positive, color=color, label=f"{label} ({auc(false_positive, true_positive):.3f})"
+            false_positive,
+            true_positive,
+            color=color,
+            label=f"{_plain(label)} ({auc(false_positive, true_positive):.3f})",
         )
     axes.plot([0, 1], [0, 1], ":", color="#999999")
-    axes.set(xlabel="false positive rate", ylabel="recall", title=title)
+    axes.set(xlabel="false positive rate", ylabel="recall", title=_plain(title, 44))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
     return _svg(figure)
@@ -60,7 +63,7 @@ def reliability_svg(predictions: Predictions, title: str) -> str:
     axes.set(
         xlabel="confidence",
         ylabel="accuracy",
-        title=f"{title}\nECE {100 * measured.error:.1f} %",
+        title=f"{_plain(title, 44)}\nECE {100 * measured.error:.1f} %",
         xlim=(0, 1),
         ylim=(0, 1.02),
     )
@@ -68,6 +71,11 @@ def reliability_svg(predictions: Predictions, title: str) -> str:
 
 
 FIGURES = {"confusion": confusion_svg, "roc": roc_svg, "reliability": reliability_svg}
+
+
+def _plain(name: str, width: int = 24) -> str:
+    """A name as text of a figure, in which Matplotlib reads formulas between dollars; cut where it leaves no room."""
+    return (name if len(name) <= width else name[: width - 1] + "…").replace("$", r"\$")
 
 
 def _svg(figure: Figure) -> str:

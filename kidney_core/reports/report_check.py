@@ -94,7 +94,7 @@ def _check_content(content: dict[str, bytes], manifest: dict[str, Any]) -> tuple
             where = f"{name}, {protocol}"
             if stated["predictions"] not in content:
                 continue  # named above
-            predictions = Predictions.read_csv(io.BytesIO(content[stated["predictions"]]))
+            predictions = Predictions.read_csv(io.BytesIO(spreadsheet.unescape_csv(content[stated["predictions"]])))
             measured.setdefault(protocol, {})[name] = predictions
             found, clinical = export_numbers.stated_of(
                 predictions,
@@ -153,7 +153,8 @@ def _as_stated(figures: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
 
 def _compare_rows(stated: bytes, rows: list[dict[str, Any]]) -> tuple[int, list[str]]:
     """comparison.csv against the rows that the predictions give."""
-    there = list(csv.DictReader(io.StringIO(stated.decode(errors="replace"))))
+    text = spreadsheet.unescape_csv(stated.decode(errors="replace").encode()).decode()
+    there = list(csv.DictReader(io.StringIO(text, newline="")))
     if len(there) != len(rows):
         return 1, [f"comparison.csv has {len(there)} rows, recomputed {len(rows)}"]
     n_compared, differing = 0, []

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 
 from kidney_core.common.labels import color_of
 from kidney_core.metrics.number_format import percent
-from kidney_core.metrics.plots import PROTOCOL_COLORS, apply_layout, text_color_on
+from kidney_core.metrics.plots import PROTOCOL_COLORS, apply_layout, plain, text_color_on
 from kidney_core.metrics.splits import GROUPED, RANDOM
 from kidney_core.teaching.label_shuffling import BY_SCAN, BY_SLICE, LABELLINGS, TRUE, ShuffleResult
 from kidney_core.teaching.robustness import Curve
@@ -28,11 +28,11 @@ def robustness_figure(curve: Curve, amount: float, *, axis: str, none: float, th
         figure.add_scatter(
             x=curve.amounts,
             y=curve.probabilities[:, position],
-            name=label,
+            name=plain(label),
             mode="lines+markers",
             line={"color": color_of(label, curve.labels), "width": 2.5},
             marker_size=6,
-            hovertemplate=f"{label} at %{{x:g}}: %{{y:.1%}}<extra></extra>",
+            hovertemplate=f"{plain(label)} at %{{x:g}}: %{{y:.1%}}<extra></extra>",
         )
     for start, end in refused_stretches(curve):
         figure.add_vrect(

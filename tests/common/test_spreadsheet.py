@@ -1,11 +1,15 @@
 """No cell of an export becomes a formula, and no number changes."""
 
+import ast
+import csv
 import io
 
 import pandas as pd
 import pytest
 
 from kidney_core.common import spreadsheet
+from tests.conftest import ROOT
+from tests.hardness.names import FORMULAS
 
 HOSTILE = ["=HYPERLINK(1)", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1"]
 
@@ -38,3 +42,41 @@ def test_numbers_and_plain_texts_are_left_alone():
 def test_a_stored_file_keeps_its_digits():
     content = b"path,p_Cyst\n=a.png,0.10000000000001\nb.png,-0.50\n"
     assert spreadsheet.escape_csv(content) == b"path,p_Cyst\r\n'=a.png,0.10000000000001\r\nb.png,-0.50\r\n"
+
+
+@pytest.mark.parametrize("cell", [*FORMULAS, *("'" + cell for cell in FORMULAS), "a", "-1", "'a", "", 'a;b"c'])
+def test_a_file_that_comes_back_has_its_texts_again(cell):
+    content = f'path,p\r\n"{cell.replace(chr(34), chr(34) * 2)}",-0.5\r\n'.encode()
+    returned = spreadsheet.unescape_csv(spreadsheet.escape_csv(content))
+    rows = list(csv.reader(io.StringIO(returned.decode(), newline="")))
+    assert rows == [["path", "p"], [cell, "-0.5"]]
+
+
+def test_a_semicolon_does_not_end_a_cell_where_the_decimal_sign_is_a_comma():
+    assert spreadsheet.escape_csv(b"path\r\na;=1.png\r\n") == b'path\r\n"a;=1.png"\r\n'
+
+
+def test_every_table_that_leaves_the_product_is_escaped():
+    """Only files that the product itself reads back, in its own folders, are written as they are."""
+    own = {
+        "training_data.py",
+        "run_report.py",
+        "labelling.py",
+        "checkpoint.py",
+        "predictions.py",
+        "phantom.py",
+        "spreadsheet.py",
+    }
+    for path in sorted((ROOT / "kidney_core").rglob("*.py")):
+        for call in (
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+        ):
+            called, source = ast.unparse(call.func), ast.unparse(call)
+            is_written = called.endswith((".to_csv", "csv.writer", "DictWriter")) and not called.startswith(
+                "spreadsheet."
+            )
+            assert not is_written or path.name in own, (
+                f"{path.name}:{call.lineno} writes a table past spreadsheet.to_csv"
+            )
+            if called.endswith(".csv_bytes") and called != "tables.csv_bytes":
+                assert path.name in own or f"escape_csv({source})" in path.read_text(encoding="utf-8"), path.name

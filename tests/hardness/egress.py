@@ -59,14 +59,14 @@ def measure(options: Options) -> Figures:
     ):
 
         def attempts() -> int:
-            return nowhere.attempts(process.pid) + len(_outside(asked, app))
+            return nowhere.attempts(process.pid) + len(outside(asked, app))
 
         time.sleep(IDLE_S)
         by_flow["start"] = attempts()
         for name, (path, act) in flows.items():
             before = attempts()
             context = options.browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
-            _note_requests(context, asked)
+            note_requests(context, asked)
             page = context.new_page()
             page.set_default_timeout(_WAIT_S * 1000)
             page.goto(f"{app}/{path}")
@@ -91,13 +91,13 @@ def measure(options: Options) -> Figures:
     }
 
 
-def _note_requests(context: BrowserContext, asked: list[str]) -> None:
+def note_requests(context: BrowserContext, asked: list[str]) -> None:
     """Note the address of everything that the pages of a context ask for."""
     context.on("request", lambda request: asked.append(request.url))
     context.on("page", lambda page: page.on("websocket", lambda opened: asked.append(opened.url)))
 
 
-def _outside(asked: list[str], app: str) -> list[str]:
+def outside(asked: list[str], app: str) -> list[str]:
     """The addresses that are neither the app's nor within the page."""
     return [
         url
@@ -109,12 +109,12 @@ def _outside(asked: list[str], app: str) -> list[str]:
 def _control(options: Options, app: str) -> int:
     """Whether a page that asks for something outside is seen to."""
     context, asked = options.browser.new_context(), []
-    _note_requests(context, asked)
+    note_requests(context, asked)
     page = context.new_page()
     page.goto(app)
     page.evaluate(_FETCH)
     context.close()
-    return int(bool(_outside(asked, app)))
+    return int(bool(outside(asked, app)))
 
 
 def _own_flows(images: Path, *, thorough: bool) -> dict[str, Flow]:

@@ -2,13 +2,15 @@
 
 python -m tests.hardness.kills decode FOLDER        decode the images of a folder again and again, as the app does
 
+python -m tests.hardness.kills kill N_KILLS SEED    the line of the table with another seed, and the log of it
+
 A browser uploads nothing here: the decoder's processes that are killed are those of a process that decodes as the app
 does, and the server that a real app has started.
 """
 
+import functools
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -27,10 +29,10 @@ from kidney_core.common import errors
 from kidney_core.engines import jobs, local_engine
 from kidney_core.imaging.slices import read_slice
 from kidney_core.runs import launch
-from kidney_core.runs.run_folder import CRASHED, FINISHED, RUNNING, Run
+from kidney_core.runs.run_folder import FINISHED, RUNNING, Run
 from tests.conftest import ROOT
-from tests.hardness import workplace
-from tests.hardness.table import Figures, Options
+from tests.hardness import deaths, workplace
+from tests.hardness.table import Figures, Options, told
 from tests.hardness.workplace import Found, Workplace
 
 N_KILLS, SEED = 100, 12
@@ -39,6 +41,9 @@ _ALIVE_AT_MOST_S = 10.0  # after the one that they belong to was killed
 _LONGER = {"n_epochs": 120}  # than most lives
 _TRAINING = {"alone": _LONGER, "by hand": _LONGER, "two": {**_LONGER, "n_processes": 2}}
 _TRAINERS = {"job": "alone", "training by hand": "by hand", "launcher": "two"}
+_WORKER = "worker of two"
+_ROOTS = ("app", "decoding process", *_TRAINERS)
+_ENDED_WELL, _SAID_WHY = "exit status 0", "exit status 1"
 
 
 @dataclass
@@ -53,6 +58,8 @@ class World:
     app: subprocess.Popen | None = None
     stack: ExitStack = field(default_factory=ExitStack)
     killed: Counter[str] = field(default_factory=Counter)
+    log: deaths.Log = field(default_factory=deaths.Log)
+    judged: set[psutil.Process] = field(default_factory=set)
 
     def mend(self) -> None:
         """Start again what is not alive."""
@@ -67,6 +74,7 @@ class World:
             if not kept or jobs.status(kept[-1]) == FINISHED:
                 kept.append(self.place.run(f"{kind.replace(' ', '-')}-{len(kept)}", **changes))
             self.go_on(kind, kept[-1])
+        self.follow(self.victims())
 
     def go_on(self, kind: str, run: Run) -> None:
         """Resume a run on which nobody works."""
@@ -93,28 +101,53 @@ class World:
                     is_worker = child not in _children(root)
                     found[f"decoder {'worker' if is_worker else 'server'} of {name}"] = child
                 elif launch.TRAIN_MODULE in command and "--standalone" not in command:
-                    found["worker of two"] = child
+                    found[_WORKER] = child
         return found
+
+    def follow(self, processes: dict[str, psutil.Process]) -> None:
+        """Note the end of each of these processes, with the last words that it leaves."""
+        for name, process in processes.items():
+            said = self.place.folder / _BY_HAND_SAID
+            if name in ("job", "launcher"):
+                said = self.made[_TRAINERS[name]][-1].folder / "log.txt"
+            self.log.follow(name, process, functools.partial(_last_line, said) if name in _TRAINERS else str)
 
     def kill_one(self, chance: random.Random) -> None:
         """Kill one of them; what belongs to it must end, and what does not must live."""
         victims = self.victims()
+        self.follow(victims)
         name = chance.choice(sorted(victims))
         victim = victims[name]
-        below, above = _below(victim), {root for root in victims.values() if victim in _below(root)}
-        others = [each for each in victims.values() if each not in {victim, *below, *above}]
-        try:
-            victim.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:  # it ended by itself
+        below = _below(victim)
+        if not self.log.kill(victim):
             return
         self.killed[name] += 1
         left = psutil.wait_procs(below, timeout=_ALIVE_AT_MOST_S)[1]
         self.found.check("orphans", not left, f"{[_command(each) for each in left]} outlive the {name}")
-        dead = {key for key, each in victims.items() if each in others and not _is_alive(each)}
-        crashed = {key for key, kind in _TRAINERS.items() if jobs.status(self.made[kind][-1]) == CRASHED} & dead
-        taken = crashed | dead & {"app", "decoding process"}  # of the others, a training may have come to its end
-        said = (self.place.folder / _BY_HAND_SAID).read_text(encoding="utf-8")[-300:]
-        self.found.check("others_failed", not taken, f"{taken} ended with the {name}; by hand: {said}")
+        self.found.check("orphans", self.log.wait(victim, _ALIVE_AT_MOST_S), f"the {name} outlives its kill")
+        self.judge()
+
+    def judge(self) -> None:
+        """Count each process that has ended without a reason: neither killed, nor done, nor by a kill below it."""
+        for life in self.log.ended():
+            if life.name in _ROOTS and life.process not in self.judged:
+                self.judged.add(life.process)
+                self.found.check("others_failed", self._has_reason(life), f"{life}\n    {self.log.around(life)}")
+
+    def _has_reason(self, life: deaths.Life) -> bool:
+        """Whether what ended was killed, or a training that was done, or ended as it should with what it needs.
+
+        A launcher ends with each of its processes. A training whose decoder is killed twice in a row says so and ends.
+        The app and the process that decodes go on whatever happens to their decoder.
+        """
+        if life.killed_s is not None:
+            return True
+        if life.name not in _TRAINERS:
+            return False
+        killed = {each.name for each in self.log.killed_below(life)}
+        if life.name == "launcher" and _WORKER in killed:
+            return True
+        return life.how == _ENDED_WELL or (life.how == _SAID_WHY and any("decoder" in name for name in killed))
 
     def end(self) -> None:
         """Let every training come to its end, end the rest, and look who is left."""
@@ -127,6 +160,7 @@ class World:
                     over = workplace.wait_for(lambda run=run: workplace.is_over(run))
                     self.found.check("not_resumed", over, f"{run.name}: {jobs.message(run)}")
                 workplace.check_ends(self.found, run, **_TRAINING[kind])
+        self.judge()
         self.decoding.terminate()
         self.decoding.wait()
         self.stack.close()
@@ -138,11 +172,9 @@ def _started(*arguments: str, said: int | IO[str]) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
 
 
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return lines[-1][-200:] if lines else ""
 
 
 def _below(process: psutil.Process) -> list[psutil.Process]:
@@ -186,12 +218,13 @@ def _wait_until_none(look: Callable[[], list[psutil.Process]]) -> list[psutil.Pr
     return look()
 
 
-def measure(options: Options, n_kills: int | None = None) -> Figures:
-    """Kill again and again, mend, and let all end: see `World`."""
-    chance, n_kills = random.Random(SEED), n_kills or (N_KILLS if options.thorough else 10)
+def measure(options: Options, n_kills: int | None = None, seed: int = SEED, *, log: IO[str] | None = None) -> Figures:
+    """Kill again and again, mend, and let all end: see `World`; kills and ends are written to `log`."""
+    chance, n_kills = random.Random(seed), n_kills or (N_KILLS if options.thorough else 10)
     with workplace.workplace() as place, mock.patch.dict(os.environ, KIDNEY_SLOTS="3"):
         already = set(_ours())
-        world = World(place)
+        world = World(place, log=deaths.Log(log))
+        world.stack.enter_context(world.log)
         began = time.monotonic()
         world.mend()
         workplace.wait_for(lambda: workplace.trains(world.made["two"][-1]))
@@ -225,4 +258,4 @@ def _decode(folder: Path) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "decode":
         _decode(Path(sys.argv[2]))
-    print(measure(Options(), int(sys.argv[2])))
+    print(told(measure(Options(), int(sys.argv[2]), int(sys.argv[3]), log=sys.stdout)))

@@ -44,3 +44,12 @@ def test_situation_dots_put_the_first_situation_on_top_and_draw_no_whisker_where
     assert list(a.error_x.arrayminus) == pytest.approx([0.05, 0])
     assert a.customdata[1][1] == "–"
     assert a.marker.symbol != b.marker.symbol  # told apart without colour
+
+
+def test_names_are_text_in_figures():
+    """Plotly reads HTML and placeholders in all of its texts; it turns the entities back."""
+    name = "<a href=http://evil.example>x</a> & %{y}"
+    text = "&lt;a href=http://evil.example&gt;x&lt;/a&gt; &amp; %&#123;y}"
+    assert list(plots.probability_bars({name: 0.4, "Cyst": 0.6}).data[0].y) == ["Cyst", text]
+    bars = plots.protocol_bars([(name, "grouped", 0.8, 0.7, 0.85)])
+    assert list(bars.data[0].x) == list(bars.layout.xaxis.categoryarray) == [text]

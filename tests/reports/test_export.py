@@ -6,16 +6,18 @@ import re
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
-from kidney_core.checkpoints import model_card
+from kidney_core.checkpoints import checkpoint, model_card
 from kidney_core.common.errors import CheckpointError
 from kidney_core.metrics.predictions import Predictions
 from kidney_core.reports import export, report_check
 from kidney_core.training import publish, trainer
 from tests.conftest import ROOT, tiny_run
 from tests.diagnosis.test_inference import made_checkpoint
+from tests.hardness import hostile_world, names
 from tests.metrics.test_intervals import made_predictions
 
 
@@ -48,8 +50,8 @@ def test_an_export_of_an_older_checkpoint_agrees(published_by_0_1, tmp_path):
 def test_an_export_of_0_5_states_no_clinical_figures_and_agrees(exported):
     def as_0_5(body):
         manifest = json.loads(body)
-        for checkpoint in manifest["checkpoints"].values():
-            for stated in checkpoint["measured"].values():
+        for described in manifest["checkpoints"].values():
+            for stated in described["measured"].values():
                 del stated["clinical"]
         return json.dumps({**manifest, "format": 2}).encode()
 
@@ -261,3 +263,23 @@ def test_a_folder_of_ones_own_is_exported_with_paired_tests_and_recomputed(expor
 def test_a_changed_paired_test_is_named(exported_folder, capsys, name, change, message):
     assert report_check.main([str(rewritten(exported_folder, name, change))]) == 1
     assert re.search(message, capsys.readouterr().out)
+
+
+def test_hostile_names_are_text_in_every_file_and_agree_all_the_same(tmp_path):
+    hostile_world.make(tmp_path / "hostile")
+    found = checkpoint.read_checkpoint(next((tmp_path / "hostile" / "checkpoints").iterdir()))
+    path = tmp_path / "report.zip"
+    path.write_bytes(export.export_zip([found]))
+    n_compared, differing = report_check.check(path)
+    assert n_compared > 200
+    assert not differing
+    with zipfile.ZipFile(path) as archive:
+        content = {Path(name).name: archive.read(name).decode() for name in archive.namelist()}
+    assert "<img" not in content["report.html"]
+    assert "<b>" not in re.sub("<b>(Random split|Unseen scans)</b>", "", content["report.html"])
+    for name in ("model-card.md", "claim-2024.md"):
+        assert names.PICTURE not in content[name]
+        assert names.HOST in content[name]
+    for name in [name for name in content if name.endswith(".csv")]:
+        assert not re.search(r'(^|,)"?[=@]', content[name], re.M)
+    assert "$a^2$" in content["grouped-confusion.svg"]
