@@ -29,6 +29,7 @@ def confusion_options(confusion: list[list[int]], labels: list[str]) -> dict[str
         for column in range(len(labels))
     ]
     axis = {"type": "category", "data": labels, "splitLine": {"show": False}, "axisTick": {"show": False}}
+    axis["axisLabel"] = {"width": 74, "overflow": "truncate"}  # the whole name is in the tooltip
     return {
         "animation": False,
         "tooltip": {"formatter": "{b}"},

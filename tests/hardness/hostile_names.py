@@ -4,6 +4,7 @@ Every list that opens is opened, every panel and part chosen, charts are pointed
 """
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -88,14 +89,15 @@ def _look(page: Page, where: str, *, rendered: list[str], seen: set[str]) -> Non
 
 def _open_all(page: Page) -> None:
     """Open every list, switch on every switch, point at every chart and every sign of help."""
-    for closed in page.locator("[data-testid=stExpander] details:not([open]) > summary").all():
-        closed.click()
+    page.evaluate(
+        "document.querySelectorAll('[data-testid=stExpander] details:not([open]) > summary').forEach(each => each.click())"
+    )
     settled(page, seconds=_WAIT_S)
     page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")  # the browser still loads a chart
-    for switch in page.locator("[data-testid=stCheckbox] input:not(:checked)").all():
-        if switch.is_visible():
-            switch.locator("..").click()
-            settled(page, seconds=_WAIT_S)
+    page.evaluate(
+        "document.querySelectorAll('[data-testid=stCheckbox] input:not(:checked)').forEach(each => each.click())"
+    )
+    settled(page, seconds=_WAIT_S)
     for target in page.locator("canvas, .js-plotly-plot, [data-testid=stTooltipIcon]").all():
         if target.is_visible():
             target.scroll_into_view_if_needed()
@@ -150,7 +152,8 @@ def _train(page: Page, *, data: Path) -> None:
     _press(page, "Check the folder")
     page.get_by_text("scans:").first.wait_for()
     _enter(page, "Other timm architectures", names.PICTURE)
-    _press(page, "Start")
+    page.get_by_role("button", name=re.compile(r"^Start \d+ job")).click()
+    settled(page, seconds=_WAIT_S)
     expect(page.get_by_test_id("stAlert").first).to_be_visible()
     page.get_by_text("Delete", exact=True).first.wait_for(state="attached")
 

@@ -278,7 +278,8 @@ def test_hostile_names_are_text_in_every_file_and_agree_all_the_same(tmp_path):
     assert "<img" not in content["report.html"]
     assert "<b>" not in re.sub("<b>(Random split|Unseen scans)</b>", "", content["report.html"])
     for name in ("model-card.md", "claim-2024.md"):
-        assert names.PICTURE not in content[name]
+        without_code = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", content[name])
+        assert names.PICTURE not in without_code
         assert names.HOST in content[name]
     for name in [name for name in content if name.endswith(".csv")]:
         assert not re.search(r'(^|,)"?[=@]', content[name], re.M)
