@@ -5,6 +5,7 @@ asserts each attribute that is named here. Whoever raises the pin runs that test
 """
 
 import functools
+import io
 import json
 import logging
 import sys
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from starlette.formparsers import MultiPartParser
+from starlette import formparsers
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -79,9 +80,24 @@ def handle_errors(*, log: Callable[[BaseException], None], sentence: Callable[[B
     exception_element.marshall = show  # type: ignore[assignment] # mypy compares the names of parameters
 
 
-def keep_uploads_in_memory(limit_bytes: int) -> None:
-    """Let the server keep upload bodies up to a size in memory; it moves those above 1 MB to the temporary folder."""
-    MultiPartParser.spool_max_size = limit_bytes
+class _MemoryFile(io.BytesIO):
+    """In place of the server's SpooledTemporaryFile: never on a disk, and read as a whole without a copy."""
+
+    _rolled, _max_size = False, 0  # the server asks for both
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() or (size is not None and size >= 0):
+            return super().read(size)
+        self.seek(0, io.SEEK_END)
+        return self.getvalue()  # the buffer itself, where `read` would copy it
+
+
+def keep_uploads_in_memory() -> None:
+    """Let the server keep upload bodies in memory; it moves those above 1 MB to the temporary folder."""
+    formparsers.SpooledTemporaryFile = _MemoryFile  # type: ignore[assignment, misc] # replaced on purpose
 
 
 def guard_routes(guards: Mapping[str, Guard]) -> None:

@@ -37,7 +37,7 @@ def guard_server() -> None:
     global _is_guarded
     if not _is_guarded:
         _is_guarded = True
-        streamlit_internals.keep_uploads_in_memory(upload_room.limit_bytes() + upload_room.MIB)
+        streamlit_internals.keep_uploads_in_memory()
         streamlit_internals.guard_routes(
             {streamlit_internals.UPLOADS: guard_upload, streamlit_internals.MEDIA: guard_media}
         )

@@ -10,10 +10,10 @@ import logging
 import re
 
 import streamlit
+from starlette import formparsers
 from starlette.applications import Starlette
-from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from streamlit import auth_util, config, error_util, runtime
@@ -82,9 +82,24 @@ def test_handle_errors_replaces_both(monkeypatch):
     )  # fmt: skip
 
 
-def test_upload_parser_has_a_spool_limit():
-    assert isinstance(MultiPartParser.spool_max_size, int)
-    assert "max_size=self.spool_max_size" in inspect.getsource(MultiPartParser)
+def test_uploads_are_parsed_into_memory_and_read_without_a_copy(monkeypatch):
+    monkeypatch.setattr(formparsers, "SpooledTemporaryFile", formparsers.SpooledTemporaryFile)
+    streamlit_internals.keep_uploads_in_memory()
+    content = bytes(range(256)) * 16_384
+
+    async def receive(request):
+        upload = (await request.form())["f"]
+        assert upload._in_memory
+        kept = await upload.read()
+        is_copied = kept is not upload.file.getvalue()
+        upload.file.seek(3)
+        parts = upload.file.read(2), upload.file.read(0), len(upload.file.read())
+        upload.file.close()
+        return JSONResponse([kept == content, is_copied, [list(parts[0]), list(parts[1]), parts[2]]])
+
+    client = TestClient(Starlette(routes=[Route("/", receive, methods=["PUT"])]))
+    answer = client.put("/", files={"f": ("f.bin", content)}).json()
+    assert answer == [True, False, [[3, 4], [], len(content) - 5]]
 
 
 def test_upload_store_holds_and_drops_files_by_session(monkeypatch):

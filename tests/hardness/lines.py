@@ -19,6 +19,7 @@ from tests.hardness import (
     patients,
     supply,
     syntaxes,
+    uploads,
     users,
 )
 from tests.hardness.table import Line
@@ -192,5 +193,36 @@ LINES = (
             "only_in_bill": ("=", 0),
             "is_of_this_version": ("=", 1),
         },
+    ),
+    Line(
+        14,
+        "uploads of those who did not pass the gate",
+        uploads.measure_nobodies,
+        {"let_in": ("=", 0), "reader_failed": ("=", 0), "held_mb": ("<=", 20)},
+    ),
+    Line(
+        14,
+        "files of one person's page, asked for by others",
+        uploads.measure_pictures,
+        {"files": (">=", 1), "given_to_others": ("=", 0), "refused_to_owner": ("=", 0)},
+    ),
+    Line(
+        14,
+        "a person with many sessions who fills the room of all",
+        uploads.measure_full,
+        {"kept_mb": ("<=", 256), "unclear": ("=", 0), "others_failed": ("=", 0), "held_mb": ("<=", 350)},
+    ),
+    Line(
+        15,
+        "bodies that stall, trickle, or only announce themselves",
+        uploads.measure_slow,
+        {"slowest_other_s": ("<=", 10), "not_ended": ("=", 0), "oldest_s": ("<=", 45)},
+    ),
+    Line(
+        15,
+        "a browser beside slow bodies, and one without room",
+        uploads.measure_page,
+        {"answered": ("=", 1), "told": ("=", 1), "raw_errors": ("=", 0)},
+        needs_browser=True,
     ),
 )

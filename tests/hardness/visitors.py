@@ -109,13 +109,17 @@ class Visitor:
             connect(stream, additional_headers=list(headers), max_size=None, max_queue=None, close_timeout=1)
         )
         asked, told = BackMsg(), ForwardMsg()
-        asked.rerun_script.page_name = page or ""
+        if page is None:  # asks only where a file would go, as an uploader does
+            asked.file_urls_request.file_names.append("f.bin")
+        else:
+            asked.rerun_script.page_name = page
         self._socket.send(asked.SerializeToString())
         self.page = b""
-        while told.WhichOneof("type") != "new_session":
+        while told.WhichOneof("type") not in ("new_session", "file_urls_response"):
             self.page = self._socket.recv(_PATIENCE_S, decode=False)
             told.ParseFromString(self.page)
-        self.session = told.new_session.initialize.session_id
+        urls = told.file_urls_response.file_urls
+        self.session = urls[0].upload_url.split("/")[-2] if urls else told.new_session.initialize.session_id
 
     def read_page(self) -> bytes:
         """All messages of the page, as they come."""
