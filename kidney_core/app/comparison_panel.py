@@ -65,8 +65,9 @@ def show(chosen: list[Checkpoint]) -> None:
         "Whiskers: 95 % intervals from resampling whole scans; none where a class has too few scans (fewer than five, or one holds most slices) or all agree. "
         "The second table tests whether two models differ."
     )
-    if len(chosen) > 1:
-        _differences(chosen, title, name)
+    evaluated = [checkpoint for checkpoint in chosen if checkpoint.is_evaluated]
+    if len(evaluated) > 1:
+        _differences(evaluated, title, name)
     _footprints(chosen)
 
 

@@ -22,7 +22,8 @@ def show() -> None:
         return
     if imported := st.session_state.pop("evaluation_imported", None):
         st.success(
-            f"Imported as “{markdown.text(imported)}”. It was never evaluated here: choose a labelled folder under *Your folder*."
+            f"Imported as “{markdown.text(imported)}”, which was never evaluated here. Add it under *Checkpoints*, and choose a labelled folder "
+            "under *Your folder*."
         )
     with st.expander("Import a network trained elsewhere", icon=":material/upload_file:"):
         st.caption("It becomes a checkpoint without figures: Diagnosis shows its probabilities, and it abstains.")

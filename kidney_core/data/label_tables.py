@@ -223,8 +223,8 @@ def _class_column(
         return min(candidates, key=lambda name: all(cell.isdecimal() for cell in columns[name]))
     raise UnclearTable(
         f"“{file}” names the images in its column “{path_column}”, but which column holds the classes is not clear: "
-        f"{', '.join(candidates or columns) or 'it has no other'}. Say which one counts; or, where folders name the classes, what "
-        "their names stand for.",
+        f"{', '.join(candidates or columns) or 'it has no other'}. Say which one counts; or say "
+        "what the names of the folders stand for.",
         file=file,
         columns=heading,
         path_column=path_column,

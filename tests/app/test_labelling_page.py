@@ -80,7 +80,7 @@ def test_a_network_is_imported_and_every_page_says_that_it_was_never_evaluated(m
     app.text_input(key="evaluation_import_labels").set_value("Cyst, Normal, Stone, Tumor")
     press(app, "Import")
     assert [each.name for each in checkpoints.list_checkpoints()[0]] == ["theirs"]
-    assert "It was never evaluated here" in texts(app.success)
+    assert "“theirs”, which was never evaluated here" in texts(app.success)
     assert "“theirs” was trained elsewhere and never evaluated here." in texts(app.info)
     for view in ("One model", "Compared with the paper", "Other hospitals", "Your folder"):
         app.segmented_control(key="evaluation_view").set_value(view).run()
