@@ -9,6 +9,7 @@ from kidney_core.app import (
     hospitals_panel,
     loading,
     model_panel,
+    opened_slice,
     page_frame,
     paper_panel,
 )
@@ -40,6 +41,7 @@ VIEWS = {
 
 
 def main() -> None:
+    opened_slice.go_where_asked()
     checkpoints = loading.usable_checkpoints()
     if not checkpoints:
         return
