@@ -30,7 +30,8 @@ def _ask(folder: str, path: str) -> None:
 def go_where_asked() -> None:
     """Go to Diagnosis where a slice was just asked for; to be called at the start of a page, before it draws what takes time."""
     if st.session_state.pop(_GOING, False):
-        st.switch_page("pages/1_Diagnosis.py")
+        # Without query_params Streamlit refuses to leave a page whose address holds widgets.
+        st.switch_page("pages/1_Diagnosis.py", query_params={})
 
 
 def asked() -> str:
