@@ -148,7 +148,7 @@ def evaluation_folder(page: Page) -> None:
     settled(page)
     root = os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data")
     page.get_by_role("textbox", name="Folder", exact=True).fill(root)
-    page.get_by_role("button", name="Evaluate").click()
+    page.get_by_role("button", name="Evaluate", exact=True).click()
     page.get_by_role("button", name="Predictions (CSV)").wait_for()
     settled(page)
     page.wait_for_timeout(1500)

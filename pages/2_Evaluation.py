@@ -11,6 +11,7 @@ from kidney_core.app import (
     loading,
     markdown,
     model_panel,
+    opened_slice,
     page_frame,
     paper_panel,
 )
@@ -42,6 +43,7 @@ VIEWS = {
 
 
 def main() -> None:
+    opened_slice.go_where_asked()
     checkpoints = loading.usable_checkpoints()
     if not checkpoints:
         return

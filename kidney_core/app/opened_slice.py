@@ -13,14 +13,30 @@ if TYPE_CHECKING:
     from kidney_core.imaging.stack import UploadContents
 
 _ASKED = "diagnosis_opened"  # (folder, name of the slice below it)
+_GOING = "diagnosis_going"  # a button was pressed, and the page has not changed yet
 
 
 def open_button(folder: str, path: str, *, key: str) -> None:
     """A button that opens a slice in Diagnosis."""
-    if st.button("Open in Diagnosis", key=key, type="tertiary"):
-        st.session_state[_ASKED] = (folder, path)
-        st.session_state.pop("diagnosis_sample", None)
-        st.switch_page("pages/1_Diagnosis.py")
+    st.button("Open in Diagnosis", key=key, type="tertiary", on_click=_ask, args=(folder, path))
+
+
+def _ask(folder: str, path: str) -> None:
+    st.session_state[_ASKED] = (folder, path)
+    st.session_state[_GOING] = True
+    st.session_state.pop("diagnosis_sample", None)
+
+
+def go_where_asked() -> None:
+    """Go to Diagnosis where a slice was just asked for; to be called at the start of a page, before it draws what takes time."""
+    if st.session_state.pop(_GOING, False):
+        # Without query_params Streamlit refuses to leave a page whose address holds widgets.
+        st.switch_page("pages/1_Diagnosis.py", query_params={})
+
+
+def asked() -> str:
+    """What was asked for, as a key; empty for nothing."""
+    return "-".join(st.session_state.get(_ASKED, ()))
 
 
 def contents() -> "UploadContents | None":

@@ -62,7 +62,9 @@ def show_disagreements(predictions: "dict[str, Predictions]", *, key: str) -> No
     from kidney_core.metrics import disagreement
 
     names = list(predictions)
-    with st.expander("Slices on which two models disagree"):
+    if not st.toggle("Slices on which two models disagree", key=f"{key}_asked"):  # they take a moment
+        return
+    with st.container(border=True):
         left, right = st.columns(2)
         first = left.selectbox("First", names, key=f"{key}_first")
         second = right.selectbox("Second", [name for name in names if name != first], key=f"{key}_second")

@@ -75,7 +75,7 @@ def chosen_before() -> str:
     files = st.session_state.get(f"diagnosis_uploads_{kind}") or []
     if files:
         return "-".join(file.file_id[:8] for file in files[:3]) + f"-{len(files)}"
-    return "-".join(map(str, st.session_state.get("diagnosis_sample", ())))
+    return opened_slice.asked() or "-".join(map(str, st.session_state.get("diagnosis_sample", ())))
 
 
 def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
@@ -111,9 +111,9 @@ def choose(messages: "DeltaGenerator") -> UploadContents | Sample | None:
         if files:
             opened_slice.forget()
             return _open_uploads(files)
-    uploads.forget_read()
-    if opened := opened_slice.contents():
-        return opened
+        uploads.forget_read()
+        if opened := opened_slice.contents():
+            return opened
     return _sample()
 
 

@@ -18,6 +18,7 @@ CLIPPED_AT = 1e-6  # probabilities of 0 and 1 have no logit
 N_FITS = 500  # resamples of slope and intercept, each of which is a fit
 N_GROUPS = 10
 _N_STEPS, _LARGEST_STEP, _SEPARATED = 40, 2.0, 100.0
+_CELL = 0.1  # width in logits
 _CONVERGED, _NEARLY = 1e-8, 1e-4  # of a fit that is stated, and of one of many resamples
 _CHUNK = 125
 
@@ -78,19 +79,37 @@ def recalibration(contrast: Contrast, weights: np.ndarray, *, start: np.ndarray 
 
     Args:
         weights: (n_resamples, S).
-        start: (3,) of the fit of all slices, from which those of resamples are found sooner and in single precision.
+        start: (3,) of the fit of all slices, from which those of resamples are found sooner, in single precision and from cells.
     """
     kind = np.float64 if start is None else np.float32
-    x = logit(np.clip(contrast.score, CLIPPED_AT, 1 - CLIPPED_AT)).astype(kind)
-    y, accuracy = contrast.truth.astype(kind), _CONVERGED if start is None else _NEARLY
+    x, y, series, times = _slices(contrast) if start is None else _cells(contrast)
+    x, y, accuracy = x.astype(kind), y.astype(kind), _CONVERGED if start is None else _NEARLY
     first = np.array([0.0, 1.0, 0.0]) if start is None or np.isnan(start).any() else start
     fits = np.empty((len(weights), 3))
     for begin in range(0, len(weights), _CHUNK):
         chunk = slice(begin, begin + _CHUNK)
-        drawn = weights[chunk][:, contrast.series].astype(kind)  # (chunk, N)
+        drawn = (weights[chunk][:, series] * times).astype(kind)  # (chunk, N)
         fits[chunk, :2] = _fit_line(x, y, drawn, first[:2], accuracy)
         fits[chunk, 2] = _fit_intercept(x, y, drawn, first[2], accuracy)
     return fits
+
+
+def _slices(contrast: Contrast) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(N,) logit, truth, series and 1 of each slice."""
+    x = logit(np.clip(contrast.score, CLIPPED_AT, 1 - CLIPPED_AT))
+    return x, contrast.truth, contrast.series, np.ones(len(x))
+
+
+def _cells(contrast: Contrast) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The same of slices of one series, one side and nearly one logit together: their mean logit, and how many they are.
+
+    A resample holds them all or none, so that only the spread of the logits within a cell is lost.
+    """
+    x = _slices(contrast)[0]
+    keys = np.stack([contrast.series, contrast.truth, np.floor(x / _CELL).astype(np.int64)], axis=1)
+    cells, of, times = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    means = np.bincount(of.ravel(), x) / times
+    return means, cells[:, 1], cells[:, 0], times
 
 
 def _fit_line(x: np.ndarray, y: np.ndarray, weights: np.ndarray, start: np.ndarray, accuracy: float) -> np.ndarray:

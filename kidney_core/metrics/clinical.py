@@ -99,9 +99,11 @@ def _of_contrast(assessed: Assessment, name: str) -> tuple[dict[str, Any], dict[
         rule = point.rule if point.level is None else f"{point.rule} {point.level:g}"
         figures["thresholds"][rule] = point.threshold
         found |= {f"sensitivity at {rule}": point.sensitivity, f"specificity at {rule}": point.specificity}
-        for prevalence in (contrast.prevalence, *PREVALENCES):
+        for where, prevalence in [
+            ("as tested", contrast.prevalence),
+            *((f"{share:g}", share) for share in PREVALENCES),
+        ]:
             positive, negative = point.predictive_values(prevalence)
-            where = "as tested" if prevalence is contrast.prevalence else f"{prevalence:g}"
             found |= {
                 f"PPV at {rule}, prevalence {where}": positive,
                 f"NPV at {rule}, prevalence {where}": negative,

@@ -61,7 +61,7 @@ def contrasts_of(predictions: Predictions) -> list[Contrast]:
     series, n_series = predictions.series_positions()
     labels, y_true, y_pred = predictions.labels, predictions.y_true, predictions.y_pred
     found = []
-    if NORMAL in labels:
+    if NORMAL in labels and ABNORMAL not in labels:
         normal = labels.index(NORMAL)
         score = 1 - predictions.probabilities[:, normal]
         found.append(Contrast(ABNORMAL, y_true != normal, score, y_pred != normal, series, n_series))

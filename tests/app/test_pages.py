@@ -398,6 +398,18 @@ def test_a_slice_of_a_folder_is_opened_in_diagnosis_and_closed(monkeypatch, tiny
 
 
 @pytest.mark.slow
+def test_evaluation_is_left_for_diagnosis_where_a_slice_was_asked_for(monkeypatch, tiny_checkpoint, small_dataset):
+    app = opened("pages/2_Evaluation.py", monkeypatch)
+    app.segmented_control(key="evaluation_view").set_value("Your folder").run()
+    app.session_state["diagnosis_opened"] = (str(small_dataset), "Stone/Stone- (1).png")
+    app.session_state["diagnosis_going"] = True
+    app.run()
+    assert not app.exception
+    assert [title.value for title in app.title] == ["Diagnosis"]
+    assert "From a folder: Stone/Stone- (1).png" in texts(app.text)
+
+
+@pytest.mark.slow
 def test_planes_are_counted_on_the_page(monkeypatch, published):
     app = opened("pages/2_Evaluation.py", monkeypatch)
     app.segmented_control(key="evaluation_view").set_value("One model").run()

@@ -61,6 +61,25 @@ def test_each_label_and_abnormal_are_asked(predictions):
         assert (each.predicted == said).all()
 
 
+def test_a_label_called_abnormal_is_asked_once():
+    rows = pd.DataFrame({"label": ["Normal", "Abnormal"] * 5, "series": range(10)})
+    two = Predictions.from_probabilities(rows, np.array([[0.7, 0.3], [0.4, 0.6]] * 5), ["Normal", "Abnormal"])
+    assert [each.name for each in contrasts.contrasts_of(two)] == ["Normal", "Abnormal"]
+
+
+def test_the_figures_of_an_export_have_names(assessed):
+    figures = clinical.as_numbers(assessed)["figures"]["Stone"]
+    for name in (
+        "slope",
+        "sensitivity at specificity 0.9",
+        "specificity at sensitivity 0.95",
+        "PPV at most probable label, prevalence as tested",
+        "NPV at specificity 0.9, prevalence 0.1",
+        "net benefit at 0.2",
+    ):
+        assert figures[name] is not None, name
+
+
 def test_a_question_that_all_slices_answer_alike_is_left_out(predictions):
     some = predictions.subset(np.isin(predictions.y_true, [0, 2]))
     assert [each.name for each in contrasts.contrasts_of(some)] == ["Cyst", "Stone"]
