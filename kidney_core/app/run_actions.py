@@ -28,7 +28,7 @@ def show(runs: list[Run]) -> None:
                 _each(busy, jobs.cancel)
                 st.toast("It stops after its current step and saves its state. If it does not, press Stop again.")
             if st.button("Resume", disabled=not resumable, key="training_resume"):
-                _each(resumable, _resume)
+                _each(resumable[::-1], _resume)  # the oldest first, as they were submitted
                 st.rerun()
             waits = len(runs) == 1 and (jobs.queue_place(runs[0]) or 1) > 1
             if st.button("Move to front", disabled=not waits, key="training_first"):

@@ -78,6 +78,7 @@ SHOWN_AT_FIRST = (
     "run",
     "state",
     "progress",
+    "epoch",
     "time_left",
     "best_validation_loss",
     "test_accuracy",

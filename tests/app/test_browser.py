@@ -16,7 +16,7 @@ from kidney_core.engines import jobs
 from kidney_core.reports import report_check
 from kidney_core.runs import run_folder, run_lock
 from kidney_core.teaching import quiz
-from tests.conftest import write_series_dataset
+from tests.conftest import tiny_run, write_series_dataset
 from tests.pdf import pdf_text
 
 pytestmark = pytest.mark.browser
@@ -264,6 +264,31 @@ def test_a_job_started_on_the_page_survives_the_app_and_is_found_again(page, tmp
         expect(page.get_by_text("Publish as a checkpoint")).to_be_visible()
         expect(page.locator("canvas").first).to_be_visible()
     assert jobs.queue_place(made[0]) is None
+    assert page.outside == []
+
+
+def test_rows_of_the_jobs_table_select_and_the_selection_follows_its_runs(page, tmp_path):
+    """A run that appears later takes the first row; the selected run stays the same."""
+    folder = write_series_dataset(tmp_path / "dataset")
+    for name in ("older", "newer"):
+        tiny_run(folder, name).fail(f"Reason of {name}.")
+    with running_app() as (address, _):
+        page.goto(f"{address}/Training")
+        expect(page.get_by_text("newer failed. Reason of newer.")).to_be_visible(timeout=60_000)
+        table = page.locator(".st-key-training_table canvas").first
+        table.scroll_into_view_if_needed()
+        page.wait_for_timeout(500)
+        box = table.bounding_box()
+        page.mouse.click(box["x"] + 15, box["y"] + 35 + 35 + 17)  # the second row
+        expect(page.get_by_text("older failed. Reason of older.")).to_be_visible()
+        expect(page.get_by_text("newer failed. Reason of newer.")).to_be_hidden()
+        tiny_run(folder, "newest").fail("Reason of newest.")
+        page.get_by_role("textbox", name="Search").fill("run=e")
+        page.keyboard.press("Enter")
+        settled(page)
+        page.wait_for_timeout(1000)
+        expect(page.get_by_text("older failed. Reason of older.")).to_be_visible()
+        expect(page.get_by_text("newest failed. Reason of newest.")).to_be_hidden()
     assert page.outside == []
 
 
