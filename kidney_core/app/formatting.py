@@ -1,4 +1,8 @@
-"""Numbers and durations as people write them."""
+"""Numbers, durations and typed texts as pages write them."""
+
+import re
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 
 def quantity(number: int, noun: str, plural: str = "") -> str:
@@ -20,3 +24,8 @@ def duration(seconds: float | None) -> str:
 def nonbreaking(text: str) -> str:
     """The same text, in which no line ends between a number and its per cent sign."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def escape_markdown(text: str) -> str:
+    """A text that somebody typed, or that names a file, as Markdown that shows exactly its letters, in one line."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from kidney_core.app import access
+from kidney_core.common.labels import DESCRIPTIONS
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES
 from kidney_core.teaching import label_shuffling, quiz
 from tests.app.test_pages import opened, png, texts
@@ -27,6 +28,7 @@ def part(app, name):
 
 def answer(app, name, at, label):
     app.radio(key=f"teaching_label_{name}_{at}").set_value(label).run()
+    app.segmented_control(key=f"teaching_confidence_{name}_{at}").set_value(3).run()
     app.button(key="teaching_answer").click().run()
     assert not app.exception, app.exception
 
@@ -36,19 +38,25 @@ def test_without_a_checkpoint_the_page_says_what_to_do(monkeypatch):
     assert "There is no checkpoint" in texts(app.info)
 
 
+def told(label):
+    return f"It is {DESCRIPTIONS[label].noun}"
+
+
 def test_a_quiz_asks_first_and_tells_after_the_answer(monkeypatch, tiny_checkpoint):
     app = opened(PAGE, monkeypatch)
     truth = quiz.draw_cases(1)[0].label
     assert "Case 1 of 8" in texts(app.subheader)
-    assert f"It is {truth}" not in texts(app.markdown)
+    assert "#### It is" not in texts(app.markdown)
+    assert not app.metric  # no figure of the model stands above the quiz
     assert "simulated, not a patient" in texts(app.caption)
     assert app.button(key="teaching_answer").disabled
     app.radio(key="teaching_label_simulated 1_0").set_value("Cyst").run()
+    app.segmented_control(key="teaching_confidence_simulated 1_0").set_value(5).run()
     assert app.button(key="teaching_answer").disabled  # a lesion has to be marked
     app.session_state["teaching_mark_simulated 1_0"] = (10, 10)
     app.run()
     answer(app, "simulated 1", 0, "Normal")
-    assert f"It is {truth}" in texts(app.markdown)
+    assert told(truth) in texts(app.markdown)
     table = app.dataframe[0].value
     assert table["Truth"].tolist() == [truth]
     assert table["You"].tolist() == ["Normal"]
@@ -58,6 +66,24 @@ def test_a_quiz_asks_first_and_tells_after_the_answer(monkeypatch, tiny_checkpoi
     app.number_input(key="teaching_quiz_number").set_value(2).run()
     assert "Case 1 of 8" in texts(app.subheader)
     assert not app.dataframe
+
+
+def test_on_simulated_cases_the_model_gets_a_reason_instead_of_a_score(monkeypatch, tiny_checkpoint):
+    app = opened(PAGE, monkeypatch)
+    answer(app, "simulated 1", 0, "Normal")
+    assert "Not scored: the case is simulated" in texts(app.caption)
+    assert app.dataframe[0].value["Model's class"].tolist() == ["–"]
+    assert [each.value for each in app.metric][2:] == ["not scored", "not scored"]
+
+
+def test_an_answered_case_can_be_opened_again(monkeypatch, tiny_checkpoint):
+    app = opened(PAGE, monkeypatch)
+    answer(app, "simulated 1", 0, "Normal")
+    app.button(key="teaching_next").click().run()
+    cases = next(each for each in app.segmented_control if each.label == "Cases" and "1 ✓" in each.options)
+    cases.set_value(0).run()
+    assert "Case 1 of 8" in texts(app.subheader)
+    assert "**You:** Normal" in texts(app.markdown)
 
 
 @pytest.mark.slow
@@ -71,28 +97,36 @@ def test_a_quiz_of_a_folder_without_masks_asks_for_the_class_only(monkeypatch, t
     assert not app.exception
     assert "only the class is scored" in texts(app.caption)
     for at in range(4):
-        answer(app, app.radio[0].key.removeprefix("teaching_label_").rsplit("_", 1)[0], at, "Stone")
+        answer(app, quiz_name(app), at, "Stone")
         if at < 3:
             app.button(key="teaching_next").click().run()
     assert "That was the last case" in texts(app.success)
     assert app.dataframe[0].value["Your location"].tolist() == ["–"] * 4
     assert (app.dataframe[0].value["Your class"] == "correct").sum() == 1
+    assert set(app.dataframe[0].value["Model's answer"]) == {
+        "unknown"
+    }  # nobody knows what this checkpoint was trained on
+    assert app.metric[2].value == "not scored"
 
 
 @pytest.mark.slow
-def test_a_model_that_was_trained_on_the_cases_is_said_to_remember(
-    monkeypatch, without_finder, published, small_dataset
-):
+def test_on_scans_that_a_model_was_trained_on_it_is_not_scored(monkeypatch, without_finder, published, small_dataset):
     app = opened(PAGE, monkeypatch)
     app.segmented_control(key="teaching_quiz_source").set_value("Your folder").run()
     app.text_input(key="teaching_quiz_folder").set_value(str(small_dataset)).run()
     for at in range(quiz.N_CASES):
-        answer(app, app.radio[0].key.removeprefix("teaching_label_").rsplit("_", 1)[0], at, "Stone")
+        answer(app, quiz_name(app), at, "Stone")
         if at < quiz.N_CASES - 1:
             app.button(key="teaching_next").click().run()
-    n_seen = app.dataframe[0].value["Model's verdict"].tolist().count("seen in training")
-    assert n_seen > 1
-    assert f"{n_seen} cases or other slices of the same scan were in the training data" in texts(app.warning)
+    table = app.dataframe[0].value
+    seen = table["Model's answer"] == "seen in training"
+    assert seen.sum() > 1
+    assert set(table.loc[seen, "Model's class"]) == {"–"}
+    assert "It is not scored on cases that it was trained on" in texts(app.caption)
+
+
+def quiz_name(app):
+    return app.radio[0].key.removeprefix("teaching_label_").rsplit("_", 1)[0]
 
 
 @pytest.mark.slow

@@ -1,0 +1,59 @@
+"""The model's answers in a quiz: the stored one of a network that never saw the scan, or else that of the published network."""
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from kidney_core.app import audit_recorder, loading
+from kidney_core.checkpoints.checkpoint import Checkpoint, read_checkpoint
+
+if TYPE_CHECKING:
+    from kidney_core.teaching.cases import Case
+    from kidney_core.teaching.fair_answers import ModelAnswer, StoredAnswers
+
+
+@st.cache_resource(max_entries=6, show_spinner="Reading the stored predictions…")
+def _stored(folder: str, version: str) -> "StoredAnswers":
+    from pathlib import Path
+
+    from kidney_core.teaching import fair_answers
+
+    return fair_answers.stored_answers(read_checkpoint(Path(folder)))
+
+
+def stored(checkpoint: Checkpoint) -> "StoredAnswers":
+    """What a checkpoint has stored for slices that its networks never saw. Raises CheckpointError."""
+    return _stored(str(checkpoint.folder), loading.cache_key(checkpoint))
+
+
+def answer(checkpoint: Checkpoint, quiz_name: str, number: int, case: "Case") -> "ModelAnswer":
+    """The model's answer for a case; kept for the session. Raises CheckpointError, AuditError."""
+    kept: dict[tuple[str, int, str], ModelAnswer] = st.session_state.setdefault("teaching_answers", {})
+    key = (quiz_name, number, loading.cache_key(checkpoint))
+    if key not in kept:
+        with st.spinner("Predicting…"):
+            kept[key] = _answer(checkpoint, case)
+    return kept[key]
+
+
+def _answer(checkpoint: Checkpoint, case: "Case") -> "ModelAnswer":
+    from kidney_core.teaching import fair_answers
+
+    known = stored(checkpoint)
+    return fair_answers.stored_for(known, case) or _asked(checkpoint, case, known)
+
+
+def _asked(checkpoint: Checkpoint, case: "Case", known: "StoredAnswers") -> "ModelAnswer":
+    """The answer of the published network, with its verdict and its heatmap."""
+    from kidney_core.teaching import cases
+    from kidney_core.teaching.fair_answers import ModelAnswer
+
+    is_trained_on = any(digest in known.trained_on for digest in case.digests)
+    said, verdict = audit_recorder.ask(loading.predictor(checkpoint), case.image, trained_on_file=is_trained_on)
+    return ModelAnswer(
+        cases.model_guess(said),
+        dict(said.probabilities),
+        known.basis(case, seen=verdict.seen),
+        verdict.outcome,
+        said.heatmap,
+    )
