@@ -4,6 +4,7 @@ import streamlit as st
 
 from kidney_core.app import (
     checkpoint_choice,
+    class_panel,
     loading,
     page_frame,
     quiz_panel,
@@ -28,6 +29,8 @@ page_frame.start_page(
 
 def main() -> None:
     teaching_link.restore()
+    if class_panel.show():
+        return
     checkpoints = loading.usable_checkpoints()
     if not checkpoints:
         return

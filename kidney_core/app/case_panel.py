@@ -188,7 +188,7 @@ def _tell_about_mark(case: "Case", label: str | None, marked: tuple[int, int] | 
 
 
 def _show_picture(
-    sitting: Sitting, at: int, mark: tuple[int, int] | None, mark_at: int
+    sitting: Sitting, at: int, mark: tuple[int, int] | None, mark_at: int, *, marking: bool = True
 ) -> tuple[int, tuple[int, int] | None]:
     """The slice to mark, of a stack with the way through it; (the slice shown, where it was marked just now)."""
     case = sitting.cases[at]
@@ -204,10 +204,15 @@ def _show_picture(
             scene=f"{sitting.name} {at}" if case.stack else "",
             place=place_of(case, shown),
             stacked=bool(case.stack),
-            marking=True,
+            marking=marking,
             drawings=drawings(case, [mark] if shown == mark_at else [], None, shown, with_truth=False),
         )
     return shown, events.mark
+
+
+def show_unsolved(sitting: Sitting, at: int) -> None:
+    """The picture of a case without anything drawn on it."""
+    _show_picture(sitting, at, None, 0, marking=False)
 
 
 def place_of(case: "Case", shown: int) -> str:
@@ -271,7 +276,7 @@ def _show_truth(sitting: Sitting, at: int, reading: Reading, picture: DeltaGener
     for title, first in (("You, before", reading.first), ("You, after", reading.second)):
         if first is not None:
             _show_scored(title if reading.second else "You", case, first)
-    _show_model(sitting.model_name, case, answer)
+    show_model(sitting.model_name, case, answer)
 
 
 def show_solution(
@@ -338,7 +343,8 @@ def _show_scored(title: str, case: "Case", guess: "Guess") -> None:
         )
 
 
-def _show_model(model_name: str, case: "Case", answer: "ModelAnswer") -> None:
+def show_model(model_name: str, case: "Case", answer: "ModelAnswer") -> None:
+    """The model's answer and its score, or why it has none."""
     from kidney_core.teaching import fair_answers, marks
 
     score = marks.score(case, answer.guess)

@@ -4,27 +4,32 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core.app import case_panel, formatting, loading, path_inputs, quiz_answers, tables, teaching_link
+from kidney_core.app import (
+    case_panel,
+    class_entry,
+    formatting,
+    loading,
+    path_inputs,
+    quiz_answers,
+    tables,
+    teaching_link,
+)
 from kidney_core.app.case_panel import Sitting
+from kidney_core.app.class_memory import classroom
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.data import lesions
 from kidney_core.data.dataset import Dataset, read_dataset
 from kidney_core.teaching import class_results, quiz
-from kidney_core.teaching.classroom import Classroom
 
 if TYPE_CHECKING:
     from kidney_core.teaching.cases import Case
     from kidney_core.teaching.class_results import Answered
 
 SIMULATED, FOLDER = "Simulated cases", "Your folder"
+SOURCES = [SIMULATED, FOLDER]
+ANYWHERE = (SIMULATED,)  # a link opens the same cases on every machine
 HIGHEST_NUMBER = 9999
-
-
-@st.cache_resource
-def classroom() -> Classroom:
-    """All classes and readers of this server process."""
-    return Classroom()
 
 
 def show(checkpoint: Checkpoint) -> None:
@@ -41,31 +46,49 @@ def show(checkpoint: Checkpoint) -> None:
             "- Answers stay in the memory of this server, and are lost when it restarts."
         )
     try:
-        name, cases = _choose(checkpoint)
+        name, cases, looks_again = _choose(checkpoint)
         if cases:
-            _take(checkpoint, name, cases)
+            _take(checkpoint, name, cases, looks_again=looks_again)
     except KidneyError as error:
         st.error(str(error))
 
 
-def _choose(checkpoint: Checkpoint) -> tuple[str, list["Case"]]:
-    """A name for the quiz, unique in this session, and its cases; none until a folder is entered."""
-    left, right = st.columns([2, 1])
+def _choose(checkpoint: Checkpoint) -> tuple[str, list["Case"], bool]:
+    """A name for the quiz, unique in this session, its cases, and whether readers answer again after the model."""
+    left, middle, right, last = st.columns([4, 2, 3, 2], vertical_alignment="bottom")
     source = left.segmented_control(
         "Cases",
-        [SIMULATED, FOLDER],
-        default=teaching_link.titled(teaching_link.CASES, [SIMULATED, FOLDER]),
+        SOURCES,
+        default=teaching_link.titled(teaching_link.CASES, SOURCES),
         required=True,
         key="teaching_quiz_source",
     )
     first = teaching_link.number(teaching_link.QUIZ, 1, HIGHEST_NUMBER)
-    number = right.number_input(
+    number = middle.number_input(
         "Quiz number", 1, HIGHEST_NUMBER, first, key="teaching_quiz_number", help="Every number gives other cases."
     )
-    teaching_link.write(cases=teaching_link.slug(source), quiz=str(number))
+    looks_again = right.toggle(
+        "Before and after AI",
+        teaching_link.read(teaching_link.AGAIN) == "1",
+        key="teaching_again",
+        help=class_entry.AGAIN_HELP,
+    )
+    link = {teaching_link.CASES: teaching_link.slug(source), teaching_link.QUIZ: str(number)}
+    link[teaching_link.AGAIN] = "1" if looks_again else ""
+    teaching_link.write(**link)
+    name, cases = _cases_of(checkpoint, source, number)
+    link |= {teaching_link.PART: "quiz", teaching_link.MODEL: checkpoint.name}
+    with last:
+        is_shareable = source in ANYWHERE
+        class_entry.show(checkpoint, name, cases, link={k: v for k, v in link.items() if v} if is_shareable else {})
+    return name, cases, looks_again
+
+
+def _cases_of(checkpoint: Checkpoint, source: str, number: int) -> tuple[str, list["Case"]]:
+    """A name for the quiz and its cases; none until a folder is entered."""
     if source == SIMULATED:
         return f"simulated {number}", _simulated(number)
-    folder = path_inputs.folder_input("teaching_quiz_folder")
+    folder = _folder()
     if not folder:
         return "", []
     with st.spinner("Reading the folder…"):
@@ -73,6 +96,13 @@ def _choose(checkpoint: Checkpoint) -> tuple[str, list["Case"]]:
         # Masks and boxes are the truth: when they change, so does the quiz. The model's errors choose the cases.
         version = f"{dataset.fingerprint[:16]} {lesions.version(dataset.root)} {loading.cache_key(checkpoint)}"
         return f"{version} {number}", _from_folder(dataset, checkpoint, number, version)
+
+
+def _folder() -> str:
+    """The folder that the user types; after a reload, the one in which they answered last."""
+    if "teaching_first_folder" not in st.session_state:
+        st.session_state["teaching_first_folder"] = classroom().readers.folder(teaching_link.read(teaching_link.SEAT))
+    return path_inputs.folder_input("teaching_quiz_folder", last=st.session_state["teaching_first_folder"])
 
 
 @st.cache_data(max_entries=4, show_spinner="Drawing the cases…")
@@ -85,14 +115,16 @@ def _from_folder(_dataset: Dataset, _checkpoint: Checkpoint, number: int, versio
     return quiz.read_cases(_dataset, number, quiz_answers.stored(_checkpoint))
 
 
-def _take(checkpoint: Checkpoint, name: str, cases: list["Case"]) -> None:
+def _take(checkpoint: Checkpoint, name: str, cases: list["Case"], *, looks_again: bool) -> None:
     """The quiz of a reader alone, whose answers the server keeps under a token in the address."""
     readers = classroom().readers
     seats = st.session_state.setdefault("teaching_seats", {})
     seat = seats.setdefault(name, readers.seat(teaching_link.read(teaching_link.SEAT), name))
 
     def keep() -> None:
-        teaching_link.write(seat=readers.keep(teaching_link.read(teaching_link.SEAT), name, seat))
+        token = readers.keep(teaching_link.read(teaching_link.SEAT), name, seat)
+        readers.keep_folder(token, st.session_state.get("teaching_quiz_folder", ""))
+        teaching_link.write(seat=token)
 
     sitting = Sitting(
         name=name,
@@ -101,7 +133,7 @@ def _take(checkpoint: Checkpoint, name: str, cases: list["Case"]) -> None:
         model_name=checkpoint.name,
         answer_of=lambda number: quiz_answers.answer(checkpoint, name, number, cases[number]),
         shows=lambda number: True,
-        looks_again=False,
+        looks_again=looks_again,
         keep=keep,
     )
     case_panel.play(sitting)

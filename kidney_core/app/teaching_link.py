@@ -7,7 +7,7 @@ from urllib.parse import urlencode, urlsplit
 import streamlit as st
 
 PART, MODEL, QUIZ, CASES = "part", "model", "quiz", "cases"
-SEAT, CLASS, KEY, PROJECTOR = "seat", "class", "key", "projector"
+AGAIN, SEAT, CLASS, KEY, PROJECTOR = "again", "seat", "class", "key", "projector"
 _KEPT = "teaching_link"
 
 

@@ -108,6 +108,18 @@ class Readers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seats: dict[str, dict[str, Seat]] = {}
+        self._folders: dict[str, str] = {}
+
+    def folder(self, token: str) -> str:
+        """The folder in which a token answered last; empty for none."""
+        with self._lock:
+            return self._folders.get(token, "")
+
+    def keep_folder(self, token: str, folder: str) -> None:
+        """Keep the folder in which a token answered last."""
+        with self._lock:
+            if token in self._seats:
+                self._folders[token] = folder
 
     def seat(self, token: str, quiz: str) -> Seat:
         """The seat of a token in a quiz; an empty one, which is not kept, where there is none."""
@@ -123,7 +135,9 @@ class Readers:
             token = token if token in self._seats else secrets.token_urlsafe(12)
             self._seats.setdefault(token, {})[quiz] = seat
             while len(self._seats) > MAX_READERS:
-                del self._seats[next(iter(self._seats))]
+                oldest = next(iter(self._seats))
+                del self._seats[oldest]
+                self._folders.pop(oldest, None)
             return token
 
 

@@ -4,13 +4,14 @@ import hashlib
 import json
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from kidney_core.app import access
 from kidney_core.common.labels import DESCRIPTIONS
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES
 from kidney_core.teaching import label_shuffling, quiz
 from tests.app.test_pages import opened, png, texts
-from tests.conftest import write_series_dataset
+from tests.conftest import ROOT, write_series_dataset
 from tests.diagnosis.test_inference import made_checkpoint
 
 PAGE = "pages/5_Teaching.py"
@@ -80,8 +81,7 @@ def test_an_answered_case_can_be_opened_again(monkeypatch, tiny_checkpoint):
     app = opened(PAGE, monkeypatch)
     answer(app, "simulated 1", 0, "Normal")
     app.button(key="teaching_next").click().run()
-    cases = next(each for each in app.segmented_control if each.label == "Cases" and "1 ✓" in each.options)
-    cases.set_value(0).run()
+    open_again(app, 0)
     assert "Case 1 of 8" in texts(app.subheader)
     assert "**You:** Normal" in texts(app.markdown)
 
@@ -231,3 +231,102 @@ def test_too_few_scans_are_a_sentence(monkeypatch, tiny_checkpoint, small_datase
     app.text_input(key="teaching_spot_folder").set_value(str(small_dataset)).run()
     app.button(key="teaching_train").click().run()
     assert f"at least {label_shuffling.N_FOLDS} of each are needed" in texts(app.error)
+
+
+def test_a_class_joins_by_its_link_and_sees_the_truth_when_the_teacher_reveals_it(monkeypatch, tiny_checkpoint):
+    teacher = opened(PAGE, monkeypatch)
+    teacher.text_input(key="teaching_class_name").set_value("Year 3 *A*")
+    next(each for each in teacher.button if each.label == "Start the class").click().run()
+    assert not teacher.exception, teacher.exception
+    assert "Year 3 \\*A\\*" in texts(teacher.subheader)
+    code = in_address(teacher, "class")
+
+    student = in_class(monkeypatch, code)
+    assert "Year 3 \\*A\\*" in texts(student.subheader)
+    student.text_input(key="teaching_student_name").set_value("Ann")
+    next(each for each in student.button if each.label == "Take a seat").click().run()
+    name = f"class {code}"
+    student.radio(key=f"teaching_label_{name}_0").set_value("Normal").run()
+    student.segmented_control(key=f"teaching_confidence_{name}_0").set_value(5).run()
+    student.button(key="teaching_answer").click().run()
+    assert "Your teacher reveals the truth" in texts(student.info)
+    assert "#### It is" not in texts(student.markdown)
+
+    reloaded = in_class(monkeypatch, code, seat=in_address(student, "seat"))
+    assert "Case 2 of 8" in texts(reloaded.subheader)  # the first open one
+    open_again(reloaded, 0)
+    assert "#### Your answer: Normal" in texts(reloaded.markdown)
+
+    teacher.segmented_control(key="teaching_board_view").set_value("Cases").run()
+    teacher.button(key="teaching_reveal").click().run()
+    assert told(quiz.draw_cases(1)[0].label) in texts(teacher.markdown)
+    reloaded.run()
+    assert told(quiz.draw_cases(1)[0].label) in texts(reloaded.markdown)
+
+    teacher.segmented_control(key="teaching_board_view").set_value("Results").run()
+    assert not teacher.exception, teacher.exception
+    assert teacher.dataframe[0].value["Student"].tolist() == ["Ann"]
+    assert teacher.dataframe[1].value["Answered"].tolist() == [1] + [0] * 7
+
+    teacher.button(key="teaching_close").click().run()
+    reloaded.run()
+    assert f"There is no class “{code}” on this server" in texts(reloaded.error)
+
+
+def open_again(app, at):
+    next(each for each in app.segmented_control if each.label == "Cases" and "1 ✓" in each.options).set_value(at).run()
+
+
+def in_address(app, name):
+    value = app.query_params[name]
+    return value if isinstance(value, str) else value[0]
+
+
+def in_class(monkeypatch, code, seat=""):
+    """The page as a link to a class opens it."""
+    monkeypatch.chdir(ROOT)
+    app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120).run()
+    app.query_params["class"] = code
+    if seat:
+        app.query_params["seat"] = seat
+    app.switch_page(PAGE).run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_before_and_after_ai_shows_the_model_between_two_answers(monkeypatch, tiny_checkpoint):
+    app = opened(PAGE, monkeypatch)
+    app.toggle(key="teaching_again").set_value(True).run()
+    answer(app, "simulated 1", 0, "Normal")
+    assert "The model can be wrong" in texts(app.caption)
+    assert "#### It is" not in texts(app.markdown)
+    app.segmented_control(key="teaching_confidence_simulated 1_0_again").set_value(2).run()
+    app.button(key="teaching_answer").click().run()
+    assert "**You, before:** Normal" in texts(app.markdown)
+    assert "**You, after:** Normal" in texts(app.markdown)
+    assert told(quiz.draw_cases(1)[0].label) in texts(app.markdown)
+
+
+def test_a_viewer_joins_a_class_and_starts_none(monkeypatch, tiny_checkpoint):
+    monkeypatch.setattr(access, "_person", lambda: access.Person("class@school.example", access.VIEWER))
+    app = opened(PAGE, monkeypatch)
+    assert "Join a class: code" in [each.label for each in app.text_input]
+    assert "Start the class" not in [each.label for each in app.button]
+    app.text_input(key="teaching_join_code").set_value("nope")
+    next(each for each in app.button if each.label == "Join").click().run()
+    assert "There is no class “NOPE” on this server" in texts(app.error)
+
+
+def test_a_link_opens_its_quiz(monkeypatch, tiny_checkpoint):
+    app = opened("streamlit_app.py", monkeypatch)
+    for name, value in {"part": "quiz", "quiz": "7", "cases": "simulated-cases", "model": tiny_checkpoint.name}.items():
+        app.query_params[name] = value
+    app.switch_page(PAGE).run()
+    assert app.number_input(key="teaching_quiz_number").value == 7
+    app.number_input(key="teaching_quiz_number").set_value(8).run()
+    assert in_address(app, "quiz") == "8"
+    forged = opened("streamlit_app.py", monkeypatch)
+    forged.query_params["quiz"], forged.query_params["part"] = "99999999999", "<b>"
+    forged.switch_page(PAGE).run()
+    assert not forged.exception
+    assert forged.number_input(key="teaching_quiz_number").value == 1
