@@ -12,6 +12,7 @@ from kidney_core.app import (
     class_results_panel,
     formatting,
     projector,
+    solution_panel,
     teaching_link,
 )
 from kidney_core.app.case_panel import Sitting
@@ -152,11 +153,12 @@ def _show_case(session: ClassSession) -> None:
                 st.rerun()
             return
         marked_at, marks = _marks_on_one_slice(list(readings.values()))
-        case_panel.show_solution(
+        solution_panel.show_solution(
             case, marks, marked_at, answer, picture, name=f"board {session.code} {at}", who="the marks of the class"
         )
-        _show_distribution(session, at, readings)
-        case_panel.show_model(session.model_name, case, answer)
+        if readings:
+            _show_distribution(session, at, readings)
+        solution_panel.show_model(session.model_name, case, answer)
 
 
 @st.fragment(run_every=POLL_S)

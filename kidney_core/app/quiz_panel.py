@@ -1,5 +1,6 @@
 """The quiz: its cases, one reader or a class, and the score."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -10,6 +11,7 @@ from kidney_core.app import (
     formatting,
     loading,
     path_inputs,
+    progress,
     quiz_answers,
     tables,
     teaching_link,
@@ -17,19 +19,22 @@ from kidney_core.app import (
 from kidney_core.app.case_panel import Sitting
 from kidney_core.app.class_memory import classroom
 from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common import digests
 from kidney_core.common.errors import KidneyError
+from kidney_core.common.labels import LABELS
 from kidney_core.data import lesions
 from kidney_core.data.dataset import Dataset, read_dataset
-from kidney_core.teaching import class_results, quiz
+from kidney_core.teaching import class_results, quiz, stack_cases
 
 if TYPE_CHECKING:
     from kidney_core.teaching.cases import Case
     from kidney_core.teaching.class_results import Answered
 
-SIMULATED, FOLDER = "Simulated cases", "Your folder"
-SOURCES = [SIMULATED, FOLDER]
+SIMULATED, FOLDER, VOLUME = "Simulated cases", "Your folder", "Your volume"
+SOURCES = [SIMULATED, FOLDER, VOLUME]
 ANYWHERE = (SIMULATED,)  # a link opens the same cases on every machine
 HIGHEST_NUMBER = 9999
+VOLUME_ORIGIN = "a volume of your teacher"
 
 
 def show(checkpoint: Checkpoint) -> None:
@@ -67,6 +72,16 @@ def _choose(checkpoint: Checkpoint) -> tuple[str, list["Case"], bool]:
     number = middle.number_input(
         "Quiz number", 1, HIGHEST_NUMBER, first, key="teaching_quiz_number", help="Every number gives other cases."
     )
+    has_stacks = (
+        right.toggle(
+            "Whole scans",
+            teaching_link.read(teaching_link.STACKS) == "1",
+            key="teaching_stacks",
+            help="Cases are stacks of slices to scroll through.",
+        )
+        if source != VOLUME
+        else False
+    )
     looks_again = right.toggle(
         "Before and after AI",
         teaching_link.read(teaching_link.AGAIN) == "1",
@@ -75,8 +90,9 @@ def _choose(checkpoint: Checkpoint) -> tuple[str, list["Case"], bool]:
     )
     link = {teaching_link.CASES: teaching_link.slug(source), teaching_link.QUIZ: str(number)}
     link[teaching_link.AGAIN] = "1" if looks_again else ""
+    link[teaching_link.STACKS] = "1" if has_stacks else ""
     teaching_link.write(**link)
-    name, cases = _cases_of(checkpoint, source, number)
+    name, cases = _cases_of(checkpoint, source, number, has_stacks=has_stacks)
     link |= {teaching_link.PART: "quiz", teaching_link.MODEL: checkpoint.name}
     with last:
         is_shareable = source in ANYWHERE
@@ -84,10 +100,13 @@ def _choose(checkpoint: Checkpoint) -> tuple[str, list["Case"], bool]:
     return name, cases, looks_again
 
 
-def _cases_of(checkpoint: Checkpoint, source: str, number: int) -> tuple[str, list["Case"]]:
-    """A name for the quiz and its cases; none until a folder is entered."""
+def _cases_of(checkpoint: Checkpoint, source: str, number: int, *, has_stacks: bool) -> tuple[str, list["Case"]]:
+    """A name for the quiz and its cases; none until a folder or a volume is entered."""
     if source == SIMULATED:
-        return f"simulated {number}", _simulated(number)
+        name = f"simulated {'scans ' * has_stacks}{number}"
+        return name, _simulated_stacks(number) if has_stacks else _simulated(number)
+    if source == VOLUME:
+        return _volume()
     folder = _folder()
     if not folder:
         return "", []
@@ -95,7 +114,27 @@ def _cases_of(checkpoint: Checkpoint, source: str, number: int) -> tuple[str, li
         dataset = read_dataset(folder)
         # Masks and boxes are the truth: when they change, so does the quiz. The model's errors choose the cases.
         version = f"{dataset.fingerprint[:16]} {lesions.version(dataset.root)} {loading.cache_key(checkpoint)}"
-        return f"{version} {number}", _from_folder(dataset, checkpoint, number, version)
+        read = _stacks_from_folder if has_stacks else _from_folder
+        return f"{version} {'scans ' * has_stacks}{number}", read(dataset, checkpoint, number, version)
+
+
+def _volume() -> tuple[str, list["Case"]]:
+    """One case from a volume on this machine, whose label the teacher tells."""
+    left, right = st.columns([3, 1])
+    with left:
+        typed = path_inputs.path_input(
+            "Volume, or folder of a DICOM series",
+            key="teaching_volume",
+            placeholder="/data/scan.nii.gz",
+            help="Nothing of it is written. Names and tags of the file are not shown to students.",
+        )
+    label = right.selectbox("Truth", LABELS, index=None, key="teaching_volume_label")
+    if not typed or label is None:
+        return "", []
+    path = Path(typed)
+    with st.spinner("Reading the volume…"):
+        changed = path.stat().st_mtime_ns if path.exists() else 0
+        return f"volume {digests.of_json([typed, label, changed])[:16]}", _of_volume(typed, label, changed)
 
 
 def _folder() -> str:
@@ -113,6 +152,22 @@ def _simulated(number: int) -> list["Case"]:
 @st.cache_data(max_entries=4, show_spinner=False)
 def _from_folder(_dataset: Dataset, _checkpoint: Checkpoint, number: int, version: str) -> list["Case"]:
     return quiz.read_cases(_dataset, number, quiz_answers.stored(_checkpoint))
+
+
+@st.cache_data(max_entries=2, show_spinner="Drawing the scans…")
+def _simulated_stacks(number: int) -> list["Case"]:
+    return stack_cases.draw_stacks(number)
+
+
+@st.cache_data(max_entries=2, show_spinner=False)
+def _stacks_from_folder(_dataset: Dataset, _checkpoint: Checkpoint, number: int, version: str) -> list["Case"]:
+    report = progress.progress_bar("Finding the scans")
+    return stack_cases.read_stacks(_dataset, number, quiz_answers.stored(_checkpoint), progress=report)
+
+
+@st.cache_data(max_entries=1, show_spinner=False)
+def _of_volume(path: str, label: str, changed: int) -> list["Case"]:
+    return [stack_cases.volume_case(stack_cases.read_volume(Path(path)), label, VOLUME_ORIGIN)]
 
 
 def _take(checkpoint: Checkpoint, name: str, cases: list["Case"], *, looks_again: bool) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
-PART, MODEL, QUIZ, CASES = "part", "model", "quiz", "cases"
+PART, MODEL, QUIZ, CASES, STACKS = "part", "model", "quiz", "cases", "scans"
 AGAIN, SEAT, CLASS, KEY, PROJECTOR = "again", "seat", "class", "key", "projector"
 _KEPT = "teaching_link"
 

@@ -9,7 +9,8 @@ from streamlit.testing.v1 import AppTest
 from kidney_core.app import access
 from kidney_core.common.labels import DESCRIPTIONS
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES
-from kidney_core.teaching import label_shuffling, quiz
+from kidney_core.simulation import phantom_dicom
+from kidney_core.teaching import label_shuffling, quiz, stack_cases
 from tests.app.test_pages import opened, png, texts
 from tests.conftest import ROOT, write_series_dataset
 from tests.diagnosis.test_inference import made_checkpoint
@@ -126,7 +127,8 @@ def test_on_scans_that_a_model_was_trained_on_it_is_not_scored(monkeypatch, with
 
 
 def quiz_name(app):
-    return app.radio[0].key.removeprefix("teaching_label_").rsplit("_", 1)[0]
+    key = next(each.key for each in app.radio if each.key.startswith("teaching_label_"))
+    return key.removeprefix("teaching_label_").rsplit("_", 1)[0]
 
 
 @pytest.mark.slow
@@ -330,3 +332,43 @@ def test_a_link_opens_its_quiz(monkeypatch, tiny_checkpoint):
     forged.switch_page(PAGE).run()
     assert not forged.exception
     assert forged.number_input(key="teaching_quiz_number").value == 1
+
+
+def test_whole_scans_are_scrolled_and_answered(monkeypatch, tiny_checkpoint):
+    app = opened(PAGE, monkeypatch)
+    app.toggle(key="teaching_stacks").set_value(True).run()
+    assert not app.exception, app.exception
+    assert "Case 1 of 4" in texts(app.subheader)
+    answer(app, "simulated scans 1", 0, "Normal")
+    assert told(stack_cases.draw_stacks(1)[0].label) in texts(app.markdown)
+    assert in_address(app, "scans") == "1"
+
+
+@pytest.mark.slow
+def test_a_volume_on_this_machine_is_a_case_with_the_label_the_teacher_tells(monkeypatch, tiny_checkpoint, tmp_path):
+    series = tmp_path / "patient name"
+    series.mkdir()
+    for name, content in phantom_dicom.series_files("Stone", 1, n_slices=6):
+        (series / name).write_bytes(content)
+    app = opened(PAGE, monkeypatch)
+    app.segmented_control(key="teaching_quiz_source").set_value("Your volume").run()
+    app.text_input(key="teaching_volume").set_value(str(tmp_path / "nowhere")).run()
+    app.selectbox(key="teaching_volume_label").set_value("Stone").run()
+    assert not app.exception, app.exception
+    assert texts(app.error)
+    app.text_input(key="teaching_volume").set_value(str(series)).run()
+    assert "Case 1 of 1" in texts(app.subheader)
+    answer(app, quiz_name(app), 0, "Stone")
+    assert told("Stone") in texts(app.markdown)
+    assert "patient name" not in texts(app.caption) + texts(app.markdown)
+
+
+@pytest.mark.slow
+def test_the_scans_of_a_folder_are_cases(monkeypatch, tiny_checkpoint, tmp_path):
+    folder = write_series_dataset(tmp_path / "mine", n_series=2, n_slices=5)
+    app = opened(PAGE, monkeypatch)
+    app.toggle(key="teaching_stacks").set_value(True).run()
+    app.segmented_control(key="teaching_quiz_source").set_value("Your folder").run()
+    app.text_input(key="teaching_quiz_folder").set_value(str(folder)).run()
+    assert not app.exception, app.exception
+    assert "Case 1 of 4" in texts(app.subheader)
