@@ -221,8 +221,8 @@ def fairness_in_words(rows: list["Answered"]) -> str:
     told = ["You and the model are scored by the same rule. A correct class at a wrong location can be a lucky guess."]
     if n_drawn:
         told.append(
-            f"{formatting.quantity(n_drawn, 'case')} were answered by a network that never saw the scan, and were drawn so that the "
-            "model errs on half of them: its score here is not its accuracy."
+            f"{formatting.quantity(n_drawn, 'case')} were answered by a network that never saw the scan. As far as it errs, half of them "
+            "were drawn among its errors: its score here is not its accuracy."
         )
     if n_simulated:
         told.append("The model is not scored on simulated cases: it may know the program that draws them.")
