@@ -199,6 +199,8 @@ def teaching_answer(page: Page) -> None:
         mark(page, number + 1)
         page.get_by_test_id("stRadio").get_by_text(label, exact=True).click()
         settled(page)
+        page.get_by_text("5 certain", exact=True).click()
+        settled(page)
         page.get_by_role("button", name="Submit answer").click()
         page.get_by_role("heading", name="It is").wait_for()
         settled(page)

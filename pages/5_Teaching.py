@@ -4,12 +4,14 @@ import streamlit as st
 
 from kidney_core.app import (
     checkpoint_choice,
+    class_panel,
     loading,
     markdown,
     page_frame,
     quiz_panel,
     robustness_panel,
     shuffling_panel,
+    teaching_link,
 )
 from kidney_core.common.errors import KidneyError
 
@@ -27,13 +29,19 @@ page_frame.start_page(
 
 
 def main() -> None:
+    teaching_link.restore()
+    if class_panel.show():
+        return
     checkpoints = loading.usable_checkpoints()
     if not checkpoints:
         return
     left, right = st.columns([3, 2], vertical_alignment="bottom")
-    part = left.segmented_control("Part", list(PARTS), default="Quiz", required=True, key="teaching_part")
+    first = teaching_link.titled(teaching_link.PART, list(PARTS))
+    part = left.segmented_control("Part", list(PARTS), default=first, required=True, key="teaching_part")
     with right:
+        teaching_link.prefer_model("teaching_model")
         checkpoint = checkpoint_choice.choose_checkpoint("Model", checkpoints, key="teaching_model")
+    teaching_link.write(part=teaching_link.slug(part), model=checkpoint.name)
     try:
         PARTS[part](checkpoint)
     except KidneyError as error:

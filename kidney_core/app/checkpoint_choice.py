@@ -110,7 +110,7 @@ def choose_protocol(checkpoints: Sequence[Checkpoint], key: str, *, at_least: in
 
 def never_evaluated(names: Sequence[str]) -> str:
     """That checkpoints have no figures, in a sentence."""
-    listed = ", ".join(f"“{name}”" for name in names)
+    listed = markdown.text(", ".join(f"“{name}”" for name in names))
     return f"{listed} {'was' if len(names) == 1 else 'were'} trained elsewhere and never evaluated here."
 
 

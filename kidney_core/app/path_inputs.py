@@ -51,11 +51,11 @@ def allowed_path(typed: str) -> str:
     return str(allowed_paths.resolve_allowed(path, access.allowed_roots()))
 
 
-def folder_input(key: str) -> str:
-    """The folder of images that the user types; starts with the simulated dataset where there is one that may be used."""
+def folder_input(key: str, *, last: str = "") -> str:
+    """The folder of images that the user types; starts with `last`, or the simulated dataset where there is one that may be used."""
     return path_input(
         "Folder of images",
-        _DEMO_FOLDER if _is_usable(_DEMO_FOLDER) else "",
+        last or (_DEMO_FOLDER if _is_usable(_DEMO_FOLDER) else ""),
         key=key,
         placeholder="/data/ct-kidney",
         help="A folder on this machine that holds one folder per class, for example Cyst, Normal, Stone and Tumor.",

@@ -59,7 +59,7 @@ def show_scan(
     stacked: bool = False,
     marking: bool = False,
     reportable: bool = False,
-    drawings: Sequence[tuple[str, str]] = (),
+    drawings: Sequence[tuple[str, ...]] = (),
 ) -> Events:
     """Draw a scan with an optional heatmap over it.
 
@@ -72,7 +72,8 @@ def show_scan(
         stacked: the wheel and the arrow keys go through a stack of slices, see `stack_panel`.
         marking: a click marks a place.
         reportable: measurements can be put into a report.
-        drawings: (SVG path in pixels of the slice, colour) drawn over scan and map, see `outlines`.
+        drawings: (SVG path in pixels of the slice, colour) drawn over scan and map, see `outlines`; with a pattern of dashes as a
+            third text for a dashed line.
 
     Returns: what the user did just now.
     """

@@ -137,12 +137,16 @@ class Checkpoint:
 
         Raises: CheckpointError when the file is not the one the card describes.
         """
+        return frozenset(self.trained_on_in_order())
+
+    def trained_on_in_order(self) -> tuple[str, ...]:
+        """The same, one for each training or validation slice in the order of the dataset. Raises CheckpointError."""
         words = (self._described(TRAINED_ON_FILE) or b"").split()
         if not all(_SHORT_HASH.fullmatch(word) for word in words):
             raise CheckpointError(
                 f"“{self.folder / TRAINED_ON_FILE}” is not a list of hashes. Copy the checkpoint's folder again."
             )
-        return frozenset(word.decode() for word in words)
+        return tuple(word.decode() for word in words)
 
     def explanations(self) -> dict[str, Any] | None:
         """Whether its heatmaps point at known lesions, as `pointing.measure` found; None where that was not measured.

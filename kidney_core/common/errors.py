@@ -14,6 +14,7 @@ KidneyError
 │   └── UnclearTable        a table of labels whose columns the user must choose
 ├── AccessError             nobody is logged in, a role is missing, or the app would be open to everyone
 ├── AuditError              the audit log cannot be written, or was changed
+├── ClassError              a class that cannot be started or joined
 ├── PathError               a folder or file outside the allowed folders
 ├── ModelError              an architecture, its weights, or its explanation
 ├── CheckpointError         a checkpoint folder that is incomplete or inconsistent
@@ -88,6 +89,10 @@ class AccessError(KidneyError):
 
 class AuditError(KidneyError):
     """The audit log cannot be written, or was changed afterwards."""
+
+
+class ClassError(KidneyError):
+    """A class that takes a quiz together cannot be started or joined."""
 
 
 class PathError(KidneyError):

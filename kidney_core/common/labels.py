@@ -13,14 +13,15 @@ class Description:
     """What a label means, in words for a person who is not a radiologist."""
 
     plain: str
+    noun: str  # what follows "It is"
     color: str  # Okabe & Ito 2008: distinguishable with colour-vision deficiency
 
 
 DESCRIPTIONS = {
-    "Cyst": Description("a fluid-filled sac in or on the kidney, usually harmless", "#0072B2"),
-    "Normal": Description("no cyst, stone or tumor visible on this slice", "#009E73"),
-    "Stone": Description("a calcified deposit in the kidney or its collecting system", "#E69F00"),
-    "Tumor": Description("a solid mass of the kidney, benign or malignant", "#D55E00"),
+    "Cyst": Description("a fluid-filled sac in or on the kidney, usually harmless", "a cyst", "#0072B2"),
+    "Normal": Description("no cyst, stone or tumor visible on this slice", "normal", "#009E73"),
+    "Stone": Description("a calcified deposit in the kidney or its collecting system", "a stone", "#E69F00"),
+    "Tumor": Description("a solid mass of the kidney, benign or malignant", "a tumor", "#D55E00"),
 }
 # For class sets other than the four: the rest of the same palette, in order.
 _OTHER_COLORS = ("#56B4E9", "#CC79A7", "#F0E442", "#999999")

@@ -13,9 +13,9 @@ def outline(mask: np.ndarray) -> str:
     return "".join(lines)
 
 
-def ring(x: float, y: float, radius: float) -> str:
-    """An SVG path of a circle around the centre of the pixel (x, y); the radius is in pixels."""
-    return f"M{x + 0.5 - radius:g} {y + 0.5:g}a{radius:g} {radius:g} 0 1 0 {2 * radius:g} 0a{radius:g} {radius:g} 0 1 0 {-2 * radius:g} 0"
+def diamond(x: float, y: float, radius: float) -> str:
+    """An SVG path of a square that stands on its corner, around the centre of the pixel (x, y)."""
+    return f"M{x + 0.5 - radius:g} {y + 0.5:g}l{radius:g} {-radius:g}l{radius:g} {radius:g}l{-radius:g} {radius:g}Z"
 
 
 def cross(x: float, y: float, radius: float) -> str:

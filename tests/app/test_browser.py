@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from benchmarks.browser import choose_files, running_app, settled
+from kidney_core.common.labels import DESCRIPTIONS
 from kidney_core.engines import jobs
 from kidney_core.reports import report_check
 from kidney_core.runs import run_folder, run_lock
@@ -330,15 +331,26 @@ def test_a_student_marks_the_lesion_before_the_model_speaks(page, published):
         page.goto(f"{address}/Teaching")
         page.locator(".stage[data-shown*='case 1|']").wait_for()
         settled(page)
-        expect(page.get_by_text(f"It is {case.label}")).to_have_count(0)
+        expect(page.get_by_role("heading", name="It is")).to_have_count(0)
         box = page.locator(".stage .scan").bounding_box()
         height, width = case.lesion.shape
-        page.mouse.click(box["x"] + (x + 0.5) / width * box["width"], box["y"] + (y + 0.5) / height * box["height"])
+        at = (box["x"] + (x + 0.5) / width * box["width"], box["y"] + (y + 0.5) / height * box["height"])
+        page.mouse.click(*at, button="right")  # which sets the window, and never marks
+        page.keyboard.down("Shift")
+        page.mouse.click(*at)
+        page.keyboard.up("Shift")
+        page.wait_for_timeout(1500)
+        expect(page.get_by_text("✓ Marked")).to_have_count(0)
+        page.mouse.click(*at)
         expect(page.get_by_text("✓ Marked")).to_be_visible()
         expect(page.locator(".pane:not(.twin) .drawings path.line")).to_have_count(1)
         page.get_by_test_id("stRadio").get_by_text(case.label, exact=True).click()
+        page.get_by_text("5 certain", exact=True).click()
         page.get_by_role("button", name="Submit answer").click()
-        expect(page.get_by_role("heading", name=f"It is {case.label}")).to_be_visible()
+        expect(page.get_by_role("heading", name=f"It is {DESCRIPTIONS[case.label].noun}")).to_be_visible()
+        expect(page.locator(".stage .scan")).to_have_attribute(
+            "aria-label", re.compile("the lesion outlined, your mark")
+        )
         mine = page.locator("[data-testid=stMetric]")
         expect(mine.filter(has_text="Your class")).to_contain_text("1 of 1")
         expect(mine.filter(has_text="Your location")).to_contain_text("1 of 1")

@@ -16,6 +16,6 @@ def test_outline_of_the_whole_image_is_its_border_and_of_an_empty_mask_is_empty(
     assert outlines.outline(np.zeros((2, 3), bool)) == ""
 
 
-def test_ring_and_cross_are_centred_on_a_pixel():
-    assert outlines.ring(10, 20, 3) == "M7.5 20.5a3 3 0 1 0 6 0a3 3 0 1 0 -6 0"
+def test_diamond_and_cross_are_centred_on_a_pixel():
+    assert outlines.diamond(10, 20, 3) == "M7.5 20.5l3 -3l3 3l-3 3Z"
     assert outlines.cross(10, 20, 3) == "M7.5 20.5h2M11.5 20.5h2M10.5 17.5v2M10.5 21.5v2"

@@ -15,7 +15,8 @@ from kidney_core.imaging.framing import View
 from kidney_core.imaging.slices import Slice, Window
 from kidney_core.simulation import phantom
 from kidney_core.teaching import quiz
-from kidney_core.teaching.quiz import Case, Guess, Round, Score
+from kidney_core.teaching.cases import Case, Guess, model_guess
+from kidney_core.teaching.fair_answers import StoredAnswer, StoredAnswers
 from tests.conftest import write_series_dataset
 
 
@@ -33,41 +34,6 @@ def simulated_folder(tmp_path):
     return tmp_path / "demo"
 
 
-@pytest.mark.parametrize(
-    ("mark", "right"),
-    [
-        ((45, 25), True),
-        ((52, 25), True),  # 3 px beside it, 3 % of 100
-        ((53, 25), False),
-        ((52, 32), False),  # 3 px both ways are 4.2
-        ((49, 32), True),
-        (None, False),
-    ],
-)
-def test_a_mark_is_right_on_the_lesion_or_within_three_per_cent(mark, right):
-    assert quiz.score(case(), Guess("Stone", mark)) == Score(True, right)
-
-
-def test_class_and_place_are_judged_apart():
-    assert quiz.score(case(), Guess("Tumor", (45, 25))) == Score(False, True)
-
-
-def test_of_normal_only_no_mark_is_right():
-    normal = case("Normal", lesion=False)
-    assert quiz.score(normal, Guess("Normal", None)) == Score(True, True)
-    assert quiz.score(normal, Guess("Cyst", (1, 1))) == Score(False, False)
-
-
-def test_where_the_lesion_is_unknown_only_the_class_is_judged():
-    unknown = Case(case().image, "Stone", None, "here")
-    assert quiz.score(unknown, Guess("Stone", (45, 25))) == Score(True, None)
-
-
-def test_distance_is_that_to_the_nearest_pixel():
-    assert quiz.distance(case().lesion, (45, 25)) == 0
-    assert quiz.distance(case().lesion, (52, 33)) == pytest.approx(5)  # 3 across, 4 down
-
-
 def test_a_model_points_where_its_map_is_brightest_and_nowhere_for_normal():
     heat = np.zeros((80, 100), np.float32)
     heat[25, 45] = 1
@@ -75,7 +41,7 @@ def test_a_model_points_where_its_map_is_brightest_and_nowhere_for_normal():
 
     def guess(label, heatmap):
         said = {"Stone": 0.7, "Normal": 0.3}
-        return quiz.model_guess(Diagnosis("m", said, label, label, heatmap, framed, framed))
+        return model_guess(Diagnosis("m", said, label, label, heatmap, framed, framed))
 
     assert guess("Stone", heat) == Guess("Stone", (45, 25))
     assert guess("Normal", heat) == Guess("Normal", None)
@@ -149,19 +115,40 @@ def test_a_folder_whose_masks_fit_no_slice_is_named(tmp_path):
         quiz.read_cases(read_dataset(folder), 1)
 
 
-def test_score_table_and_totals():
-    unknown = Case(case().image, "Cyst", None, "here")
-    rounds = [
-        Round(1, case(), Guess("Stone", (45, 25)), Guess("Cyst", (45, 25)), "answered"),
-        Round(2, case("Normal", lesion=False), Guess("Cyst", (1, 1)), Guess("Normal", None), "undecided"),
-        Round(3, unknown, Guess("Cyst", None), Guess("Cyst", (2, 2)), "refused"),
-    ]
-    table = quiz.score_table(rounds, "net")
-    assert table["net"].tolist() == ["Cyst", "Normal", "Cyst"]
-    assert table["Your location"].tolist() == ["correct", "wrong", "–"]
-    assert quiz.totals(table) == {
-        "Your class": (2, 3),
-        "Your location": (1, 2),
-        "Model's class": (2, 3),
-        "Model's location": (2, 2),
+def stored(dataset, wrong):
+    """Answers for every slice of a dataset, wrong for those paths, each slice a scan of its own."""
+    rows, digests = {}, {}
+    for number, row in enumerate(dataset.table.itertuples()):
+        said = ("Normal" if row.label != "Normal" else "Cyst") if row.path in wrong else row.label
+        rows[row.path] = StoredAnswer(row.path, row.label, number, {said: 1.0})
+        digests[row.sha256[:12]] = (rows[row.path],)
+    return StoredAnswers(digests, rows, {}, frozenset(digests))
+
+
+def test_half_of_the_cases_are_those_that_the_model_got_wrong(tmp_path):
+    dataset = read_dataset(write_series_dataset(tmp_path / "mine", n_series=3, n_slices=3))
+    wrong = {group["path"].iloc[0] for _, group in dataset.table.groupby("label")}
+    for number in (1, 2, 3):
+        cases = quiz.read_cases(dataset, number, stored(dataset, wrong))
+        assert Counter(each.label for each in cases) == {"Cyst": 2, "Normal": 2, "Stone": 2, "Tumor": 2}
+        assert sum(each.origin in wrong for each in cases) == 4
+        assert len({each.origin for each in cases}) == 8
+
+
+def test_a_model_without_errors_gives_cases_all_the_same(tmp_path):
+    dataset = read_dataset(write_series_dataset(tmp_path / "mine", n_series=2, n_slices=2))
+    assert len(quiz.read_cases(dataset, 1, stored(dataset, set()))) == quiz.N_CASES
+
+
+def test_two_cases_of_one_scan_are_avoided_where_the_scans_are_known(tmp_path):
+    dataset = read_dataset(write_series_dataset(tmp_path / "mine", n_series=2, n_slices=4))
+    answers = stored(dataset, set())
+    scans = {
+        path: path.split("(")[0] + str((int(path.split("(")[1].split(")")[0]) - 1) // 4) for path in answers.by_path
     }
+    rows = {
+        path: StoredAnswer(path, each.label, scans[path], each.probabilities) for path, each in answers.by_path.items()
+    }
+    digests = {digest: (rows[each.path],) for digest, (each,) in answers.by_digest.items()}
+    cases = quiz.read_cases(dataset, 1, StoredAnswers(digests, rows, {}, answers.trained_on))
+    assert len({scans[each.origin] for each in cases}) == 8

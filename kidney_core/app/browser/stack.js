@@ -30,6 +30,7 @@ class Stack {
   }
 
   draw() {
+    this.chart.parentElement.classList.toggle('plain', !this.data.labels.length);  // a way through the slices, and no more
     const { rows, labels, colors, previews } = this.data, n = rows.length;
     this.svg.setAttribute('viewBox', `0 0 ${n} 100`);
     const refused = rows.map((row, i) => row ? '' : `<rect x="${i}" y="0" width="1" height="100" fill="gray" opacity=".25"/>`);
@@ -58,7 +59,7 @@ class Stack {
       if (url) { picture.src = url; picture.alt = `Slice ${i + 1}`; picture.loading = 'lazy'; } else picture.className = 'none';
       caption.textContent = i + 1;
       figure.classList.toggle('refused', !rows[i]);
-      if (rows[i]) figure.style.borderBottomColor = colors[rows[i].indexOf(Math.max(...rows[i]))];
+      if (rows[i] && labels.length) figure.style.borderBottomColor = colors[rows[i].indexOf(Math.max(...rows[i]))];
       figure.append(picture, caption);
       figure.onclick = () => this.show(i);
       return figure;

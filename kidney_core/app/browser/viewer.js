@@ -55,7 +55,7 @@ class Viewer {
     };
     stage.onpointermove = event => this.onMove(event);
     stage.onpointerup = event => {
-      if (this.data?.marking && this.moved < 4 && this.held.size === 1) this.mark(event);
+      if (this.isMarking(event)) this.mark(event);
       this.measures.end();
       this.held.delete(event.pointerId); this.swiping = null; this.spread = 0;
     };
@@ -155,15 +155,17 @@ class Viewer {
   }
 
   drawLines() {
-    const line = (path, name, color) => {
+    const line = (path, name, color, dashes) => {
       const made = document.createElementNS('http://www.w3.org/2000/svg', 'path');
       made.setAttribute('d', path); made.setAttribute('class', name);
       if (color) made.style.stroke = color;
+      if (dashes) made.style.strokeDasharray = dashes;
       return made;
     };
     for (const svg of this.root.querySelectorAll('.drawings')) {
       svg.setAttribute('viewBox', this.data.box);
-      svg.replaceChildren(...this.data.drawings.flatMap(([path, color]) => [line(path, 'under-line'), line(path, 'line', color)]));
+      svg.replaceChildren(...this.data.drawings.flatMap(([path, color, dashes]) =>
+        dashes ? [line(path, 'line', color, dashes)] : [line(path, 'under-line'), line(path, 'line', color)]));
     }
   }
 
@@ -312,6 +314,11 @@ class Viewer {
   valueAt(x, y) {
     const value = this.rawAt(x, y);
     return this.data.gain < 0.1 ? value.toPrecision(3) : Math.round(value);
+  }
+
+  // Only the left button, a finger or a pen, and only while no tool is chosen.
+  isMarking(event) {
+    return this.data?.marking && event.button === 0 && !event.shiftKey && !event.ctrlKey && !this.tool && this.moved < 4 && this.held.size === 1;
   }
 
   mark(event) {
