@@ -7,7 +7,7 @@ import pytest
 
 from kidney_core.app import access
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES
-from kidney_core.teaching import label_shuffling, quiz
+from kidney_core.teaching import breaks, label_shuffling, quiz, ready_results
 from tests.app.test_pages import opened, png, texts
 from tests.conftest import write_series_dataset
 from tests.diagnosis.test_inference import made_checkpoint
@@ -96,15 +96,22 @@ def test_a_model_that_was_trained_on_the_cases_is_said_to_remember(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Noise", "Rotation", "Window level", "Window width", "Burned-in mark"])
-def test_every_disturbance_draws(monkeypatch, tiny_checkpoint, name):
+def test_the_part_opens_on_a_slice_and_every_disturbance_draws(monkeypatch, tiny_checkpoint):
+    known = breaks.Break(breaks.Sample("Stone", 2), "Mirror", 2, answered=False)
+    monkeypatch.setattr(ready_results, "breaks_of", lambda checkpoint: [known])
     app = opened(PAGE, monkeypatch)
     part(app, "What breaks a model")
-    app.segmented_control(key="teaching_disturbance").set_value(name).run()
+    assert app.segmented_control(key="teaching_slice").value == "Stone"
+    assert app.segmented_control(key="teaching_disturbance").value == "Mirror"
+    assert app.segmented_control(key="teaching_amount_Mirror").value == 2
+    assert "simulated as Stone" in texts(app.caption)
+    for name in app.segmented_control(key="teaching_disturbance").options:
+        app.segmented_control(key="teaching_disturbance").set_value(name).run()
+        assert not app.exception, (name, app.exception)
+        said = texts(app.success) + texts(app.warning) + texts(app.error) + texts(app.info)
+        assert any(word in said for word in ("holds", "follows", "Broken", "abstains", "gate")), name
+    app.button(key="teaching_show_break").click().run()  # none is known any more: it searches
     assert not app.exception, app.exception
-    assert "Undisturbed:" in texts(app.markdown)
-    assert "OOD check: not checked" in texts(app.markdown)
-    assert "simulated as Cyst" in texts(app.caption)
 
 
 @pytest.mark.slow
@@ -115,7 +122,10 @@ def test_an_uploaded_slice_is_disturbed_and_a_damaged_one_named(monkeypatch, tin
     assert not app.exception
     app.file_uploader(key="teaching_upload").set_value(("a.png", png(1), "image/png")).run()
     assert not app.exception, app.exception
-    assert "Undisturbed:" in texts(app.markdown)
+    assert app.segmented_control(key="teaching_disturbance").value
+    assert "HU" not in texts(app.caption)  # a grey picture has none
+    app.button(key="teaching_show_break").click().run()
+    assert not app.exception, app.exception
     app.file_uploader(key="teaching_upload").set_value(("b.png", png(2)[:300], "image/png")).run()
     assert "“b.png” is truncated or damaged" in texts(app.error)
 
@@ -149,7 +159,7 @@ def test_what_the_model_is_asked_stands_in_the_audit_log(monkeypatch, tiny_check
     app.file_uploader(key="teaching_upload").set_value(("b.png", png(2), "image/png")).run()
     assert not app.exception
     assert app.error
-    assert "Undisturbed:" not in texts(app.markdown)  # no line, no answer
+    assert not [each for each in app.segmented_control if each.key == "teaching_disturbance"]  # no line, no answer
 
 
 @pytest.mark.slow
