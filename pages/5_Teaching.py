@@ -1,20 +1,31 @@
-"""Teaching: a quiz, what breaks a model, and why 99 % accuracy can mean nothing."""
+"""Teaching: a quiz, what breaks a model, a taught shortcut, why 99 % can mean nothing, and a leak to find."""
 
 import streamlit as st
 
-from kidney_core.app import checkpoint_choice, loading, page_frame, quiz_panel, robustness_panel, shuffling_panel
+from kidney_core.app import (
+    checkpoint_choice,
+    loading,
+    page_frame,
+    puzzle_panel,
+    quiz_panel,
+    robustness_panel,
+    shortcut_panel,
+    shuffling_panel,
+)
 from kidney_core.common.errors import KidneyError
 
 PARTS = {
     "Quiz": quiz_panel.show,
     "What breaks a model": robustness_panel.show,
+    "A taught shortcut": shortcut_panel.show,
     "Why 99 % can mean nothing": shuffling_panel.show,
+    "Find the leak": puzzle_panel.show,
 }
 
 page_frame.start_page(
     "Teaching",
     "🎓",
-    "For a class: a quiz against the model, and two experiments that show its limits.",
+    "For a class: a quiz against the model, and experiments that show its limits.",
 )
 
 

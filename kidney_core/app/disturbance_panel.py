@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core.app import loading
+from kidney_core.app import loading, shortcut_panel
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common import digests
 from kidney_core.common.errors import KidneyError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kidney_core.teaching.robustness import Curve, Disturbance, Scene
 
 _DISTURBANCE = "teaching_disturbance"
+TAUGHT_MARK = "Mark that was taught"
 _LESION, _MIRRORED = "the lesion", "the mirrored spot (control)"
 
 
@@ -56,8 +57,12 @@ def _explore(checkpoint: Checkpoint, scene: "Scene", simulated_as: str, before: 
     from kidney_core.diagnosis import inference
 
     predictor = loading.predictor(checkpoint)
-    name, kind = _choose_disturbance(scene, simulated_as)
-    kind, options = _choose_options(name, kind, scene)
+    name = _choose_disturbance(predictor, scene, simulated_as)
+    if name == TAUGHT_MARK:
+        predictor, kind, options = _taught_mark(predictor)
+        before = inference.diagnose(predictor, scene.image)
+    else:
+        kind, options = _choose_options(name, scene)
     row = _choose_amount(name, kind)
     st.caption(kind.plain)
     curve = _curve(checkpoint, predictor, scene, kind, options)
@@ -77,13 +82,13 @@ def _explore(checkpoint: Checkpoint, scene: "Scene", simulated_as: str, before: 
         _show_chart(predictor, curve, kind, row)
 
 
-def _choose_disturbance(scene: "Scene", simulated_as: str) -> "tuple[str, Disturbance]":
+def _choose_disturbance(predictor: "Predictor", scene: "Scene", simulated_as: str) -> str:
     from kidney_core.teaching import robustness
 
-    kinds = robustness.disturbances_of(scene)
-    if st.session_state.get(_DISTURBANCE) not in kinds:
-        st.session_state[_DISTURBANCE] = next(iter(kinds))
-    name = st.segmented_control("Disturbance", list(kinds), required=True, key=_DISTURBANCE) or next(iter(kinds))
+    names = list(robustness.disturbances_of(scene)) + [TAUGHT_MARK] * (predictor.finder is not None)
+    if st.session_state.get(_DISTURBANCE) not in names:
+        st.session_state[_DISTURBANCE] = names[0]
+    name = st.segmented_control("Disturbance", names, required=True, key=_DISTURBANCE) or names[0]
     missing = [] if scene.kidneys is not None else ["Contrast phase needs a kidney that the finder sees."]
     if not simulated_as:
         missing.append(
@@ -92,13 +97,31 @@ def _choose_disturbance(scene: "Scene", simulated_as: str) -> "tuple[str, Distur
         )
     if missing:
         st.caption(" ".join(missing))
-    return name, kinds[name]
+    return name
 
 
-def _choose_options(name: str, kind: "Disturbance", scene: "Scene") -> "tuple[Disturbance, tuple[str, ...]]":
+def _taught_mark(predictor: "Predictor") -> "tuple[Predictor, Disturbance, tuple[str, ...]]":
+    """The network that was taught a mark in place of the chosen one, that mark as a disturbance, and which mark it is."""
+    from kidney_core.teaching import robustness, shortcut
+
+    taught = shortcut_panel.taught_network()
+    mark, asked = taught.mark, shortcut.as_predictor(taught, predictor)
+    kind = replace(
+        robustness.BURNED_IN_MARK,
+        start=mark.size_percent,
+        axis="height of the mark in % of the picture of a kidney",
+        plain=f"Asked is not the model above but the small network of “A taught shortcut”, which learned that this mark means {mark.label}. "
+        "The mark was in its training data, so the gate does not mind it.",
+        disturb=lambda image, amount: shortcut.burn_into(asked, mark, image, amount),
+    )
+    return asked, kind, (TAUGHT_MARK, mark.label, mark.place, mark.shape)
+
+
+def _choose_options(name: str, scene: "Scene") -> "tuple[Disturbance, tuple[str, ...]]":
     """The disturbance with what can be chosen beside its amount, and these choices."""
     from kidney_core.teaching import disturbances, robustness
 
+    kind = robustness.disturbances_of(scene)[name]
     if name == robustness.MARK:
         where, which = st.columns(2, gap="medium")
         place = where.selectbox("Position", list(disturbances.PLACES), key="teaching_place")

@@ -74,7 +74,7 @@ def disturbances_of(scene: Scene) -> dict[str, Disturbance]:
         found["Contrast phase"] = _contrast_phase(scene.image, scene.kidneys)
     if scene.lesion is not None and scene.lesion.any():
         found[LESION_GONE] = lesion_painted_over(scene.lesion)
-    return found | {MARK: _MARK}
+    return found | {MARK: BURNED_IN_MARK}
 
 
 def lesion_painted_over(lesion: np.ndarray, *, instead: np.ndarray | None = None) -> Disturbance:
@@ -215,7 +215,7 @@ _WINDOWS = {
         ),
     },
 }
-_MARK = Disturbance(
+BURNED_IN_MARK = Disturbance(
     "height of the mark in % of the image",
     tuple(range(0, 37, 3)),
     0,

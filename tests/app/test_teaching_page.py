@@ -7,7 +7,7 @@ import pytest
 
 from kidney_core.app import access
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES
-from kidney_core.teaching import breaks, label_shuffling, quiz, ready_results
+from kidney_core.teaching import breaks, label_shuffling, quiz, ready_results, shortcut, split_puzzle
 from tests.app.test_pages import opened, png, texts
 from tests.conftest import write_series_dataset
 from tests.diagnosis.test_inference import made_checkpoint
@@ -160,6 +160,51 @@ def test_what_the_model_is_asked_stands_in_the_audit_log(monkeypatch, tiny_check
     assert not app.exception
     assert app.error
     assert not [each for each in app.segmented_control if each.key == "teaching_disturbance"]  # no line, no answer
+
+
+@pytest.mark.slow
+def test_the_shortcut_lesson_shows_its_ready_result_and_trains_on_the_spot(monkeypatch, tiny_checkpoint):
+    monkeypatch.setattr(shortcut, "N_EPOCHS", 1)
+    pictures = shortcut.draw_pictures(n_scans=4, n_slices=1)
+    monkeypatch.setattr(shortcut, "draw_pictures", lambda progress: pictures)
+    app = opened(PAGE, monkeypatch)
+    part(app, "A taught shortcut")
+    assert "A ready result" in texts(app.caption)
+    assert "It learned the mark" in texts(app.markdown)
+    app.button(key="teaching_shortcut_train").click().run()
+    assert not app.exception, app.exception
+    assert "Trained just now" in texts(app.caption)
+    assert "12 pictures to train on" in texts(app.caption)
+
+
+def test_the_puzzle_tells_the_leak_and_its_evidence_after_the_answer(monkeypatch, tiny_checkpoint):
+    app = opened(PAGE, monkeypatch)
+    part(app, "Find the leak")
+    assert not app.dataframe
+    leaking = next(
+        name for name, each in split_puzzle.make_puzzle(ready_results.puzzle_data(), 1).items() if each.leaks
+    )
+    wrong = "A" if leaking != "A" else "B"
+    app.button(key=f"teaching_puzzle_{wrong}").click().run()
+    assert not app.exception, app.exception
+    assert f"It is {leaking}, not {wrong}" in texts(app.error)
+    table = app.dataframe[0].value
+    assert table["Leaks"].tolist() == ["yes" if name == leaking else "no" for name in "ABCD"]
+    app.number_input(key="teaching_puzzle_number").set_value(2).run()
+    assert not app.error
+    assert not app.dataframe
+
+
+@pytest.mark.slow
+def test_the_puzzle_is_made_of_a_folder_too(monkeypatch, tiny_checkpoint, tmp_path):
+    folder = write_series_dataset(tmp_path / "mine", n_series=4, n_slices=4)
+    app = opened(PAGE, monkeypatch)
+    part(app, "Find the leak")
+    app.segmented_control(key="teaching_puzzle_source").set_value("Your folder").run()
+    app.text_input(key="teaching_puzzle_folder").set_value(str(folder)).run()
+    app.button(key="teaching_puzzle_A").click().run()
+    assert not app.exception, app.exception
+    assert len(app.dataframe[0].value) == 4
 
 
 @pytest.mark.slow
