@@ -158,7 +158,7 @@ def dataset(page: Page) -> None:
     """Audits the folder named by $KIDNEY_SCREENSHOT_DATA, or the simulated one."""
     page.get_by_role("textbox", name="Folder of images").fill(os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data"))
     page.get_by_role("button", name="Audit").click()
-    page.get_by_text("Download slices with their scans").wait_for()
+    page.get_by_text("For the methods section").wait_for()
     settled(page)
 
 

@@ -33,7 +33,7 @@ def main() -> None:
     checkpoints = loading.usable_checkpoints()
     if not checkpoints:
         return
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
     part = left.segmented_control("Part", list(PARTS), default="Quiz", required=True, key="teaching_part")
     with right:
         checkpoint = checkpoint_choice.choose_checkpoint("Model", checkpoints, key="teaching_model")

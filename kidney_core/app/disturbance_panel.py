@@ -191,8 +191,8 @@ def _say_what_happened(
             st.error(f":material/warning: **Broken.** The gate lets it through, and the model answers {change}.")
         else:
             st.warning(
-                f"**Wrong, but it abstains.** The gate lets it through, and the model says {change}; its confidence is below its "
-                "threshold."
+                f"**Wrong, but it abstains.** The gate lets it through, and the model says {change}. It is not sure enough of this label "
+                "to show it."
             )
     if simulated_as and before != simulated_as and not curve.rejected[none]:
         st.caption(f"Undisturbed it is wrong already: the slice is simulated as {simulated_as}.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SIMULATED, FOLDER = "Simulated slices", "Your folder"
 _ANSWER, _DATA = "teaching_puzzle_answer", "teaching_puzzle_data"
-_N_STRIP, _PER_ROW = 48, 16
+_N_STRIP, _PER_ROW = 48, 24
 _N_PAIRS = 3
 
 
@@ -100,19 +100,17 @@ def _show_strips(puzzle: "dict[str, PuzzleSplit]", labels: list[str]) -> None:
     from kidney_core.teaching.split_puzzle import thumbnails_of
 
     label = st.segmented_control("Class", labels, default=labels[0], required=True, key="teaching_puzzle_label")
-    columns = [column for _ in range(0, len(puzzle), 2) for column in st.columns(2, gap="large")]
-    for column, (name, each) in zip(columns, puzzle.items(), strict=True):
+    for name, each in puzzle.items():
         rows = np.flatnonzero(each.data.table["label"] == label)
         rows = rows[-_N_STRIP:]  # copies of a merged source stand at the end of a class
         is_test = (each.parts[rows] != TRAIN).astype(int)
-        with column:
-            st.markdown(
-                f"**{name}**: {int((each.parts == TRAIN).sum())} slices to train on, {int((each.parts == TEST).sum())} to test on"
-            )
-            strip = rendering.series_strip(
-                thumbnails_of(each.data.pictures[rows]), is_test, per_row=_PER_ROW, tints=is_test
-            )
-            st.image(strip, width="stretch")
+        st.markdown(
+            f"**{name}**: {int((each.parts == TRAIN).sum())} slices to train on, {int((each.parts == TEST).sum())} to test on"
+        )
+        strip = rendering.series_strip(
+            thumbnails_of(each.data.pictures[rows]), is_test, per_row=_PER_ROW, tints=is_test
+        )
+        st.image(strip, width="stretch")
     st.caption(f"Up to {_N_STRIP} slices of {label} in file order. Blue bar: training. Orange bar: test.")
 
 

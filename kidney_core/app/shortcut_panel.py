@@ -117,7 +117,7 @@ def _show_lesson(lesson: "Lesson", origin: str) -> None:
         (columns[3], "Heatmap at the mark", taught.at_mark, control.at_mark),
     ):
         column.metric(title, percent(value, 0), f"control {percent(before, 0)}", delta_color="off", delta_arrow="off")
-    with st.container(key="teaching_shortcut_compact"):
+    with st.container(key="teaching_shortcut_pictures"):
         titles = (
             f"{mark.label} with the mark",
             f"{mark.label} with the mark, **control**",

@@ -22,6 +22,11 @@ COLUMN_TITLES = {
     "near_duplicate": "Near-duplicate",
     "near_duplicate_label": "Label of the near-duplicate",
     "correlation": "Correlation",
+    "suggested": "Suggested",
+    "own_probability": "Its own label",
+    "n_networks": "Checkpoints",
+    "n_contradicted": "Contradicted",
+    "share": "Share",
 }
 
 
