@@ -102,7 +102,7 @@ def find_in(
             yield Break(sample, name, *least)
 
 
-def choose(predictor: Predictor, *, n_samples: int = _N_SAMPLES, progress: Progress | None = None) -> list[Break]:
+def choose(predictor: Predictor, *, n_samples: int, progress: Progress | None = None) -> list[Break]:
     """Of all breaks of some samples one a disturbance: where the wrong label is shown first, then in the order of the disturbances."""
     found: list[Break] = []
     for done, sample in enumerate(samples(0)[:n_samples]):

@@ -62,8 +62,8 @@ def breaks_of(checkpoint: Checkpoint, *, folder: Path = FOLDER) -> list["Break"]
     return [Break(**(each | {"sample": Sample(**each["sample"])})) for each in stored["breaks"]]
 
 
-def compute_breaks(predictors: list["Predictor"], *, folder: Path = FOLDER, n_samples: int = 12) -> None:
-    """Write what breaks checkpoints."""
+def compute_breaks(predictors: list["Predictor"], *, folder: Path = FOLDER, n_samples: int = 4) -> None:
+    """Write what breaks checkpoints: minutes for each, and more samples take as much longer."""
     from kidney_core.teaching import breaks
 
     stored = {}
