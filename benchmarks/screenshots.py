@@ -174,7 +174,7 @@ def dataset(page: Page) -> None:
     """Audits the folder named by $KIDNEY_SCREENSHOT_DATA, or the simulated one."""
     page.get_by_role("textbox", name="Folder of images").fill(os.environ.get("KIDNEY_SCREENSHOT_DATA", "demo-data"))
     page.get_by_role("button", name="Audit").click()
-    page.get_by_text("Download slices with their scans").wait_for()
+    page.get_by_text("For the methods section").wait_for()
     settled(page)
 
 
@@ -212,7 +212,7 @@ def teaching_answer(page: Page) -> None:
 
 def teaching_breaking(page: Page) -> None:
     page.get_by_text("What breaks a model", exact=True).click()
-    page.get_by_text("OOD check:", exact=False).wait_for()
+    page.get_by_text("below the gate", exact=False).wait_for()
     settled(page)
     page.wait_for_timeout(1500)
 

@@ -1,4 +1,4 @@
-"""Teaching: a quiz, what breaks a model, and why 99 % accuracy can mean nothing."""
+"""Teaching: a quiz, what breaks a model, a taught shortcut, why 99 % can mean nothing, and a leak to find."""
 
 import streamlit as st
 
@@ -8,8 +8,10 @@ from kidney_core.app import (
     loading,
     markdown,
     page_frame,
+    puzzle_panel,
     quiz_panel,
     robustness_panel,
+    shortcut_panel,
     shuffling_panel,
     teaching_link,
 )
@@ -18,13 +20,15 @@ from kidney_core.common.errors import KidneyError
 PARTS = {
     "Quiz": quiz_panel.show,
     "What breaks a model": robustness_panel.show,
+    "A taught shortcut": shortcut_panel.show,
     "Why 99 % can mean nothing": shuffling_panel.show,
+    "Find the leak": puzzle_panel.show,
 }
 
 page_frame.start_page(
     "Teaching",
     "🎓",
-    "For a class: a quiz against the model, and two experiments that show its limits.",
+    "For a class: a quiz against the model, and experiments that show its limits.",
 )
 
 
@@ -35,7 +39,7 @@ def main() -> None:
     checkpoints = loading.usable_checkpoints()
     if not checkpoints:
         return
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
     first = teaching_link.titled(teaching_link.PART, list(PARTS))
     part = left.segmented_control("Part", list(PARTS), default=first, required=True, key="teaching_part")
     with right:

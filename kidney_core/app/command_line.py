@@ -25,6 +25,7 @@ COMMANDS = {
     "phantom": ("kidney_core.simulation.phantom", "Write a dataset of simulated CT slices."),
     "pointing": ("kidney_core.checkpoints.pointing", "Measure whether heatmaps point at known lesions."),
     "paint-over": ("kidney_core.diagnosis.paint_over", "Measure whether answers fall with the lesion."),
+    "lessons": ("kidney_core.teaching.ready_results", "Compute the ready results of the Teaching page again."),
     "export-onnx": ("kidney_core.checkpoints.onnx_export", "Export a checkpoint to ONNX."),
     "seal": ("kidney_core.checkpoints.seal", "Seal a checkpoint folder after a change of your own."),
     "report-check": ("kidney_core.reports.report_check", "Recompute the numbers of an exported zip."),

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, loading, markdown, progress, tables
+from kidney_core.app import curation_panel, dataset_slice_panel, formatting, loading, markdown, progress, tables
 from kidney_core.common.errors import KidneyError
-from kidney_core.imaging import rendering
 from kidney_core.metrics.number_format import percent
 from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
 
@@ -33,7 +32,13 @@ def show(audit: "Audit") -> None:
     _show_classes(audit)
     _show_kidneys(audit)
     _show_strip(audit)
+    n_kidneys = st.session_state.get("dataset_kidneys", {}).get(audit.dataset.fingerprint)
+    opened = st.container()
+    curation_panel.show_label_noise(audit)
+    with opened:
+        dataset_slice_panel.show(audit, n_kidneys=n_kidneys)
     _show_oddities(audit)
+    curation_panel.show_exports(audit, n_kidneys=n_kidneys)
 
 
 def _show_protocols(audit: "Audit") -> None:
@@ -213,12 +218,9 @@ def _show_strip(audit: "Audit") -> None:
         last = len(rows) - SLICES_PER_STRIP + 1
         start = st.slider("From slice", 1, last, 1, SLICES_PER_STRIP // 2, key=f"dataset_start_{label}") - 1
     shown = rows[start : start + SLICES_PER_STRIP]
-    st.image(
-        rendering.series_strip(audit.dataset.thumbnails[shown], audit.table["series"].to_numpy()[shown]),
-        width="stretch",
-    )
+    dataset_slice_panel.pick_from_strip(audit, shown)
     st.caption(
-        f"Slices {start + 1} to {start + len(shown)} of {len(rows):,} of {markdown.text(label)}, in file order. The bar below each row changes "
+        f"Click a thumbnail to open it. Slices {start + 1} to {start + len(shown)} of {len(rows):,} of {markdown.text(label)}, in file order. The bar below each row changes "
         "colour where a new scan begins."
     )
 
@@ -243,11 +245,4 @@ def _show_oddities(audit: "Audit") -> None:
     st.caption(
         "Near-duplicates correlate above 0.95. In patients they are nearly always neighbours from the same scan, so one of the two "
         "labels is wrong or the scan shows both. Simulated slices can be similar by chance."
-    )
-    st.download_button(
-        "Download slices with their scans (CSV)",
-        tables.csv_bytes(audit.table),
-        "series.csv",
-        "text/csv",
-        on_click="ignore",
     )

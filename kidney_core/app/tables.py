@@ -29,6 +29,11 @@ COLUMN_TITLES = {
     "second": "Second says",
     "second_confidence": "Second's confidence",
     "who": "Who is right",
+    "suggested": "Suggested",
+    "own_probability": "Its own label",
+    "n_networks": "Checkpoints",
+    "n_contradicted": "Contradicted",
+    "share": "Share",
 }
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from kidney_core.common.entry_point import command, progress_printer
 from kidney_core.common.errors import KidneyError
+from kidney_core.common.labels import order_labels
 from kidney_core.common.typed_paths import path_argument
 from kidney_core.data import remembered_labels
 from kidney_core.data.copies import unit_vectors
@@ -119,6 +120,19 @@ def audit(
         },
         problems=problems,
     )
+
+
+def audit_parts(table: pd.DataFrame, thumbnails: np.ndarray, parts: np.ndarray) -> ProtocolAudit:
+    """The result for one split of slices that somebody made, by parts as `splits.split` gives them.
+
+    Args:
+        table: (N rows) with the columns path, label and series.
+        thumbnails: (N, h, w) uint8.
+        parts: (N,).
+    """
+    group, tested = (parts != splits.TRAIN).astype(np.int64), np.flatnonzero(parts == splits.TEST)
+    nearest = _nearest_in_other_groups(thumbnails, {"split": group}, None)["split"]
+    return _audit_protocol(table, order_labels(set(table["label"])), tested, group, *nearest)
 
 
 def fold_numbers(table: pd.DataFrame, *, protocol: str, seed: int, n_folds: int) -> np.ndarray:

@@ -417,17 +417,25 @@ def _fill_in_kidneys(
 
 def predict_squares(predictor: Predictor, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(N, *view.shape) uint8 -> (N, n_labels) calibrated probabilities, (N,) refused, (N,) seen in training."""
-    if predictor.reference is None:
-        probabilities = prediction.predict_probabilities(predictor.model, squares)
+    probabilities, matches = predict_and_match(predictor, squares)
+    if matches is None:
         refused = seen = np.zeros(len(squares), bool)
+    else:
+        refused, seen = (
+            np.array([getattr(each, tag) for each in matches]) for tag in ("is_out_of_distribution", "is_seen_scan")
+        )
+    return probabilities, refused, seen
+
+
+def predict_and_match(predictor: Predictor, squares: np.ndarray) -> tuple[np.ndarray, list[ood.TrainingMatch] | None]:
+    """(N, *view.shape) uint8 -> (N, n_labels) calibrated probabilities, and how near each is to training; None where that is unknown."""
+    if predictor.reference is None:
+        probabilities, matches = prediction.predict_probabilities(predictor.model, squares), None
     else:
         features, logits = ood.features_and_logits(predictor.model, squares)
         probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
         matches = predictor.reference.match(features)
-        refused, seen = (
-            np.array([getattr(each, tag) for each in matches]) for tag in ("is_out_of_distribution", "is_seen_scan")
-        )
-    return calibration.calibrate(probabilities, predictor.checkpoint.temperature), refused, seen
+    return calibration.calibrate(probabilities, predictor.checkpoint.temperature), matches
 
 
 def _preview(grey: np.ndarray) -> np.ndarray:

@@ -74,17 +74,21 @@ def jpeg_data_url(grey: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def series_strip(thumbnails: np.ndarray, series: np.ndarray, *, per_row: int = 24) -> np.ndarray:
+def series_strip(
+    thumbnails: np.ndarray, series: np.ndarray, *, per_row: int = 24, tints: np.ndarray | None = None
+) -> np.ndarray:
     """A strip of thumbnails in their order; the colour of the bar below changes where a new series begins.
 
     Args:
         thumbnails: (N, h, w) uint8.
         series: (N,) series numbers; consecutive thumbnails with the same number belong together.
+        tints: (N,) 0 for a blue bar, 1 for an orange one; by default they take turns from series to series.
 
     Returns: (H, W, 4) uint8, transparent between the thumbnails and after the last one.
     """
     n, height, width = thumbnails.shape
     changes = np.concatenate([[0], np.cumsum(np.diff(series) != 0)]) if n else np.zeros(0, int)
+    tints = changes % 2 if tints is None else tints
     tile_h, tile_w = height + 2 * _EDGE_PX, width + 1
     strip = np.zeros((-(-n // per_row) * tile_h, per_row * tile_w, 4), np.uint8)
     for position in range(n):
@@ -92,7 +96,7 @@ def series_strip(thumbnails: np.ndarray, series: np.ndarray, *, per_row: int = 2
         strip[top : top + height, left : left + width, :3] = thumbnails[position][..., None]
         strip[top : top + height, left : left + width, 3] = 255
         bar = strip[top + height : top + height + _EDGE_PX, left : left + tile_w]
-        bar[..., :3], bar[..., 3] = _SERIES_TINTS[changes[position] % 2], 255
+        bar[..., :3], bar[..., 3] = _SERIES_TINTS[tints[position]], 255
         if position and series[position] != series[position - 1]:
-            strip[top : top + height, left, :3] = _SERIES_TINTS[changes[position] % 2]
+            strip[top : top + height, left, :3] = _SERIES_TINTS[tints[position]]
     return strip

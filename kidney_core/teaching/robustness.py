@@ -1,32 +1,40 @@
-"""Robustness of a model: a slice disturbed by one amount, and the predictions along the whole range of amounts.
+"""Robustness of a model: a slice disturbed by one amount, and model and gate along the whole range of amounts.
 
-Each disturbance is a pure function (slice, amount) -> slice; the amount "none" leaves the slice as the network sees it.
+The gate is everything that keeps a model from answering: the picture is no upright slice, shows no kidney, or is out of distribution.
+An amount at which the label has changed and the gate lets the slice through breaks the model.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
-from kidney_core.diagnosis import stack_reading
+from kidney_core.diagnosis import stack_reading, verdict
 from kidney_core.diagnosis.inference import Predictor
-from kidney_core.imaging.slices import SOFT_TISSUE, Slice, Window
+from kidney_core.imaging import painting
+from kidney_core.imaging.slices import SOFT_TISSUE, Slice
+from kidney_core.kidneys.found import FoundKidneys
 from kidney_core.kidneys.kidney_view import frame_slices
+from kidney_core.teaching import disturbances
 
 Disturb = Callable[[Slice, float], Slice]
-LETTER, RULER = "letter L", "ruler"
-SHAPES = (LETTER, RULER)
-# Where a mark stands: shares of the free height and width (down, across).
-PLACES = {
-    "upper left": (0, 0),
-    "upper right": (0, 1),
-    "lower left": (1, 0),
-    "lower right": (1, 1),
-    "middle": (0.5, 0.5),
-}
-_MARGIN = 0.04  # of the shorter side, between a mark and the edge
-_BONE_HU = 1000.0  # white in every usual window
+MARK, LESION_GONE = "Burned-in mark", "Lesion painted over"
+NO_SLICE, NO_KIDNEY, OUTSIDE = "no upright slice", "no kidney visible", "out of distribution"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A prepared slice (`disturbances.prepare`) and what is known of it.
+
+    Attributes:
+        kidneys: (H, W) bool as the finder sees them; None where nobody looked or it sees none.
+        lesion: (H, W) bool; None where it is unknown, or there is none.
+    """
+
+    image: Slice
+    kidneys: np.ndarray | None = None
+    lesion: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,13 @@ class Disturbance:
 
     Attributes:
         axis: the amount and its unit.
-        amounts: (A,) the amounts to predict for; a slider has the same steps.
+        amounts: (A,) the amounts to predict for, equally far apart; a slider has the same steps.
         none: the amount that changes nothing.
         start: an amount to begin with, at which a change is visible.
         plain: what it imitates.
+        disturb: of a prepared slice by an amount.
+        names: of each amount, where they are ways and not a scale.
+        keeps_label: whether the right label stays; where a lesion is painted over, it becomes Normal.
     """
 
     axis: str
@@ -46,165 +57,257 @@ class Disturbance:
     none: float
     start: float
     plain: str
+    disturb: Disturb
+    names: tuple[str, ...] = ()
+    keeps_label: bool = True
+
+    def name_of(self, amount: float) -> str:
+        """An amount in words: its name, or its number."""
+        return self.names[self.amounts.index(amount)] if self.names else f"{amount:g}"
 
 
-def add_noise(image: Slice, sd_hu: float) -> Slice:
-    """Gaussian noise; the same pattern at every amount. In a grey slice, its window's width counts as 400 HU."""
-    grain = np.random.default_rng(0).standard_normal(image.pixels.shape, dtype=np.float32)
-    per_hu = 1.0 if image.unit == "HU" else image.window.width / SOFT_TISSUE.width
-    return replace(image, pixels=_same_kind(image.pixels + sd_hu * per_hu * grain, image))
+def disturbances_of(scene: Scene) -> dict[str, Disturbance]:
+    """What a slice can be disturbed by: name -> disturbance, in the slice's own unit."""
+    found = {"Blur": _BLUR, "JPEG": _JPEG, "Noise": _NOISE[scene.image.unit]}
+    found |= {"Rotation": _ROTATION, "Mirror": _MIRROR, "Zoom": _ZOOM} | _WINDOWS[scene.image.unit]
+    if scene.kidneys is not None and scene.kidneys.any():
+        found["Contrast phase"] = _contrast_phase(scene.image, scene.kidneys)
+    if scene.lesion is not None and scene.lesion.any():
+        found[LESION_GONE] = lesion_painted_over(scene.lesion)
+    return found | {MARK: BURNED_IN_MARK}
 
 
-def rotate(image: Slice, degrees: float) -> Slice:
-    """Turn a slice anticlockwise about its middle; what comes in from outside is as dark as the darkest pixel."""
-    if degrees == 0:
-        return image
-    outside = float(image.pixels.max() if image.inverted else image.pixels.min())
-    turned = Image.fromarray(image.pixels.astype(np.float32)).rotate(
-        degrees, Image.Resampling.BILINEAR, fillcolor=outside
+def lesion_painted_over(lesion: np.ndarray, *, instead: np.ndarray | None = None) -> Disturbance:
+    """The lesion painted over, or as a control another spot instead, which leaves the right label: (H, W) bool both."""
+    spot = lesion if instead is None else instead
+    return Disturbance(
+        "painted over, in %",
+        tuple(range(0, 101, 10)),
+        0,
+        100,
+        "The lesion fades into its surroundings. A model that saw it stops predicting it."
+        if instead is None
+        else "The same spot on the other side fades instead. A model that saw the lesion does not mind.",
+        functools.partial(disturbances.fade_lesion, spot=spot),
+        keeps_label=instead is not None,
     )
-    return replace(image, pixels=_same_kind(np.asarray(turned), image), letters={})
 
 
-def shift_level(image: Slice, shift_hu: float) -> Slice:
-    """The image that an export through a shifted window would give."""
-    return _through(image, Window(SOFT_TISSUE.center + shift_hu, SOFT_TISSUE.width))
+def mirrored_spot(scene: Scene) -> np.ndarray:
+    """The lesion's spot on the other side of the body: (H, W) bool."""
+    if scene.lesion is None:
+        raise ValueError("scene must have a lesion")
+    return painting.mirrored_spot(scene.image.network_grey8(), scene.lesion)
 
 
-def change_width(image: Slice, width_hu: float) -> Slice:
-    """The image that an export through a narrower or wider window would give."""
-    return _through(image, Window(SOFT_TISSUE.center, width_hu))
+def _contrast_phase(image: Slice, kidneys: np.ndarray) -> Disturbance:
+    hu = image.unit == "HU"
+    step = 20 if hu else 10
+    return Disturbance(
+        "kidneys brighter or darker, in HU" if hu else "kidneys brighter or darker, in grey values of 256",
+        tuple(range(-6 * step, 6 * step + 1, step)),
+        0,
+        3 * step,
+        "More or less contrast agent: the kidneys that the finder sees are brightened or darkened, nothing else.",
+        functools.partial(disturbances.change_enhancement, kidneys=kidneys),
+    )
 
 
-def add_mark(image: Slice, size_percent: float, *, place: str = "upper left", shape: str = LETTER) -> Slice:
-    """Burn a bright mark into the pixels; its height is in per cent of the shorter side."""
-    white = _BONE_HU if image.unit == "HU" else image.window.center + image.window.width / 2
-    if image.inverted:
-        white = image.window.center - image.window.width / 2
-    mask = mark_mask(image.height_px, image.width_px, size_percent, place=place, shape=shape)
-    return replace(image, pixels=_same_kind(np.where(mask, white, image.pixels), image))
-
-
-def mark_mask(height_px: int, width_px: int, size_percent: float, *, place: str, shape: str) -> np.ndarray:
-    """The pixels of a mark: (height_px, width_px) bool."""
-    side = min(height_px, width_px)
-    high, mask = round(side * size_percent / 100), np.zeros((height_px, width_px), bool)
-    if high < 1:
-        return mask
-    thick, wide = max(1, high // 6), max(1, round(0.65 * high))
-    margin, (down, across) = round(_MARGIN * side), PLACES[place]
-    top = margin + round(down * max(0, height_px - 2 * margin - high))
-    left = margin + round(across * max(0, width_px - 2 * margin - wide))
-    mask[top : top + high, left : left + thick] = True
-    if shape == LETTER:
-        mask[top + high - thick : top + high, left : left + wide] = True
-    else:
-        for number in range(11):  # ten spaces; the ends and the middle are longer
-            row = top + round(number * (high - thick) / 10)
-            mask[row : row + max(1, thick // 2), left : left + (wide if number % 5 == 0 else wide // 2)] = True
-    return mask
-
-
-DISTURBANCES: dict[str, tuple[Disturbance, Disturb]] = {
-    "Noise": (
-        Disturbance(
-            "noise, standard deviation in HU",
-            tuple(range(0, 121, 10)),
-            0,
-            40,
-            "A low-dose scan: less radiation, more grain. Ordinary scans have about 10 to 20 HU.",
-        ),
-        add_noise,
+_BLUR = Disturbance(
+    "blur, standard deviation in % of the image",
+    tuple(each / 10 for each in range(0, 21, 2)),
+    0,
+    1.0,
+    "A soft kernel, a thick slice, or a picture that was enlarged.",
+    disturbances.blur,
+)
+_JPEG = Disturbance(
+    "JPEG compression (100 minus its quality)",
+    tuple(range(0, 99, 7)),
+    0,
+    91,
+    "A screenshot sent by a messenger. Teaching files and web pages are full of them.",
+    disturbances.compress,
+)
+_LOW_DOSE = "A low-dose scan: less radiation, more grain."
+_NOISE = {
+    "HU": Disturbance(
+        "noise, standard deviation in HU",
+        tuple(range(0, 121, 10)),
+        0,
+        40,
+        f"{_LOW_DOSE} Ordinary scans have about 10 to 20 HU.",
+        disturbances.add_noise,
     ),
-    "Rotation": (
-        Disturbance(
-            "rotation in degrees",
-            tuple(range(-90, 91, 15)),
-            0,
-            30,
-            "A patient who lies at an angle, or an image saved on its side. The disease stays the same.",
-        ),
-        rotate,
+    "grey": Disturbance(
+        "noise, standard deviation in grey values of 256",
+        tuple(range(0, 73, 6)),
+        0,
+        24,
+        _LOW_DOSE,
+        disturbances.add_noise,
     ),
-    "Window level": (
-        Disturbance(
+}
+_ROTATION = Disturbance(
+    "rotation in degrees",
+    tuple(range(-90, 91, 15)),
+    0,
+    30,
+    "A patient who lies at an angle, or an image saved on its side. The disease stays the same.",
+    disturbances.rotate,
+)
+_MIRROR = Disturbance(
+    "mirrored",
+    (disturbances.AS_IT_IS, disturbances.LEFT_RIGHT, disturbances.UPSIDE_DOWN, disturbances.BOTH),
+    disturbances.AS_IT_IS,
+    disturbances.LEFT_RIGHT,
+    "An export that lost its orientation. The disease stays the same, on the other side.",
+    disturbances.mirror,
+    names=("as it is", "left to right", "upside down", "both"),
+)
+_ZOOM = Disturbance(
+    "size in %",
+    tuple(range(50, 161, 10)),
+    100,
+    70,
+    "Another field of view: the same patient fills less of the picture, or more.",
+    disturbances.zoom,
+)
+_SEES_HU = (
+    f"Networks here see Hounsfield units through {SOFT_TISSUE.width:g}/{SOFT_TISSUE.center:g} whatever window is shown, so this "
+    "disturbs the picture itself, as in a JPEG or PNG that was exported through another window."
+)
+_WINDOWS = {
+    "HU": {
+        "Window level": Disturbance(
             "shift of the window in HU",
             tuple(range(-180, 181, 30)),
             0,
             90,
-            "An image exported darker or brighter. Networks here see Hounsfield units through 400/40 whatever window is shown, so "
-            "this disturbs the grey image itself, as in a JPEG or PNG that was exported through another window.",
+            f"A picture exported darker or brighter. {_SEES_HU}",
+            disturbances.shift_level,
         ),
-        shift_level,
-    ),
-    "Window width": (
-        Disturbance(
+        "Window width": Disturbance(
             "width of the window in HU",
             tuple(range(100, 1301, 100)),
             SOFT_TISSUE.width,
             1000,
-            "An image exported with more or less contrast. Networks here see Hounsfield units through 400/40 whatever window is "
-            "shown, so this disturbs the grey image itself, as in a JPEG or PNG that was exported through another window.",
+            f"A picture exported with more or less contrast. {_SEES_HU}",
+            disturbances.change_width,
         ),
-        change_width,
-    ),
-    "Burned-in mark": (
-        Disturbance(
-            "height of the mark in % of the image",
-            tuple(range(0, 37, 3)),
+    },
+    "grey": {
+        "Brightness": Disturbance(
+            "brighter or darker, in grey values of 256",
+            tuple(range(-120, 121, 20)),
             0,
-            12,
-            "A letter or ruler burned into the image, as in old exports. It says nothing about the kidney.",
+            -60,
+            "A picture exported through a window at another level.",
+            disturbances.change_brightness,
         ),
-        add_mark,
-    ),
-}  # fmt: skip
+        "Contrast": Disturbance(
+            "contrast in %",
+            tuple(range(20, 201, 20)),
+            100,
+            60,
+            "A picture exported through a wider or narrower window.",
+            disturbances.change_contrast,
+        ),
+    },
+}
+BURNED_IN_MARK = Disturbance(
+    "height of the mark in % of the image",
+    tuple(range(0, 37, 3)),
+    0,
+    12,
+    "A letter or ruler burned into the image, as in old exports. It says nothing about the kidney.",
+    disturbances.add_mark,
+)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The predictions of a network along the amounts.
+    """Model and gate along the amounts.
 
     Attributes:
         amounts: (A,).
         labels: in the checkpoint's order.
         probabilities: (A, n_labels) calibrated.
-        refused: (A,) bool, True where the slice is out of distribution.
+        distance: (A,) to the training slices as a share of the limit of the out-of-distribution check, above 1 out of distribution;
+            all NaN where the checkpoint has no reference.
+        rejected: (A,) why the gate rejects the slice, or "".
     """
 
     amounts: np.ndarray
     labels: tuple[str, ...]
     probabilities: np.ndarray
-    refused: np.ndarray
+    distance: np.ndarray
+    rejected: tuple[str, ...]
+
+    @property
+    def refused(self) -> np.ndarray:
+        """(A,) bool, True where the gate rejects the slice."""
+        return np.array([bool(reason) for reason in self.rejected])
 
     def predicted(self) -> list[str]:
         """The label at each amount."""
         return [self.labels[position] for position in self.probabilities.argmax(axis=1)]
 
+    @property
+    def confidence(self) -> np.ndarray:
+        """(A,) the probability of the predicted label."""
+        return self.probabilities.max(axis=1)
 
-def predict_curve(predictor: Predictor, image: Slice, disturb: Disturb, amounts: tuple[float, ...]) -> Curve:
-    """The predictions for a slice disturbed by each amount, in one batch."""
-    greys, view = [disturb(image, amount).network_grey8() for amount in amounts], predictor.checkpoint.view
-    squares = np.stack([view.as_array(frames) for frames in frame_slices(view, greys, predictor.finder)])
-    probabilities, refused, _ = stack_reading.predict_squares(predictor, squares)
-    return Curve(np.array(amounts, dtype=float), predictor.checkpoint.labels, probabilities, refused)
+    def position_of(self, amount: float) -> int:
+        """Where the curve has an amount."""
+        return int(np.abs(self.amounts - amount).argmin())
 
+    def breaks(self, kind: Disturbance) -> np.ndarray:
+        """(A,) bool: the gate lets the slice through, and the label is no longer the one of the undisturbed slice.
 
-def _through(image: Slice, window: Window) -> Slice:
-    """The slice as a grey image exported through a window; a grey slice counts as an export through 400/40."""
-    if image.unit == "HU":
-        pixels = image.with_window(window).grey8()
-    else:
-        low, other = (each.center - each.width / 2 for each in (SOFT_TISSUE, window))
-        hu = low + image.grey8().astype(np.float32) * (SOFT_TISSUE.width / 255)
-        pixels = _bytes((hu - other) * (255 / window.width))
-    return replace(image, pixels=pixels, unit="grey", window=Window(127.5, 255), inverted=False)
-
-
-def _same_kind(pixels: np.ndarray, image: Slice) -> np.ndarray:
-    """Pixels in the slice's own number format: whole numbers where it has 8 bits."""
-    return _bytes(pixels) if image.pixels.dtype == np.uint8 else pixels.astype(np.float32)
+        Where the right label changes, the model breaks if it does not follow once the lesion is gone.
+        """
+        predicted, none = np.array(self.predicted()), self.position_of(kind.none)
+        same = predicted == predicted[none]
+        wrong = ~same if kind.keeps_label else same & (self.amounts == kind.amounts[-1])
+        return wrong & ~self.refused
 
 
-def _bytes(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def predict_curve(predictor: Predictor, scene: Scene, kind: Disturbance) -> Curve:
+    """Model and gate for a slice disturbed by each amount, in one batch; the kidneys are looked for in each anew."""
+    disturbed = [kind.disturb(scene.image, amount) for amount in kind.amounts]
+    return predict_slices(predictor, disturbed, kind.amounts)
+
+
+def predict_slices(predictor: Predictor, images: Sequence[Slice], amounts: Sequence[float]) -> Curve:
+    """Model and gate for slices, one for each amount."""
+    greys = [image.network_grey8() for image in images]
+    kidneys = [each.find() for each in predictor.finder.find(greys)] if predictor.finder else None
+    view = predictor.checkpoint.view
+    frames = frame_slices(view, greys, predictor.finder, found=kidneys)
+    squares = np.stack([view.as_array(each) for each in frames])
+    probabilities, matches = stack_reading.predict_and_match(predictor, squares)
+    reference = predictor.reference
+    distance, outside = np.full(len(images), np.nan), [False] * len(images)
+    if reference is not None and matches is not None:
+        limits = reference.max_distance, reference.max_residual
+        distance = np.array([max(each.distance / limits[0], each.residual / limits[1]) for each in matches])
+        outside = [each.is_out_of_distribution for each in matches]
+    found: Sequence[FoundKidneys | None] = kidneys or [None] * len(images)
+    rejected = tuple(_rejection(each, is_outside) for each, is_outside in zip(found, outside, strict=True))
+    return Curve(np.array(amounts, dtype=float), predictor.checkpoint.labels, probabilities, distance, rejected)
+
+
+def _rejection(kidneys: FoundKidneys | None, is_outside: bool) -> str:
+    """Why the gate rejects a slice, as `verdict.judge` does; "" where it lets it through."""
+    if kidneys is not None and kidneys.fault:
+        return NO_SLICE
+    if kidneys is not None and not kidneys.mask.any():
+        return NO_KIDNEY
+    return OUTSIDE if is_outside else ""
+
+
+def is_answered(predictor: Predictor, label: str, confidence: float) -> bool:
+    """Whether a label that the gate lets through is shown, since its confidence reaches the threshold."""
+    threshold = verdict.required_confidence(predictor.checkpoint.card, label)
+    return threshold is not None and confidence >= threshold

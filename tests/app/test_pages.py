@@ -445,6 +445,17 @@ def test_dataset_page_audits_a_folder_and_shows_both_protocols(monkeypatch, tmp_
     assert shown == ["0.0 %", "100.0 %"]
     app.segmented_control(key="dataset_label").set_value("Stone").run()
     assert "of 24 of Stone, in file order" in texts(app.caption)
+    assert "96 CT slices of 24 scans" in app.code[0].value
+    assert "No checkpoint has out-of-fold predictions" in texts(app.caption)
+    app.session_state["dataset_open_row"] = 1  # as a click on a thumbnail does
+    app.run()
+    assert "File: Cyst/Cyst- (2).png" in texts(app.text)
+    assert "slice 2 of 4" in texts(app.text)
+    app.button(key="dataset_after").click().run()
+    assert not app.exception, app.exception
+    assert "slice 3 of 4" in texts(app.text)
+    app.button(key="dataset_close").click().run()
+    assert not app.text
     app.text_input(key="dataset_folder").set_value("/nowhere")
     app.button[0].click().run()
     assert "There is no folder “/nowhere”" in texts(app.error)

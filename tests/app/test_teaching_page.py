@@ -10,7 +10,7 @@ from kidney_core.app import access
 from kidney_core.common.labels import DESCRIPTIONS
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES
 from kidney_core.simulation import phantom_dicom
-from kidney_core.teaching import label_shuffling, quiz, stack_cases
+from kidney_core.teaching import breaks, label_shuffling, quiz, ready_results, shortcut, split_puzzle, stack_cases
 from tests.app.test_pages import opened, png, texts
 from tests.conftest import ROOT, write_series_dataset
 from tests.diagnosis.test_inference import made_checkpoint
@@ -132,15 +132,22 @@ def quiz_name(app):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Noise", "Rotation", "Window level", "Window width", "Burned-in mark"])
-def test_every_disturbance_draws(monkeypatch, tiny_checkpoint, name):
+def test_the_part_opens_on_a_slice_and_every_disturbance_draws(monkeypatch, tiny_checkpoint):
+    known = breaks.Break(breaks.Sample("Stone", 2), "Mirror", 2, answered=False)
+    monkeypatch.setattr(ready_results, "breaks_of", lambda checkpoint: [known])
     app = opened(PAGE, monkeypatch)
     part(app, "What breaks a model")
-    app.segmented_control(key="teaching_disturbance").set_value(name).run()
+    assert app.segmented_control(key="teaching_slice").value == "Stone"
+    assert app.segmented_control(key="teaching_disturbance").value == "Mirror"
+    assert app.segmented_control(key="teaching_amount_Mirror").value == 2
+    assert "simulated as Stone" in texts(app.caption)
+    for name in app.segmented_control(key="teaching_disturbance").options:
+        app.segmented_control(key="teaching_disturbance").set_value(name).run()
+        assert not app.exception, (name, app.exception)
+        said = texts(app.success) + texts(app.warning) + texts(app.error) + texts(app.info)
+        assert any(word in said for word in ("holds", "follows", "Broken", "abstains", "gate")), name
+    app.button(key="teaching_show_break").click().run()  # none is known any more: it searches
     assert not app.exception, app.exception
-    assert "Undisturbed:" in texts(app.markdown)
-    assert "OOD check: not checked" in texts(app.markdown)
-    assert "simulated as Cyst" in texts(app.caption)
 
 
 @pytest.mark.slow
@@ -151,7 +158,10 @@ def test_an_uploaded_slice_is_disturbed_and_a_damaged_one_named(monkeypatch, tin
     assert not app.exception
     app.file_uploader(key="teaching_upload").set_value(("a.png", png(1), "image/png")).run()
     assert not app.exception, app.exception
-    assert "Undisturbed:" in texts(app.markdown)
+    assert app.segmented_control(key="teaching_disturbance").value
+    assert "HU" not in texts(app.caption)  # a grey picture has none
+    app.button(key="teaching_show_break").click().run()
+    assert not app.exception, app.exception
     app.file_uploader(key="teaching_upload").set_value(("b.png", png(2)[:300], "image/png")).run()
     assert "“b.png” is truncated or damaged" in texts(app.error)
 
@@ -185,7 +195,52 @@ def test_what_the_model_is_asked_stands_in_the_audit_log(monkeypatch, tiny_check
     app.file_uploader(key="teaching_upload").set_value(("b.png", png(2), "image/png")).run()
     assert not app.exception
     assert app.error
-    assert "Undisturbed:" not in texts(app.markdown)  # no line, no answer
+    assert not [each for each in app.segmented_control if each.key == "teaching_disturbance"]  # no line, no answer
+
+
+@pytest.mark.slow
+def test_the_shortcut_lesson_shows_its_ready_result_and_trains_on_the_spot(monkeypatch, tiny_checkpoint):
+    monkeypatch.setattr(shortcut, "N_EPOCHS", 1)
+    pictures = shortcut.draw_pictures(n_scans=4, n_slices=1)
+    monkeypatch.setattr(shortcut, "draw_pictures", lambda progress: pictures)
+    app = opened(PAGE, monkeypatch)
+    part(app, "A taught shortcut")
+    assert "A ready result" in texts(app.caption)
+    assert "It learned the mark" in texts(app.markdown)
+    app.button(key="teaching_shortcut_train").click().run()
+    assert not app.exception, app.exception
+    assert "Trained just now" in texts(app.caption)
+    assert "12 pictures to train on" in texts(app.caption)
+
+
+def test_the_puzzle_tells_the_leak_and_its_evidence_after_the_answer(monkeypatch, tiny_checkpoint):
+    app = opened(PAGE, monkeypatch)
+    part(app, "Find the leak")
+    assert not app.dataframe
+    leaking = next(
+        name for name, each in split_puzzle.make_puzzle(ready_results.puzzle_data(), 1).items() if each.leaks
+    )
+    wrong = "A" if leaking != "A" else "B"
+    app.button(key=f"teaching_puzzle_{wrong}").click().run()
+    assert not app.exception, app.exception
+    assert f"It is {leaking}, not {wrong}" in texts(app.error)
+    table = app.dataframe[0].value
+    assert table["Leaks"].tolist() == ["yes" if name == leaking else "no" for name in "ABCD"]
+    app.number_input(key="teaching_puzzle_number").set_value(2).run()
+    assert not app.error
+    assert not app.dataframe
+
+
+@pytest.mark.slow
+def test_the_puzzle_is_made_of_a_folder_too(monkeypatch, tiny_checkpoint, tmp_path):
+    folder = write_series_dataset(tmp_path / "mine", n_series=4, n_slices=4)
+    app = opened(PAGE, monkeypatch)
+    part(app, "Find the leak")
+    app.segmented_control(key="teaching_puzzle_source").set_value("Your folder").run()
+    app.text_input(key="teaching_puzzle_folder").set_value(str(folder)).run()
+    app.button(key="teaching_puzzle_A").click().run()
+    assert not app.exception, app.exception
+    assert len(app.dataframe[0].value) == 4
 
 
 @pytest.mark.slow

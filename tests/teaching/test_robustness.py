@@ -1,89 +1,102 @@
-"""Disturbances on pixels that can be counted by hand, and the curve against one question at a time."""
+"""Model and gate along a disturbance, against one question at a time."""
 
 import numpy as np
 import pytest
 
 from kidney_core.diagnosis import inference
-from kidney_core.imaging.slices import SOFT_TISSUE, Slice, Window
+from kidney_core.imaging.slices import SOFT_TISSUE, Slice
+from kidney_core.kidneys import finder
 from kidney_core.teaching import robustness, teaching_plots
-from kidney_core.teaching.robustness import Curve
+from kidney_core.teaching.robustness import NO_KIDNEY, NO_SLICE, OUTSIDE, Curve, Scene
 from tests.diagnosis.test_inference import made_checkpoint, slice_of
 
+SPOT = np.zeros((60, 100), bool)
+SPOT[20:30, 40:60] = True
 
-def hu_slice(*values):
-    return Slice("a", np.array([values], np.float32), "HU", SOFT_TISSUE)
 
-
-@pytest.mark.parametrize("name", robustness.DISTURBANCES)
-@pytest.mark.parametrize("unit", ["HU", "grey"])
-def test_the_amount_that_is_none_changes_nothing_that_the_network_sees(name, unit):
-    kind, disturb = robustness.DISTURBANCES[name]
+def scene_of(unit):
     image = slice_of()
     if unit == "HU":
         image = Slice("a", image.pixels.astype(np.float32) * 8 - 1000, "HU", SOFT_TISSUE)
-    assert np.array_equal(disturb(image, kind.none).network_grey8(), image.network_grey8())
-    assert {kind.none, kind.start} <= set(range(int(kind.amounts[0]), int(kind.amounts[-1]) + 1))
-    assert kind.none in kind.amounts
+    return Scene(image, kidneys=SPOT, lesion=SPOT)
 
 
-def test_noise_has_its_deviation_in_hu_and_its_share_of_the_window_in_grey():
-    flat = np.full((400, 400), 40, np.float32)
-    noisy = robustness.add_noise(Slice("a", flat, "HU", SOFT_TISSUE), 20)
-    assert noisy.pixels.std() == pytest.approx(20, rel=0.01)
-    grey = robustness.add_noise(Slice("a", np.full((400, 400), 128, np.uint8), "grey", Window(127.5, 255)), 20)
-    assert grey.pixels.std() == pytest.approx(20 * 255 / 400, rel=0.01)
-    assert grey.pixels.dtype == np.uint8
+@pytest.mark.parametrize("unit", ["HU", "grey"])
+def test_the_amount_that_is_none_changes_nothing_that_the_network_sees(unit):
+    scene = scene_of(unit)
+    kinds = robustness.disturbances_of(scene)
+    assert len(kinds) == 11
+    for name, kind in kinds.items():
+        undisturbed = kind.disturb(scene.image, kind.none)
+        assert np.array_equal(undisturbed.network_grey8(), scene.image.network_grey8()), name
+        assert {kind.none, kind.start} <= set(kind.amounts), name
+        assert np.diff(kind.amounts) == pytest.approx(kind.amounts[1] - kind.amounts[0]), name
+        assert not np.array_equal(kind.disturb(scene.image, kind.start).network_grey8(), scene.image.network_grey8()), (
+            name
+        )
 
 
-def test_a_quarter_turn_is_numpys_and_the_letters_go():
-    image = Slice("a", np.arange(9, dtype=np.uint8).reshape(3, 3), "grey", Window(4, 8), letters={"left": "R"})
-    turned = robustness.rotate(image, 90)
-    assert np.array_equal(turned.pixels, np.rot90(image.pixels))
-    assert turned.letters == {}
+def test_hounsfield_units_are_not_said_of_a_grey_picture():
+    for unit, said in (("HU", True), ("grey", False)):
+        kinds = robustness.disturbances_of(scene_of(unit))
+        texts = " ".join([*kinds, *(f"{kind.axis} {kind.plain}" for kind in kinds.values())])
+        assert ("HU" in texts or "Hounsfield" in texts) == said
 
 
-def test_another_window_of_hu_is_that_windows_picture():
-    image = hu_slice(-160, 40, 140, 240)
-    assert image.network_grey8().tolist() == [[0, 128, 191, 255]]
-    assert robustness.shift_level(image, 100).network_grey8().tolist() == [[0, 64, 128, 191]]
-    assert robustness.change_width(image, 200).network_grey8().tolist() == [[0, 128, 255, 255]]
-
-
-def test_another_window_of_a_grey_slice_takes_it_for_an_export_through_soft_tissue():
-    image = Slice("a", np.array([[0, 51, 255]], np.uint8), "grey", Window(127.5, 255))  # -160, -80 and 240 HU
-    assert robustness.shift_level(image, -80).network_grey8().tolist() == [[51, 102, 255]]
-
-
-def test_an_l_is_a_stem_and_a_foot():
-    mask = robustness.mark_mask(100, 100, 12, place="upper left", shape="letter L")
-    rows, columns = np.nonzero(mask)
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (4, 15, 4, 11)  # 12 high, 8 wide, 4 % away
-    assert mask.sum() == 12 * 2 + 2 * 8 - 2 * 2
-
-
-@pytest.mark.parametrize(("place", "corner"), [("lower right", (95, 95)), ("upper right", (15, 95))])
-@pytest.mark.parametrize("shape", robustness.SHAPES)
-def test_a_mark_stands_where_it_is_put(place, corner, shape):
-    rows, columns = np.nonzero(robustness.mark_mask(100, 100, 12, place=place, shape=shape))
-    assert (rows.max(), columns.max()) == corner
-
-
-def test_a_mark_is_white_whatever_the_unit():
-    image = Slice("a", np.full((50, 50), -1000, np.float32), "HU", SOFT_TISSUE)
-    assert set(np.unique(robustness.add_mark(image, 20).network_grey8())) == {0, 255}
-    inverted = Slice("a", np.full((50, 50), 4000, np.uint16), "grey", Window(2000, 4000), inverted=True)
-    assert set(np.unique(robustness.add_mark(inverted, 20).network_grey8())) == {0, 255}
+def test_what_needs_kidneys_or_a_lesion_is_left_out_without_them():
+    kinds = robustness.disturbances_of(Scene(slice_of()))
+    assert "Contrast phase" not in kinds
+    assert robustness.LESION_GONE not in kinds
 
 
 def test_the_curve_is_what_the_network_says_of_each_amount(tmp_path):
     predictor = inference.open_predictor(made_checkpoint(tmp_path))
-    found = robustness.predict_curve(predictor, slice_of(), robustness.add_noise, (0, 30))
-    for amount, row in zip((0, 30), found.probabilities, strict=True):
-        alone = inference.diagnose(predictor, robustness.add_noise(slice_of(), amount))
+    scene = Scene(slice_of())
+    kind = robustness.disturbances_of(scene)["Mirror"]
+    found = robustness.predict_curve(predictor, scene, kind)
+    for amount, row in zip(kind.amounts, found.probabilities, strict=True):
+        alone = inference.diagnose(predictor, kind.disturb(scene.image, amount))
         assert row == pytest.approx(list(alone.probabilities.values()), abs=1e-5)
     assert not found.refused.any()  # a checkpoint without a reference lets all through
+    assert np.isnan(found.distance).all()
+
+
+def test_the_gate_names_what_it_rejects(tmp_path):
+    predictor = inference.open_predictor(made_checkpoint(tmp_path), finder=finder.open_installed())
+    dark, noise = np.zeros((128, 128), np.float32), np.random.default_rng(0).normal(0, 300, (128, 128))
+    images = [Slice("a", each.astype(np.float32), "HU", SOFT_TISSUE) for each in (dark, noise)]
+    rejected = robustness.predict_slices(predictor, images, [0, 1]).rejected
+    assert set(rejected) <= {NO_KIDNEY, NO_SLICE}
+
+
+def curve(labels, rejected=("", "", "", "")):
+    probabilities = np.array([[0.9, 0.1] if label == "a" else [0.1, 0.9] for label in labels])
+    return Curve(np.array([0.0, 10, 20, 30]), ("a", "b"), probabilities, np.zeros(4), rejected)
+
+
+def test_a_changed_label_that_the_gate_lets_through_breaks_the_model():
+    kind = robustness.Disturbance("x", (0, 10, 20, 30), 0, 10, "", lambda image, amount: image)
+    assert curve("abab").breaks(kind).tolist() == [False, True, False, True]
+    assert curve("abab", ("", OUTSIDE, "", "")).breaks(kind).tolist() == [False, False, False, True]
+
+
+def test_where_the_lesion_is_gone_the_same_label_breaks_the_model():
+    fading = robustness.Disturbance("x", (0, 10, 20, 30), 0, 10, "", lambda image, amount: image, keeps_label=False)
+    assert curve("aaaa").breaks(fading).tolist() == [False, False, False, True]
+    assert not curve("aaab").breaks(fading).any()
 
 
 def test_refused_stretches_reach_halfway_to_the_next_amount():
-    curve = Curve(np.array([0.0, 10, 20, 30]), ("a",), np.ones((4, 1)), np.array([True, False, True, True]))
-    assert teaching_plots.refused_stretches(curve) == [(0, 5), (15, 30)]
+    found = curve("aaaa", (NO_KIDNEY, "", OUTSIDE, OUTSIDE))
+    assert teaching_plots.refused_stretches(found) == [(0, 5), (15, 30)]
+
+
+def test_model_and_gate_stand_in_one_figure():
+    kind = robustness.Disturbance("x", (0, 10, 20, 30), 0, 10, "", lambda image, amount: image)
+    found = Curve(
+        np.array([0.0, 10, 20, 30]), ("a", "b"), np.full((4, 2), 0.5), np.array([0.2, 0.9, 1.1, 9]), ("",) * 4
+    )
+    figure = teaching_plots.robustness_figure(found, kind, 10, threshold=0.5)
+    assert [trace.name for trace in figure.data] == ["a", "b", "distance to training"]
+    assert [distance for distance, _ in figure.data[2].customdata] == [0.2, 0.9, 1.1, 9]
+    assert max(figure.data[2].y) < 9  # what is far is drawn at the upper edge
