@@ -46,7 +46,7 @@ def show(rows: list[dict[str, Any]]) -> list[str]:
         columns = _choose_columns()
         st.download_button(
             "All columns (CSV)",
-            lambda: tables.csv_bytes(run_table.table(found, COLUMNS)),
+            tables.csv_bytes(run_table.table(found, COLUMNS)),
             "kidney-ct-runs.csv",
             "text/csv",
             on_click="ignore",

@@ -69,7 +69,7 @@ def evaluate_slices(
     prediction.require_known_labels(checkpoint, dataset)
     rows = scan_table(dataset)[["path", "label", "series", "plane", "sha256"]].reset_index(drop=True)
     items = tuple(
-        StackItem(path, (dataset.root / path).read_bytes, 0, None, sha256)
+        StackItem(path, local_files.content_of(dataset.root / path, sha256), 0, None)
         for path, sha256 in zip(rows["path"], rows["sha256"], strict=True)
     )
     tables = []

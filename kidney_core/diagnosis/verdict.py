@@ -104,7 +104,7 @@ def judge(
 def required_confidence(card: dict[str, Any], label: str) -> float | None:
     """The confidence from which a model answers a label, by its card; None where it never does."""
     entry = card.get("abstention")
-    if not card["metrics"]:  # of an imported network nothing was ever measured
+    if card.get("metrics") == {}:  # of an imported network nothing was ever measured
         return None
     return abstention.threshold_of(entry, label) if entry else DEFAULT_THRESHOLD
 

@@ -68,6 +68,19 @@ def _member(path: Path, name: str, roots: Sequence[Path] | None) -> Member:
     return Member(name, content, head, open_file=functools.partial(_open_checked, path, name, version, roots))
 
 
+def content_of(path: Path, sha256: str) -> FileContent:
+    """A file of a dataset, whose digest is known, read when it is needed."""
+    return FileContent.of_head(b"", 0, functools.partial(_read_again, path), sha256=sha256)
+
+
+def _read_again(path: Path) -> bytes:
+    """All bytes of a file. Raises UnreadableSlice."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _not_opened(path.name, error) from error
+
+
 def _opened(path: Path, name: str, roots: Sequence[Path] | None) -> io.BufferedReader:
     """An open file. Raises UnreadableSlice, OSError."""
     if roots is not None and not allowed_paths.is_inside(Path(os.path.realpath(path)), roots):

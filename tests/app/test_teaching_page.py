@@ -167,7 +167,9 @@ def test_an_uploaded_slice_is_disturbed_and_a_damaged_one_named(monkeypatch, tin
 
 
 def test_a_viewer_uploads_nothing(monkeypatch, tiny_checkpoint):
-    monkeypatch.setattr(access, "_person", lambda: access.Person("class@school.example", access.VIEWER))
+    monkeypatch.setattr(
+        access, "identify", lambda claims, headers: access.Person("class@school.example", access.VIEWER)
+    )
     app = opened(PAGE, monkeypatch)
     part(app, "What breaks a model")
     app.segmented_control(key="teaching_slice").set_value("Your slice").run()
@@ -295,7 +297,7 @@ def test_a_class_joins_by_its_link_and_sees_the_truth_when_the_teacher_reveals_i
     teacher.text_input(key="teaching_class_name").set_value("Year 3 *A*")
     next(each for each in teacher.button if each.label == "Start the class").click().run()
     assert not teacher.exception, teacher.exception
-    assert "Year 3 \\*A\\*" in texts(teacher.subheader)
+    assert "Year 3 \\*A\\*" in teacher.subheader[0].value
     code = in_address(teacher, "class")
 
     student = in_class(monkeypatch, code)
@@ -365,7 +367,9 @@ def test_before_and_after_ai_shows_the_model_between_two_answers(monkeypatch, ti
 
 
 def test_a_viewer_joins_a_class_and_starts_none(monkeypatch, tiny_checkpoint):
-    monkeypatch.setattr(access, "_person", lambda: access.Person("class@school.example", access.VIEWER))
+    monkeypatch.setattr(
+        access, "identify", lambda claims, headers: access.Person("class@school.example", access.VIEWER)
+    )
     app = opened(PAGE, monkeypatch)
     assert "Join a class: code" in [each.label for each in app.text_input]
     assert "Start the class" not in [each.label for each in app.button]

@@ -23,7 +23,7 @@ from tests.diagnosis.test_inference import made_checkpoint
 from tests.imaging.test_stack import at, ct_file
 
 LABELS = ("Cyst", "Normal", "Stone", "Tumor")
-CARD = {"abstention": {"threshold": 0.7}}
+CARD = {"metrics": {"grouped": {}}, "abstention": {"threshold": 0.7}}
 
 
 @pytest.fixture
