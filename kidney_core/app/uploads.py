@@ -19,7 +19,7 @@ from starlette.formparsers import FormData, MultiPartParser
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 
 from kidney_core.app import streamlit_internals
-from kidney_core.app.streamlit_internals import AddFile, PackedFile, Parse, session_id
+from kidney_core.app.streamlit_internals import AddFile, HeldFile, Parse, session_id
 from kidney_core.common import allocator
 from kidney_core.common.packing import pack
 from kidney_core.imaging import decoder
@@ -134,22 +134,21 @@ def _hold_limit(store: Any) -> None:
             if stored_bytes + len(file.data) > limit_bytes():
                 _refused[session_id] += 1
                 raise HTTPException(status_code=413, detail="no room for this file beside the others of the session")
-            add(session_id, file)
-            if len(file.data) <= _PACKED_AT_ONCE_BYTES:
-                _pack(store, session_id, file)
+            held = HeldFile.of(file)
+            add(session_id, held)
+            if held.size <= _PACKED_AT_ONCE_BYTES:
+                _pack(held)
             else:
-                packing.submit(_pack, store, session_id, file)
+                packing.submit(_pack, held)
 
         return add_file
 
     streamlit_internals.replace_add_file(store, within_limit)
 
 
-def _pack(store: Any, session: str, file: UploadedFileRec) -> None:
-    """Keep a file of a store packed where that saves memory."""
-    packed = pack(file.data)
-    if packed is not None:
-        streamlit_internals.replace_file(store, session, file, PackedFile.of(file, packed))
+def _pack(file: HeldFile) -> None:
+    """Hold a file packed where that saves memory."""
+    file.content = pack(file.read()) or file.content
 
 
 def _one_after_the_other(parse: Parse) -> Parse:

@@ -74,8 +74,7 @@ class Patience:
 
         with contextlib.suppress(psutil.Error):
             if self._process:
-                times = self._process.cpu_times()
-                return times.user + times.system
+                return float(sum(self._process.cpu_times()[:2]))  # of the user and the system
         return None
 
 
