@@ -178,7 +178,7 @@ def measure(way: str, volume: np.ndarray, n_slices: int, parent: Path) -> str:
             watcher.join()
     start = memory.last["start"]
     grown = [f"{memory.peaks[part][0] - start:8.0f}" for part in ("upload", "read", "scroll")]
-    decoders = max(peak[1] for peak in memory.peaks.values())
+    decoders = max(peak[1] for part, peak in memory.peaks.items() if part != "start")
     times = "".join(f"{seconds[part]:7.0f} s" for part in ("upload", "read"))
     return f"{way:12}{n_bytes / 1e6:6.0f} MB{start:8.0f}{''.join(grown)}{memory.last['held'] - start:8.0f}{decoders:10.0f}{times}"
 

@@ -3,10 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from kidney_core.app import streamlit_internals
-from kidney_core.app.streamlit_internals import PackedFile
+from kidney_core.app.streamlit_internals import HeldFile
 from kidney_core.common.packing import pack
 from kidney_core.imaging.archive import Member
 
@@ -18,16 +18,17 @@ _later = ThreadPoolExecutor(1, thread_name_prefix="packing")
 def keep_packed(store: Any, session: str, file_id: str) -> None:
     """Keep a file that a store of uploads holds packed from now on, where that saves memory."""
     for file in store.get_files(session, [file_id]):
-        if len(file.data) <= AT_ONCE_BYTES:
-            _pack(store, session, file)
+        held = HeldFile.of(file)
+        streamlit_internals.replace_file(store, session, file, held)
+        if held.size <= AT_ONCE_BYTES:
+            _pack(held)
         else:
-            _later.submit(_pack, store, session, file)
+            _later.submit(_pack, held)
 
 
-def _pack(store: Any, session: str, file: UploadedFileRec) -> None:
-    packed = pack(file.data)
-    if packed is not None:
-        streamlit_internals.replace_file(store, session, file, PackedFile.of(file, packed))
+def _pack(file: HeldFile) -> None:
+    """Hold a file packed where that saves memory."""
+    file.content = pack(file.read()) or file.content
 
 
 def content(file: UploadedFile) -> bytes:

@@ -55,15 +55,16 @@ def folder_input(key: str, *, last: str = "") -> str:
     """The folder of images that the user types; starts with `last`, or the simulated dataset where there is one that may be used."""
     return path_input(
         "Folder of images",
-        last or (_DEMO_FOLDER if _is_usable(_DEMO_FOLDER) else ""),
+        last or (_DEMO_FOLDER if is_there(_DEMO_FOLDER) else ""),
         key=key,
         placeholder="/data/ct-kidney",
         help="A folder on this machine that holds one folder per class, for example Cyst, Normal, Stone and Tumor.",
     )
 
 
-def _is_usable(folder: str) -> bool:
+def is_there(typed: str) -> bool:
+    """Whether a path may be used and leads to a folder or file."""
     try:
-        return Path(allowed_path(folder)).is_dir()
-    except KidneyError:
+        return Path(allowed_path(typed)).exists()
+    except (KidneyError, OSError):
         return False

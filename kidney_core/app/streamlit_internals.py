@@ -152,24 +152,37 @@ def stored_bytes() -> dict[str, int]:
     """What each session holds of uploads, as they were uploaded."""
     server = running_server()
     stored = dict(server.uploaded_file_mgr.file_storage) if server else {}  # type: ignore[attr-defined] # of the server's store
-    return {session: sum(map(uploaded_size, list(files.values()))) for session, files in stored.items()}
+    return {
+        session: sum(each.size if isinstance(each, HeldFile) else len(each.data) for each in list(files.values()))
+        for session, files in stored.items()
+    }
 
 
-class PackedFile(UploadedFileRec):
-    """An upload that is kept packed: its `data` are those of `packed`."""
+class HeldFile(UploadedFileRec):
+    """An upload as a store of uploads keeps it: without `data`, which the server copies at every run of a page.
 
-    packed: Packed
+    Attributes:
+        content: the bytes, packed or not.
+    """
+
+    content: bytes | Packed
 
     @classmethod
-    def of(cls, file: UploadedFileRec, packed: Packed) -> "PackedFile":
-        made = cls(file.file_id, file.name, file.type, packed.data)
-        made.packed = packed
+    def of(cls, file: UploadedFileRec) -> "HeldFile":
+        """The same upload with its bytes held apart."""
+        made = cls(file.file_id, file.name, file.type, b"")
+        made.content = file.data
         return made
 
+    @property
+    def size(self) -> int:
+        """Its bytes as it was uploaded."""
+        return self.content.size if isinstance(self.content, Packed) else len(self.content)
 
-def uploaded_size(file: UploadedFileRec) -> int:
-    """The bytes of a file as it was uploaded, packed or not."""
-    return file.packed.size if isinstance(file, PackedFile) else len(file.data)
+    def read(self) -> bytes:
+        """The bytes as they were uploaded."""
+        content = self.content  # another thread may pack it meanwhile
+        return content.unpack() if isinstance(content, Packed) else content
 
 
 def replace_file(store: Any, session: str, old: UploadedFileRec, new: UploadedFileRec) -> None:
@@ -186,8 +199,7 @@ def upload_reader(file: UploadedFile) -> Callable[[], bytes]:
     records = (
         runtime.get_instance().uploaded_file_mgr.get_files(session_id(), [file.file_id]) if runtime.exists() else []
     )
-    packed = records[0].packed if records and isinstance(records[0], PackedFile) else None
-    return packed.unpack if packed else file.getvalue
+    return records[0].read if records and isinstance(records[0], HeldFile) else file.getvalue
 
 
 def forget_uploads(session: str) -> None:

@@ -68,10 +68,10 @@ def _draw(label: str, number: int) -> Slice:
 
 
 def chosen_before() -> str:
-    """What this run of the page begins with, as a key: the uploaded files or the sample; empty before a choice."""
+    """What this run of the page begins with, as a key: the uploaded files, the path or the sample; empty before a choice."""
     kind = st.session_state.get("diagnosis_kind", FILES)
     if kind == PATH and (typed := st.session_state.get(_TYPED, "").strip()):
-        return digests.sha256(typed.encode())[:16]
+        return digests.sha256(typed.encode())[:16] if path_inputs.is_there(typed) else ""
     files = st.session_state.get(f"diagnosis_uploads_{kind}") or []
     if files:
         return "-".join(file.file_id[:8] for file in files[:3]) + f"-{len(files)}"

@@ -4,7 +4,7 @@ KidneyError
 ├── SliceError              an image that cannot be used
 │   ├── UnreadableSlice     empty, truncated, damaged, or not an image
 │   ├── UnsupportedSlice    an image, but of a kind this workbench does not take
-│   └── OversizedSlice      beyond the limits of 64 megapixels or 200 MB
+│   └── OversizedSlice      beyond the limits of 64 megapixels or 400 MB
 ├── ArchiveError            a zip that cannot be used
 │   ├── UnreadableArchive   truncated or damaged
 │   ├── EncryptedArchive    locked with a password

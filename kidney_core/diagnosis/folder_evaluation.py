@@ -23,6 +23,7 @@ from kidney_core.data.series import scan_table
 from kidney_core.diagnosis import stack_reading, stack_verdict
 from kidney_core.diagnosis.inference import Predictor
 from kidney_core.diagnosis.outcomes import Outcome
+from kidney_core.imaging import local_files
 from kidney_core.imaging import stack as stacks
 from kidney_core.imaging.planes import UNKNOWN, plane_of
 from kidney_core.imaging.stack import BY_NAME, Stack, StackItem

@@ -27,6 +27,8 @@ from kidney_core.metrics import calibration
 from kidney_core.metrics.predictions import probability_column
 
 PREVIEW_PX = 192
+# Those of all slices go to the browser with each click: from 200 slices on they become smaller, down to what the strip shows sharply.
+_ALL_PREVIEWS_PX, _LEAST_PREVIEW_PX = 200 * PREVIEW_PX**2, 96
 # As prediction on a CPU. The batches begin at multiples of it, so that reading on gives the very same numbers.
 _BATCH = 8
 # Slices of a scan that are looked at first are at most so far apart, and one of so many.
@@ -229,6 +231,7 @@ def _look_at(
 ) -> None:
     """Decode some slices and find their kidneys, in one forward pass."""
     view, finder = predictor.checkpoint.view, predictor.finder
+    preview_px = _preview_side(len(stack.items))
     searched: dict[int, _Decoded] = {}
 
     def decode(row: int) -> _Decoded | SliceError:
@@ -240,7 +243,9 @@ def _look_at(
             return UnsupportedSlice(f"“{image.name}” cannot be used. {image.unusable_because}")
         grey = image.network_grey8()
         is_far = finder is None or _is_far_from_kidneys(looked_at, row, step)
-        return _Decoded(image, grey, _preview(grey), None if finder is None or is_far else finder.view.frame(grey))
+        return _Decoded(
+            image, grey, _preview(grey, preview_px), None if finder is None or is_far else finder.view.frame(grey)
+        )
 
     with thread_pool() as pool:
         decoded = list(pool.map(decode, rows))
@@ -438,9 +443,14 @@ def predict_and_match(predictor: Predictor, squares: np.ndarray) -> tuple[np.nda
     return calibration.calibrate(probabilities, predictor.checkpoint.temperature), matches
 
 
-def _preview(grey: np.ndarray) -> np.ndarray:
-    """A thumbnail: (H, W) uint8 -> (h, w) uint8 of its own memory, at most 192 px a side."""
+def _preview_side(n_slices: int) -> int:
+    """The longest side of the preview of each slice of a stack, in pixels."""
+    return min(PREVIEW_PX, max(_LEAST_PREVIEW_PX, int((_ALL_PREVIEWS_PX / n_slices) ** 0.5)))
+
+
+def _preview(grey: np.ndarray, side_px: int) -> np.ndarray:
+    """A thumbnail: (H, W) uint8 -> (h, w) uint8 of its own memory, at most `side_px` a side."""
     height, width = grey.shape
-    scale = min(1.0, PREVIEW_PX / max(height, width))
+    scale = min(1.0, side_px / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.array(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR, reducing_gap=3))

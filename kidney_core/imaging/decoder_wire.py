@@ -74,7 +74,7 @@ class Patience:
 
         with contextlib.suppress(psutil.Error):
             if self._process:
-                return sum(self._process.cpu_times()[:2])  # its own and the kernel's for it
+                return float(sum(self._process.cpu_times()[:2]))  # of the user and the system
         return None
 
 

@@ -26,12 +26,16 @@ def members(path: Path, roots: Sequence[Path] | None) -> Iterator[Member]:
     Raises: PathError for a path that is not there, and for a folder with more than 20,000 files.
     """
     if path.is_dir():
-        for n_files, each in enumerate(_walk(path), start=1):
+        closed: list[OSError] = []
+        for n_files, each in enumerate(_walk(path, closed), start=1):
             if n_files > MAX_FILES:
                 raise PathError(
                     f"The folder “{path.name}” holds more than {MAX_FILES:,} files. Choose the folder of one study."
                 )
             yield _member(each, each.relative_to(path).as_posix(), roots)
+        for error in closed:
+            name = Path(error.filename or path).name
+            yield Member(name, problem=str(_not_opened(name, error)))
     elif path.exists():
         yield _member(path, path.name, roots)
     else:
@@ -40,10 +44,10 @@ def members(path: Path, roots: Sequence[Path] | None) -> Iterator[Member]:
         )
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """The files below a folder; linked folders too, each once."""
+def _walk(folder: Path, closed: list[OSError]) -> Iterator[Path]:
+    """The files below a folder; linked folders too, each once. Folders that cannot be listed are added to `closed`."""
     visited = set()
-    for name, folders, files in os.walk(folder, followlinks=True):
+    for name, folders, files in os.walk(folder, onerror=closed.append, followlinks=True):
         real = os.path.realpath(name)
         if real in visited:
             folders.clear()

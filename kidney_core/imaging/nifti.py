@@ -84,7 +84,8 @@ def decode(content: bytes, *, name: str, frame: int) -> Slice:
 
 def _cut(volume: Volume, name: str, plane: str, index: int, frame: int) -> Slice:
     axis, down, across = _AXES[plane]
-    pixels = np.take(volume.values, index, axis).T[::-1, ::-1].astype(np.float32)
+    plane_of_volume = np.moveaxis(volume.values, axis, 0)[index]  # a view: np.take would copy the whole volume first
+    pixels = plane_of_volume.T[::-1, ::-1].astype(np.float32)
     pixels = pixels * np.float32(volume.slope) + np.float32(volume.intercept)
     if not np.isfinite(pixels).all():
         pixels = np.nan_to_num(

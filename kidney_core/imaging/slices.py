@@ -20,7 +20,7 @@ from kidney_core.imaging.file_content import FileContent, start_of
 from kidney_core.imaging.upright import Upright
 from kidney_core.imaging.volume_file import is_volume
 
-MAX_BYTES = 200 * 1024**2
+MAX_BYTES = 400 * 1024**2  # 600 slices of 512 x 512 in one file take 315 MB
 MAX_PIXELS = 64_000_000
 MIN_SIDE_PX = 32  # smaller pictures are thumbnails or icons
 MAX_IMAGES = 3_000  # in one file
@@ -205,7 +205,7 @@ def read_slice(source: Path | bytes | FileContent, *, name: str | None = None, f
     Raises:
         UnreadableSlice: empty, truncated, damaged, or not an image; or its decoder crashed or took too long.
         UnsupportedSlice: an image of a kind that is refused, with the reason.
-        OversizedSlice: more than 64 megapixels or 200 MB.
+        OversizedSlice: more than 64 megapixels or 400 MB.
         DecoderError: the decoding process does not start.
     """
     name = name or (source.name if isinstance(source, Path) else "image")

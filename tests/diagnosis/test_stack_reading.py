@@ -181,6 +181,12 @@ def test_previews_are_small_and_keep_the_shape(plain):
     assert preview.dtype == np.uint8
 
 
+@pytest.mark.parametrize(("n_slices", "side_px"), [(1, 192), (200, 192), (600, 110), (3000, 96)])
+def test_previews_of_many_slices_are_smaller(n_slices, side_px):
+    """200 x 192 x 192 pixels in all: 600 slices get the square root of a third of 192 x 192, which is 110.9."""
+    assert stack_reading._preview_side(n_slices) == side_px
+
+
 def test_a_slice_on_which_nothing_can_be_seen_is_left_out_with_the_reason(plain):
     empty = ct_file(0, Rows=64, Columns=64, PixelData=bytes(2 * 64 * 64), ImagePositionPatient=[0, 0, 90])
     files = [*noise_ct(3, size_px=64), ("empty", empty)]

@@ -180,6 +180,20 @@ def test_what_systems_leave_behind_is_skipped_and_what_cannot_be_used_is_told(tm
     assert "is not a file but a pipe" in problems[3]
 
 
+def test_a_folder_that_may_not_be_listed_is_told(series, monkeypatch):
+    scan = os.scandir
+
+    def refused(path):
+        if str(path).endswith("S2"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    contents = opened(series)
+    assert [len(each.items) for each in contents.stacks] == [4]
+    assert contents.problems == ("“S2” cannot be opened (Permission denied). Check that the app may read it.",)
+
+
 def test_linked_folders_are_read_once(tmp_path):
     write(tmp_path / "CT" / "IM1", at(1))
     (tmp_path / "CT" / "again").symlink_to(tmp_path / "CT")

@@ -160,7 +160,7 @@ def test_read_slice__error_too_many_bytes(tmp_path):
     path = tmp_path / "huge.png"
     with path.open("wb") as file:
         file.truncate(slices.MAX_BYTES + 1)
-    with pytest.raises(OversizedSlice, match="the limit is 200 MB"):
+    with pytest.raises(OversizedSlice, match="the limit is 400 MB"):
         slices.read_slice(path)
 
 
