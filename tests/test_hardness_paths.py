@@ -26,6 +26,10 @@ def test_nothing_is_started_through_a_shell():
 
 # Every text field that is not a path; a new one is either added here or is a `path_inputs.path_input`.
 NO_PATHS = {
+    "evaluation_import_labels",
+    "evaluation_import_mean",
+    "evaluation_import_std",
+    "evaluation_import_name",
     "training_search",
     "teaching_student_name",
     "teaching_join_code",

@@ -104,14 +104,14 @@ def judge(
 def required_confidence(card: dict[str, Any], label: str) -> float | None:
     """The confidence from which a model answers a label, by its card; None where it never does."""
     entry = card.get("abstention")
-    if card.get("metrics") == {}:  # of an imported network nothing was ever measured
-        return None
-    return abstention.threshold_of(entry, label) if entry else DEFAULT_THRESHOLD
+    if entry:
+        return abstention.threshold_of(entry, label)
+    return None if card.get("metrics") == {} else DEFAULT_THRESHOLD  # of an imported network nothing was ever measured
 
 
 def never_answered(card: dict[str, Any], label: str) -> str:
     """Why a model never answers a label, in a sentence."""
-    if not card["metrics"]:
+    if "abstention" not in card:
         return f"This model was never evaluated here, so how often its answers {label} are wrong is not known: the model abstains."
     entry = card["abstention"]
     accepted = f"{100 * entry['accepted_error']:.0f} %"
