@@ -228,4 +228,4 @@ def _shuffle(page: Page, *, data: Path) -> None:
     _choose(page, ("Why 99 % can mean nothing", "Your folder"))
     _enter(page, "Folder of images", data)
     _press(page, "Train now")
-    page.get_by_text("Look at the middle group").wait_for()
+    page.get_by_text("Look at the middle group").or_(page.get_by_test_id("stAlert")).first.wait_for()

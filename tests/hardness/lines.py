@@ -146,7 +146,7 @@ LINES = (
         10,
         "hostile names on every page",
         hostile_names.measure,
-        {"outbound_attempts": ("=", 0), "rendered": ("=", 0), "not_ended": ("=", 0), "seen_as_text": (">=", 15)},
+        {"outbound_attempts": ("=", 0), "rendered": ("=", 0), "not_ended": ("=", 0), "seen_as_text": (">=", 25)},
         slow=True,
         needs_browser=True,
     ),
