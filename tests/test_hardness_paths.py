@@ -26,6 +26,7 @@ def test_nothing_is_started_through_a_shell():
 
 # Every text field that is not a path; a new one is either added here or is a `path_inputs.path_input`.
 NO_PATHS = {"training_other", "training_seeds", "training_publish_name"}
+NO_PATHS |= {f"evaluation_import_{name}" for name in ("labels", "mean", "std", "name")}
 NO_PATH_LABELS = {"Tags, separated by commas", "Name"}
 
 
