@@ -109,6 +109,7 @@ def guard_routes(guards: Mapping[str, Guard]) -> None:
     """
     handle = Route.handle
 
+    @functools.wraps(handle)
     async def guarded(self: Route, scope: Scope, receive: Receive, send: Send) -> None:
         answer = functools.partial(handle, self)
         guard = next((guard for route, guard in guards.items() if self.path.endswith(f"/{route}")), None)

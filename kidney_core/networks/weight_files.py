@@ -24,7 +24,7 @@ MAX_BYTES = 2 * 1024**3
 _VERSION = 1  # raised when a file is read differently, so that older caches are not used
 _HEAD_BYTES = 512
 _START_S, _BYTES_PER_S = 180.0, 5e6  # patience with a busy machine
-_SAVE = "torch.save(model.state_dict(), “weights.pth”)"
+_SAVE = 'torch.save(model.state_dict(), "weights.pth")'
 _ELSEWHERE = f"Carry the weights over to the same network in PyTorch and save them with {_SAVE}, or train it here."
 # What a file is -> what that means here, and what to do.
 _SENTENCES = {
@@ -32,7 +32,7 @@ _SENTENCES = {
     f"Where it was trained: {_SAVE}.",
     pytorch_reader.DAMAGED: "is cut off or damaged, or no file of PyTorch. Copy or download it again.",
     pytorch_reader.TORCHSCRIPT: "is a TorchScript program. Where it was made: torch.save(torch.jit.load(FILE).state_dict(), "
-    "“weights.pth”).",
+    '"weights.pth").',
     pytorch_reader.KERAS: f"is a model of Keras, whose layers are not those of PyTorch. {_ELSEWHERE}",
     pytorch_reader.NO_WEIGHTS: f"holds no weights with names (it holds {{detail}}). Save them with {_SAVE}.",
     pytorch_reader.HUGE: "needs more memory than weights of its size do. Use it only if you trust its source, and save its weights "

@@ -123,7 +123,7 @@ def routes(*paths):
 
 
 def test_routes_are_guarded_in_a_server_that_runs_already(monkeypatch):
-    monkeypatch.setattr(Route, "handle", Route.handle)
+    monkeypatch.setattr(Route, "handle", inspect.unwrap(Route.handle))  # another test may have guarded it
     client = routes(f"/base/{streamlit_internals.UPLOADS}", f"/{streamlit_internals.MEDIA}", "/other")
 
     async def guard(scope, receive, send, answer):
