@@ -301,7 +301,7 @@ def test_a_class_joins_by_its_link_and_sees_the_truth_when_the_teacher_reveals_i
     code = in_address(teacher, "class")
 
     student = in_class(monkeypatch, code)
-    assert "Year 3 \\*A\\*" in texts(student.subheader)
+    assert "Year 3 \\*A\\*" in student.subheader[0].value
     student.text_input(key="teaching_student_name").set_value("Ann")
     next(each for each in student.button if each.label == "Take a seat").click().run()
     name = f"class {code}"
