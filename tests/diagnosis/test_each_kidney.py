@@ -101,7 +101,8 @@ def test_the_map_explains_the_kidney_that_is_asked_for(phantoms, finder):
             answer.framed.frame.crop(outside)[:] = False
             assert not answer.heatmap[outside].any()
             assert {each.title for each in grading.grade(predictor, image, answer)} >= {"Faithful", "Within the body"}
-    curve = robustness.predict_curve(predictor, image, robustness.add_noise, (0.0, 40.0))
+    scene = robustness.Scene(image)
+    curve = robustness.predict_curve(predictor, scene, robustness.disturbances_of(scene)["Noise"])
     assert curve.probabilities[0] == pytest.approx(list(default.probabilities.values()), abs=1e-4)
     assert onnx_export.simulated_squares(checkpoint).shape[1:] == (48, 48)
     measured = pointing.measure(checkpoint, {"phantoms": lesions.draw_phantoms(2)})
