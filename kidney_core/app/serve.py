@@ -66,7 +66,15 @@ def _variable(name: str) -> str:
 def import_pages() -> None:
     """Import what the pages import, so that it is paid before the server answers and not by its first visitor."""
     with streamlit_internals.without_cache_warnings():
-        from kidney_core.app import comparison_panel, jobs_panel, model_panel, training_form, viewer  # noqa: F401
+        from kidney_core.app import (  # noqa: F401
+            comparison_panel,
+            home_panel,
+            jobs_panel,
+            model_panel,
+            training_form,
+            upload_panel,
+            viewer,
+        )
         from kidney_core.metrics import plots  # noqa: F401
     plotly.io.templates["plotly"]  # parsed at the first figure otherwise
 

@@ -430,7 +430,12 @@ def test_command_line_trains_and_prints_its_figure(small_dataset):
 
 @pytest.mark.slow
 def test_command_line__error_is_one_sentence():
-    done = subprocess.run([sys.executable, "train.py", "--data", "/nowhere"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "train.py", "--data", "/nowhere", "--init", "scratch", "--trainable", "all"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("error: There is no folder “/nowhere”")
     assert "Traceback" not in done.stderr
