@@ -6,7 +6,7 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from kidney_core.app import access
+from kidney_core.app import access, shortcut_panel
 from kidney_core.common.labels import DESCRIPTIONS
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES
 from kidney_core.simulation import phantom_dicom
@@ -205,6 +205,7 @@ def test_the_shortcut_lesson_shows_its_ready_result_and_trains_on_the_spot(monke
     monkeypatch.setattr(shortcut, "N_EPOCHS", 1)
     pictures = shortcut.draw_pictures(n_scans=4, n_slices=1)
     monkeypatch.setattr(shortcut, "draw_pictures", lambda progress: pictures)
+    shortcut_panel._pictures.clear()  # another test may have drawn them
     app = opened(PAGE, monkeypatch)
     part(app, "A taught shortcut")
     assert "A ready result" in texts(app.caption)
