@@ -39,7 +39,8 @@ with st.container(horizontal=True, vertical_alignment="center"):
         st.switch_page("pages/1_Diagnosis.py")
     tour.offer()
 checkpoints = loading.usable_checkpoints()
-home_panel.show_accuracy(checkpoints)
+measured = hospitals_panel.measured_of(checkpoints)
+home_panel.show_accuracy(checkpoints, measured)
 with st.container(key="home_pages_compact"):
     columns = st.columns(len(PURPOSES))
 for column, (page, title, symbol), purpose in zip(columns, page_frame.PAGES[1:], PURPOSES, strict=True):
@@ -50,7 +51,7 @@ home_panel.show_choice(checkpoints)
 bare = [checkpoint.name for checkpoint in checkpoints if not checkpoint.is_evaluated]
 if bare:
     st.caption(markdown.text(checkpoint_choice.never_evaluated(bare)))
-other_hospitals = hospitals_panel.headline_table(checkpoints)
+other_hospitals = hospitals_panel.headline_table(measured)
 if not other_hospitals.empty:
     st.subheader("On other hospitals", anchor=False)
     st.dataframe(tables.drawn(other_hospitals), hide_index=True)

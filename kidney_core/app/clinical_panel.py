@@ -99,20 +99,25 @@ def _prevalence(key: str) -> float | None:
     return entered / 100 if entered else None
 
 
+def _choose_finding(assessed: "Assessment", key: str) -> str:
+    """The question that is looked at, "Abnormal" or a label."""
+    return st.segmented_control(
+        "Finding",
+        list(assessed.contrasts),
+        default=next(iter(assessed.contrasts)),
+        required=True,
+        format_func=markdown.text,
+        key=key,
+    )
+
+
 def _show_calibration(assessed: "Assessment", key: str, name: str) -> None:
     from kidney_core.metrics import class_calibration, clinical_tables, curve_plots
 
     _show_table(
         clinical_tables.calibration_table(assessed), f"{name}-calibration-by-label.csv", key=f"{key}_calibration"
     )
-    finding = st.segmented_control(
-        "Finding",
-        list(assessed.contrasts),
-        default=next(iter(assessed.contrasts)),
-        required=True,
-        format_func=markdown.text,
-        key=f"{key}_finding",
-    )
+    finding = _choose_finding(assessed, f"{key}_finding")
     contrast = assessed.contrasts[finding]
     grouped = class_calibration.grouped_reliability(contrast)
     figure = curve_plots.reliability_figure(
@@ -125,14 +130,8 @@ def _show_decision(assessed: "Assessment", key: str, name: str) -> None:
     from kidney_core.metrics import clinical, clinical_plots, clinical_tables
 
     choice, of = st.columns([3, 1])
-    finding = choice.segmented_control(
-        "Finding",
-        list(assessed.contrasts),
-        default=next(iter(assessed.contrasts)),
-        required=True,
-        format_func=markdown.text,
-        key=f"{key}_acted_on",
-    )
+    with choice:
+        finding = _choose_finding(assessed, f"{key}_acted_on")
     with of:
         prevalence = _prevalence(f"{key}_decision")
     table = clinical_tables.benefit_table(

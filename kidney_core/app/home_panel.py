@@ -1,11 +1,12 @@
 """What Home shows of the checkpoints: how they do in each situation in one chart, and what each is the choice for."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import hospitals_panel, tables
+from kidney_core.app import tables
 from kidney_core.checkpoints import hospital_results, purpose
 from kidney_core.checkpoints.checkpoint import WEIGHTS_FILE, Checkpoint
 from kidney_core.metrics import plots
@@ -16,9 +17,13 @@ RANDOM_ROW, UNSEEN_ROW = "Random split (data leakage)", "Unseen scans"
 Row = tuple[str, str, float, float | None, float | None]
 
 
-def show_accuracy(checkpoints: Sequence[Checkpoint]) -> None:
-    """The share of slices that each checkpoint predicts correctly, from the easiest situation to other hospitals."""
-    rows = _own_rows(checkpoints) + _other_hospitals(checkpoints)
+def show_accuracy(checkpoints: Sequence[Checkpoint], measured: dict[str, dict[str, Any]]) -> None:
+    """The share of slices that each checkpoint predicts correctly, from the easiest situation to other hospitals.
+
+    Args:
+        measured: of `hospitals_panel.measured_of`.
+    """
+    rows = _own_rows(checkpoints) + _other_hospitals(measured)
     if rows:
         st.subheader("Accuracy falls on unseen scans and other hospitals", anchor=False)
         st.plotly_chart(plots.situation_dots(rows), config={"displayModeBar": False})
@@ -37,12 +42,12 @@ def _own_rows(checkpoints: Sequence[Checkpoint]) -> list[Row]:
     return rows
 
 
-def _other_hospitals(checkpoints: Sequence[Checkpoint]) -> list[Row]:
+def _other_hospitals(measured: dict[str, dict[str, Any]]) -> list[Row]:
     """A line a source and label; sources are not pooled."""
     rows = [
         (f"Other hospital: {label} ({source})", name, row["correct"], *row["interval"])
-        for name, measured in hospitals_panel.measured_of(list(checkpoints)).items()
-        for source, each in measured["sources"].items()
+        for name, content in measured.items()
+        for source, each in content["sources"].items()
         if each["kind"] == hospital_results.SLICES
         for label, row in each["labels"].items()
     ]

@@ -35,10 +35,14 @@ def measured_of(checkpoints: list[Checkpoint]) -> dict[str, dict[str, Any]]:
     return measured
 
 
-def headline_table(checkpoints: list[Checkpoint]) -> pd.DataFrame:
-    """A row a source and figure, a column a checkpoint; empty where nothing was measured."""
+def headline_table(measured: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """A row a source and figure, a column a checkpoint; empty where nothing was measured.
+
+    Args:
+        measured: of `measured_of`.
+    """
     cells: dict[tuple[str, str, str], dict[str, str]] = {}
-    for name, content in measured_of(checkpoints).items():
+    for name, content in measured.items():
         for line in hospital_results.headlines(content):
             cells.setdefault((line.source, line.what, line.tested_on), {})[name] = line.value
     rows = [{"Hospital": source, "Figure": what, "Tested on": on, **by} for (source, what, on), by in cells.items()]

@@ -41,15 +41,7 @@ def total_bytes() -> int:
     named = settings.UPLOADS_GB.value()
     if not named:
         return max(_memory_bytes() // 4, 2 * limit_bytes())
-    try:
-        gigabytes = float(named)
-    except ValueError:
-        gigabytes = -1.0
-    if not 0 < gigabytes < float("inf"):
-        raise PathError(
-            f"{settings.UPLOADS_GB.name} is “{named}”, which is not a number above 0. Set it to gigabytes, such as 4."
-        )
-    return int(gigabytes * 1e9)
+    return settings.gigabytes_in_bytes(settings.UPLOADS_GB, named, error=PathError, example=4)
 
 
 @functools.cache

@@ -30,16 +30,8 @@ def limit_bytes() -> int:
 
     Raises: DatasetError where the variable is not a positive number.
     """
-    setting = settings.CACHE_GB.value() or settings.CACHE_GB.default
-    try:
-        limit_gb = float(setting)
-    except ValueError:
-        limit_gb = -1.0
-    if not 0 < limit_gb < float("inf"):
-        raise DatasetError(
-            f"KIDNEY_CACHE_GB is “{setting}”, which is not a number above 0. Set it to gigabytes, such as 20."
-        )
-    return int(limit_gb * 1e9)
+    text = settings.CACHE_GB.value() or settings.CACHE_GB.default
+    return settings.gigabytes_in_bytes(settings.CACHE_GB, text, error=DatasetError, example=20)
 
 
 def make_room(n_bytes: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kidney_core.common.entry_point import command
-from kidney_core.common.errors import PathError
+from kidney_core.common.errors import KidneyError, PathError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _IS_CHECKOUT = (_PACKAGE.parent / "pyproject.toml").is_file() and not (_PACKAGE / "shipped").exists()
@@ -49,6 +49,24 @@ class Setting:
             raise PathError(
                 f"{self.name} is “{self.value()}”, and this machine has no such user. Correct the setting."
             ) from error
+
+
+def gigabytes_in_bytes(setting: Setting, text: str, *, error: type[KidneyError], example: int) -> int:
+    """The bytes of a text that gives gigabytes (10^9 bytes).
+
+    Args:
+        setting: which the text is of.
+        error: raised where it is not a number above 0; `example` is a value to set instead.
+    """
+    try:
+        gigabytes = float(text)
+    except ValueError:
+        gigabytes = -1.0
+    if not 0 < gigabytes < float("inf"):
+        raise error(
+            f"{setting.name} is “{text}”, which is not a number above 0. Set it to gigabytes, such as {example}."
+        )
+    return int(gigabytes * 1e9)
 
 
 HOME = Setting(

@@ -135,16 +135,20 @@ def _from_torchvision(name: str, architecture: str) -> str:
     return _from_efficientnet(name) if architecture == "efficientnet_b0" else name
 
 
-def _from_mobilenet(name: str) -> str:
-    ends = {
+def _end(layer: str, *, n_last: int) -> str:
+    """timm's name of a layer before the blocks, or behind them at `features.n_last`; "" for any other."""
+    return {
         "features.0.0": _FIRST_CONV,
         "features.0.1": _FIRST_NORM,
-        "features.18.0": _LAST_CONV,
-        "features.18.1": _LAST_NORM,
-    }
+        f"features.{n_last}.0": _LAST_CONV,
+        f"features.{n_last}.1": _LAST_NORM,
+    }.get(layer, "")
+
+
+def _from_mobilenet(name: str) -> str:
     layer, _, kind = name.rpartition(".")
-    if layer in ends:
-        return f"{ends[layer]}.{kind}"
+    if end := _end(layer, n_last=18):
+        return f"{end}.{kind}"
     match = re.fullmatch(r"features\.(\d+)\.conv\.([\d.]+)", layer)
     if match is None:
         return name
@@ -158,15 +162,9 @@ def _from_mobilenet(name: str) -> str:
 
 
 def _from_efficientnet(name: str) -> str:
-    ends = {
-        "features.0.0": _FIRST_CONV,
-        "features.0.1": _FIRST_NORM,
-        "features.8.0": _LAST_CONV,
-        "features.8.1": _LAST_NORM,
-    }
     layer, _, kind = name.rpartition(".")
-    if layer in ends:
-        return f"{ends[layer]}.{kind}"
+    if end := _end(layer, n_last=8):
+        return f"{end}.{kind}"
     match = re.fullmatch(r"features\.([1-7])\.(\d+)\.block\.([\w.]+)", layer)
     if match is None:
         return name
