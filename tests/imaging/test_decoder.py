@@ -152,6 +152,8 @@ def test_a_file_that_takes_too_much_processor_time_becomes_an_error_at_once(pool
     slices.read_slice(PNG)
     with pytest.raises(UnreadableSlice, match="“a” could not be decoded: it took longer than 1 s of processor time"):
         dicom_geometry.read_positions(bombs.elements_in_an_item(), name="a")
+    # The server kills the worker soon after the error, and no other one was started.
+    assert psutil.wait_procs(workers(pool), timeout=30)[1] == []
     assert workers(pool) == []
 
 
