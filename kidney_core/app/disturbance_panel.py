@@ -113,8 +113,8 @@ def _taught_mark(predictor: "Predictor") -> "tuple[Predictor, Disturbance, tuple
         robustness.BURNED_IN_MARK,
         start=mark.size_percent,
         axis="height of the mark in % of the picture of a kidney",
-        plain=f"Asked is not the model above but the small network of “A taught shortcut”, which learned that this mark means {mark.label}. "
-        "The mark was in its training data, so the gate does not mind it.",
+        plain=f"This asks the small network of “A taught shortcut”, not the model above. It learned that this mark means {mark.label}. "
+        "The mark was in its training data, so the gate does not react to it.",
         disturb=lambda image, amount: shortcut.burn_into(asked, mark, image, amount),
     )
     return asked, kind, (TAUGHT_MARK, mark.label, mark.place, mark.shape)
@@ -199,7 +199,7 @@ def _say_what_happened(
         change = (
             f"{shown_now} instead of {shown_before}"
             if kind.keeps_label
-            else f"still {shown_now}, and nothing of it is left"
+            else f"still {shown_now}, though the lesion is gone"
         )
         if is_answered:
             st.error(f":material/warning: **Broken.** The gate lets it through, and the model answers {change}.")
@@ -209,7 +209,7 @@ def _say_what_happened(
                 "to show it."
             )
     if simulated_as and before != simulated_as and not curve.rejected[none]:
-        st.caption(f"Undisturbed it is wrong already: the slice is simulated as {markdown.text(simulated_as)}.")
+        st.caption(f"It is wrong even undisturbed: the slice is simulated as {markdown.text(simulated_as)}.")
 
 
 def _show_pictures(image: Slice, before: "Diagnosis", disturbed: Slice, now: "Diagnosis") -> None:
@@ -252,7 +252,7 @@ def _show_how_to_read(curve: "Curve", kind: "Disturbance", threshold: float | No
         if first is None
         else f"The model breaks at **{len(broken)} of {len(kind.amounts)}** amounts, first at **{markdown.text(kind.name_of(first))}**.",
         f"The gate rejects **{int(curve.refused.sum())}** (grey: {markdown.text(', '.join(reasons))}).",
-        "Above the model, below the gate: the distance to the training data in per cent of its limit (dotted). Dashed: undisturbed; "
+        "Upper chart: the model. Lower chart: the gate, as the distance to the training data in per cent of its limit (dotted). Dashed: undisturbed; "
         "solid: the slider.",
     ]
     if not reasons:

@@ -16,8 +16,8 @@ from kidney_core.metrics.number_format import percent
 
 HOW_TO_READ = (
     "Nothing was learned from these sources. Correct: the share of slices when every slice is predicted. Answered: neither refused "
-    "nor abstained from. AUROC: how well findings are told apart, 0.5 is chance. In brackets: 95 % intervals, by scans. Sources are "
-    "not pooled: where each has one label, a pooled figure measures the source."
+    "nor below the confidence threshold. AUROC: how well kidneys with a finding are told from those without; 0.5 is chance. In "
+    "brackets: 95 % intervals, by scans. Sources are not pooled: where each has one label, a pooled figure measures the source."
 )
 
 

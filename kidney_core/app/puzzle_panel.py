@@ -30,7 +30,7 @@ def show(checkpoint: Checkpoint) -> None:
         st.markdown(
             "- The strips show slices in file order; a blue bar is training, orange is test. Neighbours of one scan look alike: look "
             "for orange beside blue within a scan, and for pictures that come twice.\n"
-            "- The leak is another one in every puzzle: slices drawn one by one, every fourth slice, the ends of scans, or copies that "
+            "- The leak differs from puzzle to puzzle: slices drawn one by one, every fourth slice, the ends of scans, or copies that "
             "came with a second source. The same number gives the same puzzle.\n"
             "- The evidence is that of the Dataset page. Copying the label of the most similar training slice involves no learning: "
             "where it scores 100 %, any model will."

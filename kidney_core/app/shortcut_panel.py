@@ -153,7 +153,7 @@ def _conclude(lesson: "Lesson") -> None:
     st.markdown(
         f"**It learned the mark.** As collected its accuracy is {percent(taught.as_collected, 0)}, against "
         f"{percent(control.as_collected, 0)} of the control; without marks it is {percent(taught.without_mark, 0)}. A test set "
-        "from the same source has the mark too, so no figure on it tells. The heatmap does: "
+        "from the same source has the mark too, so no figure on it shows this. The heatmap does: "
         f"{percent(taught.at_mark, 0)} of it lies at the mark, which covers {percent(lesson.mark_area, 0)} of the picture."
     )
 
