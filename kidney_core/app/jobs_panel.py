@@ -19,9 +19,7 @@ def show() -> None:
     """The table, the curves and the actions, or how to start a first job."""
     runs = run_folder.list_runs()
     if not runs:
-        st.info(
-            "No jobs yet. For a first try, `kidney-ct phantom demo-data` writes a simulated dataset to “demo-data”."
-        )
+        st.info("No jobs yet. For a first try, `kidney-ct phantom demo-data` writes simulated images.")
         return
     busy = any(jobs.status(run) in (QUEUED, RUNNING) for run in runs[:50])
     live = busy and st.toggle(
