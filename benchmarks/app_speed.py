@@ -15,6 +15,7 @@ The baseline of the diagnosis is the bare fp32 forward pass of the same network 
 docs/app-speed.json; `make results` writes the sentences of docs/speed.md from it.
 """
 
+import json
 import statistics
 import sys
 import time
@@ -151,9 +152,11 @@ def main() -> int:
     for title, value in app.items():
         print(f"{title:28} {value:.0f}{'' if 'MiB' in title else ' ms'}")
     rounded = {name: {title: round(value, 2) for title, value in values.items()} for name, values in diagnoses.items()}
+    stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     write_json(
         RESULTS,
         {
+            **stored,  # what `benchmarks.page_speed` keeps
             "machine": machine(),
             "app": {title: round(value) for title, value in app.items()},
             "diagnosis": rounded,

@@ -298,6 +298,19 @@ def app_speed(measured: dict) -> str:
     )
 
 
+def page_speed_table(measured: dict) -> str:
+    """How long each page takes to its first useful content."""
+    warm, cold = measured["warm"], measured["cold"]
+    lines = [
+        "| page | first useful content, new server | after a click | compared with the fastest page |",
+        "|---|---|---|---|",
+    ]
+    for title, milliseconds in warm.items():
+        ratio = milliseconds / min(warm.values())
+        lines.append(f"| {title} | {cold[title] / 1000:.1f} s | {milliseconds / 1000:.2f} s | {ratio:.1f} x |")
+    return "\n".join([*lines, "", f"Load of the machine before: {measured['load']} a core."])
+
+
 def speed() -> str:
     """Every speed measurement, with the machine."""
     training, inference = (
@@ -312,6 +325,7 @@ def speed() -> str:
         growth(training),
         inference_speed_table(inference),
         app_speed(app) if app else "",
+        page_speed_table(app["pages"]) if app and "pages" in app else "",
     ]
     return "\n\n".join([*(part for part in parts if part), f"Measured on: {'; '.join(machines)}."])
 

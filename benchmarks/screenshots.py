@@ -163,7 +163,7 @@ def training_kept(page: Page) -> None:
     page.get_by_role("textbox", name="Seeds").fill("0, 1, 2")
     page.keyboard.press("Enter")
     settled(page)
-    page.get_by_text("Command and configuration file", exact=True).click()
+    page.get_by_text("Commands and file", exact=True).click()
     page.get_by_text(re.compile(r"^\d+ jobs$")).click()
     page.get_by_text("Note, tags, name", exact=True).click()
     settled(page)

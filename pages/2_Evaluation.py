@@ -21,8 +21,7 @@ from kidney_core.common.errors import KidneyError
 page_frame.start_page(
     "Evaluation",
     "📊",
-    "Every result states its split: **random split**, as in the paper, or **unseen scans**, as for a new patient "
-    "(scan-level split, no data leakage).",
+    "**Random split**: as in the paper, with data leakage. **Unseen scans**: as for a new patient.",
 )
 
 
@@ -47,13 +46,11 @@ def main() -> None:
     checkpoints = loading.usable_checkpoints()
     if not checkpoints:
         return
-    chosen = st.multiselect(
-        "Checkpoints",
-        checkpoints,
-        default=checkpoints,
-        format_func=checkpoint_choice.checkpoint_title,
-        key="evaluation_checkpoints",
+    titles = {checkpoint.name: checkpoint_choice.checkpoint_title(checkpoint) for checkpoint in checkpoints}
+    names = st.multiselect(
+        "Checkpoints", list(titles), default=list(titles), format_func=titles.__getitem__, key="evaluation_checkpoints"
     )
+    chosen = [checkpoint for checkpoint in checkpoints if checkpoint.name in names]
     if not chosen:
         st.info("Choose at least one checkpoint.")
         return

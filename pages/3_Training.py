@@ -7,7 +7,7 @@ from kidney_core.app import access, jobs_panel, page_frame, training_form
 page_frame.start_page(
     "Training",
     "🏋️",
-    "Fine-tune networks on your images. Jobs keep running when you close this page or restart the app.",
+    "Fine-tune networks on your images. Jobs go on when you close this page.",
 )
 with st.container(border=True):
     st.subheader("New jobs", anchor=False)

@@ -8,8 +8,7 @@ from kidney_core.common.errors import KidneyError, UnclearTable
 page_frame.start_page(
     "Dataset",
     "🗂️",
-    "Check a folder of labelled CT slices for **data leakage**: which slices belong to one scan, and how much does a random "
-    "split give away?",
+    "How much does a random split of your labelled slices give away? Check a folder for **data leakage**.",
     needs=access.DIAGNOSER,
 )
 
@@ -17,7 +16,7 @@ page_frame.start_page(
 def audit_folder() -> None:
     """Compare all slices of the folder that the user enters; the result stays for the session."""
     with st.form("dataset_form"):
-        folder = path_inputs.folder_input("dataset_folder")
+        folder = path_inputs.opened_folder_input("dataset_folder")
         is_submitted = st.form_submit_button("Audit", type="primary")
     if is_submitted or st.session_state.pop("dataset_again", False):
         for name in ("dataset_audit", "dataset_unclear"):

@@ -34,11 +34,10 @@ NO_PATHS = {
     "teaching_student_name",
     "teaching_join_code",
     "teaching_class_name",
-    "training_other",
-    "training_seeds",
+    "training_architecture_text",
     "training_publish_name",
 }
-NO_PATH_LABELS = {"Tags, separated by commas", "Name"}
+NO_PATH_LABELS = {"Tags, separated by commas", "Name", "Seeds"}
 
 
 def test_every_text_field_that_names_a_path_goes_through_the_one_door():

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, markdown, tables
+from kidney_core.app import formatting, how_to_read, markdown, tables
 from kidney_core.metrics.number_format import percent
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def show(assessed: "Assessment", *, key: str, name: str) -> None:
         bind="query-params",
     )
     views[chosen](assessed, key, name)
-    st.caption(formatting.nonbreaking("How to read this. " + HOW_TO_READ[chosen] + _BRACKETS))
+    how_to_read.folded().caption(formatting.nonbreaking(HOW_TO_READ[chosen] + _BRACKETS))
 
 
 def _show_points(assessed: "Assessment", key: str, name: str) -> None:

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import checkpoint_choice, loading, markdown, paired_panel, progress, tables
+from kidney_core.app import checkpoint_choice, how_to_read, loading, markdown, paired_panel, progress, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics import number_format
@@ -60,10 +60,9 @@ def show(chosen: list[Checkpoint]) -> None:
     )
     with export_button:
         _export(chosen)
-    st.caption(
-        "How to read this. Grey: random split, as in the paper (data leakage). Colour: unseen scans, as for a new patient. "
-        "Whiskers: 95 % intervals from resampling whole scans; none where a class has too few scans (fewer than five, or one holds most slices) or all agree. "
-        "The second table tests whether two models differ."
+    how_to_read.folded().caption(
+        "Grey: random split, as in the paper (data leakage). Colour: unseen scans, as for a new patient. "
+        "Whiskers: 95 % intervals from resampling whole scans; none where a class has too few scans (fewer than five, or one holds most slices) or all agree."
     )
     evaluated = [checkpoint for checkpoint in chosen if checkpoint.is_evaluated]
     if len(evaluated) > 1:
@@ -92,6 +91,8 @@ def _export(chosen: list[Checkpoint]) -> None:
 
 def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
     st.markdown(f"#### Differences in {markdown.text(title.lower())}")
+    if not st.toggle("Test whether two models differ", key="evaluation_pairs_asked"):  # the tests take a moment
+        return
     protocol = checkpoint_choice.choose_protocol(chosen, "evaluation_pairs", at_least=2)
     if protocol is None:
         return
@@ -124,8 +125,8 @@ def _footprints(chosen: list[Checkpoint]) -> None:
     st.dataframe(
         tables.drawn(pd.DataFrame(rows)), hide_index=True, column_config=config, key="evaluation_footprint_table"
     )
-    st.caption(
-        "How to read this. One slice: median time of a prediction without heatmap. Slices per second: in batches. Memory: peak "
+    how_to_read.folded().caption(
+        "One slice: median time of a prediction without heatmap. Slices per second: in batches. Memory: peak "
         "that the network adds to a process. A training job at the same time slows all of them down."
     )
 

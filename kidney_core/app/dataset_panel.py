@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import curation_panel, dataset_slice_panel, formatting, loading, markdown, progress, tables
+from kidney_core.app import (
+    curation_panel,
+    dataset_slice_panel,
+    formatting,
+    how_to_read,
+    loading,
+    markdown,
+    progress,
+    tables,
+)
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics.number_format import percent
 from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, PROTOCOL_TITLES, RANDOM
@@ -51,8 +60,8 @@ def _show_protocols(audit: "Audit") -> None:
                 st.info(markdown.text(audit.problems[protocol]))
             else:
                 _show_leakage(audit.protocols[protocol], n_beside=4 - len(measured))
-    st.caption(
-        "How to read this. Five folds under a random and a scan-level split test every slice once. A model that is no better than the 1-NN baseline, "
+    how_to_read.folded().caption(
+        "Five folds under a random and a scan-level split test every slice once. A model that is no better than the 1-NN baseline, "
         "which copies the label of the most similar training slice, has learned nothing useful."
     )
 
@@ -88,8 +97,8 @@ def _show_examples(audit: "Audit") -> None:
     """The leakage at a glance: test slices, and the training slice most like each under both splits."""
     st.subheader("Leakage at a glance", anchor=False)
     st.markdown(
-        "On the left, test slices; to their right, the **most similar training slice**. With a random split, it is a neighbour "
-        "from the same scan: copying its label is enough. With unseen scans, it comes from another patient."
+        "Test slices, each beside its **most similar training slice**. With a random split that is a neighbour of the same scan; "
+        "with unseen scans, another patient."
     )
     with st.container(key="dataset_near_duplicates"):
         for row in examples(audit):

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from kidney_core.app import loading, markdown, matrix_panel, path_inputs, progress
+from kidney_core.app import how_to_read, loading, markdown, matrix_panel, path_inputs, progress
 from kidney_core.app.tested import Tested
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics.predictions import Predictions
 
 _HOW_TO_READ = (
-    "How to read this. Slices are near each other where the network's features are alike (t-SNE); distances between far groups mean "
+    "Slices are near each other where the network's features are alike (t-SNE); distances between far groups mean "
     "nothing. Scans that lie apart by hospital or phase and not by label tell what the network looks at. Draw a lasso to open slices."
 )
 
@@ -109,7 +109,7 @@ def _draw(tested: Tested, shown: Predictions, places: np.ndarray) -> None:
         on_select="rerun",
         selection_mode=("lasso", "box", "points"),
     )
-    st.caption(_HOW_TO_READ)
+    how_to_read.folded().caption(_HOW_TO_READ)
     rows = [int(np.ravel(point["customdata"])[0]) for point in event["selection"]["points"] if "customdata" in point]
     if rows:
         chosen = np.zeros(len(shown), bool)

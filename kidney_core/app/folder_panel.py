@@ -33,11 +33,10 @@ def show(checkpoints: Sequence[Checkpoint]) -> None:
 def _form(checkpoints: Sequence[Checkpoint]) -> str:
     """The form, and what it asks for; why that was not possible, or ""."""
     st.markdown(
-        "Evaluate checkpoints on a labelled folder of this machine: one folder per class, or whole scans (DICOM, NIfTI, pictures) "
-        "listed in `series.csv` with the columns path, series and label."
+        "One folder per class, or whole scans (DICOM, NIfTI, pictures) listed in `series.csv` with the columns path, series and label."
     )
     with st.form("evaluation_folder_form"):
-        folder = path_inputs.path_input("Folder", placeholder="/data/ct-kidney", key="evaluation_folder")
+        folder = path_inputs.opened_folder_input("evaluation_folder", label="Folder", has_demo=False)
         chosen = st.multiselect(
             "Checkpoints to evaluate",
             checkpoints,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import loading, markdown, matrix_panel, paired_panel, tables, tested_panel
+from kidney_core.app import how_to_read, loading, markdown, matrix_panel, paired_panel, tables, tested_panel
 from kidney_core.app.tested import Tested
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.metrics import number_format
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kidney_core.diagnosis.folder_evaluation import Evaluated
 
 _GATE_HOW_TO_READ = (
-    "How to read this. As on Diagnosis. Answered: with a label. Abstained: confidence below the threshold of the label. Refused: out of "
+    "As on Diagnosis. Answered: with a label. Abstained: confidence below the threshold of the label. Refused: out of "
     "distribution, or not upright. Seen: the scan was in the training data. Wrong: of the answered slices."
 )
 _GATE_TITLES = {
@@ -142,7 +142,7 @@ def _matrix(kept: "Evaluation", checkpoint: Checkpoint) -> None:
     tested = _tested(kept, checkpoint)
     metrics = evaluation.metrics(tested.predictions)
     ranges = {name: [each.low, each.high] for name, each in tested.ranges().items()}
-    st.caption(f"How to read this. {matrix_panel.HOW_TO_READ_MATRIX} {matrix_panel.HOW_TO_READ_REPORT}")
+    how_to_read.folded().caption(f"{matrix_panel.HOW_TO_READ_MATRIX} {matrix_panel.HOW_TO_READ_REPORT}")
     key = f"{checkpoint.name}-folder"
     matrix, report = st.columns(2, gap="large")
     with matrix:
@@ -169,7 +169,7 @@ def _gate(evaluated: "Evaluated", name: str) -> None:
     for column in shares:
         shown[column] = [_share(value) for value in rows[column]]
     st.dataframe(tables.drawn(shown.rename(columns=_GATE_TITLES)), hide_index=True, key="evaluation_folder_gate")
-    st.caption(_GATE_HOW_TO_READ)
+    how_to_read.folded().caption(_GATE_HOW_TO_READ)
     if len(evaluated.scans):
         st.markdown("**Scans, as Diagnosis judges them**")
         tables.show_table(evaluated.scans, key="evaluation_folder_scans")

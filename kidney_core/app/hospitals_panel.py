@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import markdown, tables
+from kidney_core.app import how_to_read, markdown, tables
 from kidney_core.checkpoints import hospital_results
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.checkpoints.hospital_results import ALL, PHASES, SCANS
@@ -59,7 +59,7 @@ def show(chosen: list[Checkpoint]) -> None:
             f"{markdown.code(command)}: FOLDER holds one folder for each hospital."
         )
         return
-    st.caption(f"How to read this. {HOW_TO_READ}")
+    how_to_read.folded().caption(HOW_TO_READ)
     for source in dict.fromkeys(source for content in measured.values() for source in content["sources"]):
         of_source = {
             name: content["sources"][source] for name, content in measured.items() if source in content["sources"]

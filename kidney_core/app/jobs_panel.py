@@ -6,7 +6,7 @@ import streamlit as st
 
 from kidney_core.app import access, curves_panel, markdown, run_actions, runs_table, tables
 from kidney_core.common.errors import KidneyError
-from kidney_core.engines import housekeeping, jobs, run_table
+from kidney_core.engines import housekeeping, jobs, run_table, runs_side_by_side
 from kidney_core.metrics import curve_charts
 from kidney_core.runs import run_folder
 from kidney_core.runs.curves import Curves
@@ -19,9 +19,7 @@ def show() -> None:
     """The table, the curves and the actions, or how to start a first job."""
     runs = run_folder.list_runs()
     if not runs:
-        st.info(
-            "No jobs yet. For a first try, `kidney-ct phantom demo-data` writes a simulated dataset to “demo-data”."
-        )
+        st.info("No jobs yet. For a first try, `kidney-ct phantom demo-data` writes simulated images.")
         return
     busy = any(jobs.status(run) in (QUEUED, RUNNING) for run in runs[:50])
     live = busy and st.toggle(
@@ -92,11 +90,11 @@ def _show_side_by_side(runs: list[Run], curves: dict[str, Curves]) -> None:
     with st.expander("Side by side", expanded=len(runs) == 2, key="training_side_by_side"):
         only_differences = st.toggle("Only what differs", value=True, key="training_only_differences")
         rows = [run_table.row(run, curves[run.name]) for run in runs]
-        table = run_table.side_by_side(rows, only_differences=only_differences)
+        table = runs_side_by_side.side_by_side(rows, only_differences=only_differences)
         if table.empty:
             st.info("These runs do not differ in anything.")
             return
-        differs = table.pop(run_table.DIFFERS)
+        differs = table.pop(runs_side_by_side.DIFFERS)
         if not only_differences:
             table.insert(1, "Differs", ["•" if each else "" for each in differs])
         st.dataframe(
@@ -105,7 +103,7 @@ def _show_side_by_side(runs: list[Run], curves: dict[str, Curves]) -> None:
             height="content",
             placeholder="–",
             key="training_side_by_side_table",
-            column_config={run_table.WHAT: st.column_config.TextColumn(width="medium")},
+            column_config={runs_side_by_side.WHAT: st.column_config.TextColumn(width="medium")},
             alt="Runs side by side",
         )
         st.download_button(

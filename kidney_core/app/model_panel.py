@@ -12,6 +12,7 @@ from kidney_core.app import (
     checkpoint_choice,
     curves_panel,
     formatting,
+    how_to_read,
     loading,
     markdown,
     matrix_panel,
@@ -67,7 +68,7 @@ def show(checkpoint: Checkpoint) -> None:
 
 
 def _matrices(checkpoint: Checkpoint) -> None:
-    st.caption(f"How to read this. {matrix_panel.HOW_TO_READ_MATRIX} {matrix_panel.HOW_TO_READ_REPORT}")
+    how_to_read.folded().caption(f"{matrix_panel.HOW_TO_READ_MATRIX} {matrix_panel.HOW_TO_READ_REPORT}")
     shown = checkpoint.shown_protocols
     selected = {}
     for column, protocol in zip(_two_beside(len(shown)), shown, strict=True):
@@ -200,7 +201,7 @@ def _abstention(checkpoint: Checkpoint) -> None:
     wrong.metric("Error rate", number_format.percent(risk) if coverage else "–")
     all_wrong.metric("Error rate without abstention", number_format.percent(float(curve.risk[-1])))
     st.plotly_chart(curve_plots.risk_coverage_figure(curve, threshold), key="evaluation_risk")
-    st.caption("How to read this. " + HOW_TO_READ["abstention"])
+    how_to_read.folded().caption(HOW_TO_READ["abstention"])
 
 
 def _show_answers(checkpoint: Checkpoint) -> None:
@@ -224,7 +225,7 @@ def _show_answers(checkpoint: Checkpoint) -> None:
         for label, row in entry["by_label"].items()
     ]
     st.dataframe(tables.drawn(pd.DataFrame(rows)), hide_index=True, key=f"evaluation_answers_{checkpoint.name}")
-    st.caption(
+    how_to_read.folded().caption(
         formatting.nonbreaking(
             "In Diagnosis a label is answered from its threshold on. Measured nested, on scans that chose neither network nor threshold. "
             f"An answer that is wrong more often than {number_format.percent(entry['accepted_error'], 0)} there is never given."
@@ -241,8 +242,8 @@ def _show_prediction_sets(checkpoint: Checkpoint) -> None:
     single = entry["sizes"][1]
     st.markdown(
         formatting.nonbreaking(
-            f"**Prediction sets.** To hold the true label on {number_format.percent(entry['level'], 0)} of the slices of each label, "
-            f"they have {entry['mean_size']:.1f} labels on average; {number_format.percent(single, 0)} have one. Measured: {markdown.text(covered)}."
+            f"**Prediction sets** meant to hold {number_format.percent(entry['level'], 0)} of each label hold {markdown.text(covered)}. "
+            f"Mean size: {entry['mean_size']:.1f} labels; {number_format.percent(single, 0)} have one."
         )
     )
 
@@ -262,9 +263,9 @@ def _training(checkpoint: Checkpoint) -> None:
         key="evaluation_quantities",
     )
     curves_panel.draw({checkpoint.name: [curves]}, chosen, curve_panels.Choice(), key="evaluation_training")
-    has_validation = checkpoint.card["training"].get("validation_fraction")
-    note = "" if has_validation else "There was no validation part: “validation” is the test part. "
-    st.caption(f"{note}How to read this. {HOW_TO_READ['training']}")
+    if not checkpoint.card["training"].get("validation_fraction"):
+        st.caption("There was no validation part: “validation” is the test part.")
+    how_to_read.folded().caption(HOW_TO_READ["training"])
 
 
 def _card(checkpoint: Checkpoint) -> None:

@@ -34,8 +34,7 @@ class _Result:
 def show(checkpoint: Checkpoint) -> None:
     """The form, and the result of the last measurement of this network."""
     st.markdown(
-        "**Does the answer fall with the lesion?** Each marked lesion is painted over with what surrounds it. A network that saw it "
-        "no longer predicts it. As a control, the mirrored spot is painted over instead: that should change nothing."
+        "**Does the answer fall with the lesion?** Each marked lesion is painted over; then, as a control, the mirrored spot."
     )
     with st.form("paint_over_form"):
         folder = path_inputs.path_input(

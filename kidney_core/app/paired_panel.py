@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, markdown, tables
+from kidney_core.app import formatting, how_to_read, markdown, tables
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics import number_format
 
@@ -25,7 +25,7 @@ _NAMES = {
     "roc_auc": "ROC AUC",
 }
 _HOW_TO_READ = (
-    "How to read this. Both models predicted the same slices. p over scans: permutation test that swaps their predictions on whole scans. "
+    "Both models predicted the same slices. p over scans: permutation test that swaps their predictions on whole scans. "
     "Corrected (Holm): for the pairs of this figure, and for everything that was tested. p over slices: McNemar's test, which treats slices "
     "of one scan as independent and is therefore optimistic."
 )
@@ -54,7 +54,7 @@ def show(compared: "Compared", figure: str, *, key: str) -> None:
             key=f"{key}_csv",
             on_click="ignore",
         )
-    st.caption(_HOW_TO_READ)
+    how_to_read.folded().caption(_HOW_TO_READ)
 
 
 def show_disagreements(predictions: "dict[str, Predictions]", *, key: str) -> None:

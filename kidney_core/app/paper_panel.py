@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import tables
+from kidney_core.app import how_to_read, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common import paper
 from kidney_core.metrics import number_format
@@ -17,8 +17,8 @@ def show(checkpoints: Sequence[Checkpoint]) -> None:
     st.markdown(f"Precision / recall / F1 on test slices. Paper: Table 1 of *{paper.TITLE}*.")
     rows = [row for checkpoint in checkpoints for row in _rows(checkpoint)]
     st.dataframe(tables.drawn(pd.DataFrame(rows)), hide_index=True)
-    st.caption(
-        "How to read this. In brackets: how a checkpoint was trained. Only a checkpoint with the recipe `paper`, from ImageNet "
+    how_to_read.folded().caption(
+        "In brackets: how a checkpoint was trained. Only a checkpoint with the recipe `paper`, from ImageNet "
         "weights at 224 px, repeats the paper's experiment, in its row “random split”. The rows “unseen scans” answer another "
         "question: how well does it work for a new patient?"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from kidney_core.app import access, markdown
+from kidney_core.app import access, form_memory, markdown
 from kidney_core.common import allowed_paths
 from kidney_core.common.errors import KidneyError
 from kidney_core.common.typed_paths import clean_path, clean_paths
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
 _DEMO_FOLDER = "demo-data"
+_FOLDER_HELP = "A folder on this machine that holds one folder per class, for example Cyst, Normal, Stone and Tumor."
 
 
 def path_input(
@@ -58,8 +59,22 @@ def folder_input(key: str, *, last: str = "") -> str:
         last or (_DEMO_FOLDER if is_there(_DEMO_FOLDER) else ""),
         key=key,
         placeholder="/data/ct-kidney",
-        help="A folder on this machine that holds one folder per class, for example Cyst, Normal, Stone and Tumor.",
+        help=_FOLDER_HELP,
     )
+
+
+def opened_folder_input(key: str, *, label: str = "Folder of images", has_demo: bool = True) -> str:
+    """The folder that the user types; starts with the one that they opened last, on whatever page, and offers it to the others.
+
+    Args:
+        has_demo: start with the simulated dataset where nothing was opened yet.
+    """
+    demo = _DEMO_FOLDER if has_demo and is_there(_DEMO_FOLDER) else ""
+    form_memory.start({key: form_memory.opened_folder() or demo})
+    folder = path_input(label, key=key, placeholder="/data/ct-kidney", help=_FOLDER_HELP)
+    if folder and is_there(folder):
+        form_memory.keep_folder(folder)
+    return folder
 
 
 def is_there(typed: str) -> bool:

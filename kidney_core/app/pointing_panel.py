@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, markdown, tables
+from kidney_core.app import formatting, how_to_read, markdown, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import CheckpointError
 from kidney_core.metrics import number_format
@@ -36,7 +36,7 @@ def show(checkpoint: Checkpoint) -> None:
         return
     from kidney_core.metrics import curve_plots
 
-    st.caption(f"How to read this. {HOW_TO_READ}")
+    how_to_read.folded().caption(HOW_TO_READ)
     by_set = {name: _table(explanations, measured) for name, measured in explanations["sets"].items()}
     for name, table in by_set.items():
         measured = explanations["sets"][name]

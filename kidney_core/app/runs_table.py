@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from kidney_core.app import access, tables
-from kidney_core.engines import run_table
+from kidney_core.engines import remembered_columns, run_groups, run_search, run_table
 from kidney_core.engines.run_table import COLUMNS, NUMBER, PERCENT, PROGRESS, SECONDS, TIME
 from kidney_core.runs.run_folder import CRASHED, FAILED, FINISHED, QUEUED, RUNNING, STOPPED
 
@@ -36,12 +36,12 @@ def show(rows: list[dict[str, Any]]) -> list[str]:
     )
     by = group.selectbox(
         "Group by",
-        ["", *run_table.GROUPED_BY],
+        ["", *run_groups.GROUPED_BY],
         format_func=lambda name: f"Group by {COLUMNS[name].title.lower()}" if name else "Not grouped",
         key="training_group",
         label_visibility="collapsed",
     )
-    found = run_table.search(rows, text, states=chosen)
+    found = run_search.search(rows, text, states=chosen)
     with more.popover("Columns", width="stretch"):
         columns = _choose_columns()
         st.download_button(
@@ -56,7 +56,7 @@ def show(rows: list[dict[str, Any]]) -> list[str]:
         st.info("No run matches. Change the search or the states.")
         return []
     if by:
-        table, members = run_table.groups(found, by)
+        table, members = run_groups.groups(found, by)
     else:
         table, members = run_table.table(found, columns), [(row["run"],) for row in found]
     _restore_selection(members)
@@ -81,10 +81,10 @@ def _choose_columns() -> list[str]:
     return st.multiselect(
         "Columns",
         list(COLUMNS),
-        default=run_table.read_columns(person),
+        default=remembered_columns.read_columns(person),
         format_func=lambda name: COLUMNS[name].title,
         key=_COLUMNS,
-        on_change=lambda: run_table.write_columns(person, st.session_state[_COLUMNS]),
+        on_change=lambda: remembered_columns.write_columns(person, st.session_state[_COLUMNS]),
     ) or ["run"]
 
 

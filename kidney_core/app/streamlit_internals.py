@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import streamlit as st
 from starlette import formparsers
 from starlette.requests import Request
 from starlette.routing import Route
@@ -26,8 +27,8 @@ from streamlit.proto.Exception_pb2 import Exception as ExceptionProto
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 from streamlit.web import bootstrap, cli
-from streamlit.web.server.starlette import starlette_routes, starlette_websocket
-from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+from streamlit.web.server.starlette import starlette_app_utils, starlette_routes, starlette_websocket
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME, XSRF_COOKIE_NAME
 
 from kidney_core.common.packing import Packed
 
@@ -56,6 +57,15 @@ def session_id() -> str:
     """The session that runs here; empty outside of one."""
     context = get_script_run_ctx()
     return context.session_id if context else ""
+
+
+def browser_secret() -> str:
+    """What only the browser of this session knows, the same after a reload: its token against forged requests.
+
+    Empty where there is none: outside of a browser, or with server.enableXsrfProtection off.
+    """
+    token, _ = starlette_app_utils.decode_xsrf_token_string(st.context.cookies.get(XSRF_COOKIE_NAME, ""))
+    return token.hex() if token else ""
 
 
 def running_server() -> runtime.Runtime | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import clinical_panel, embedding_panel, markdown, matrix_panel, tables
+from kidney_core.app import clinical_panel, embedding_panel, how_to_read, markdown, matrix_panel, tables
 from kidney_core.app.tested import Tested
 from kidney_core.metrics import number_format
 
@@ -42,7 +42,7 @@ def _curves(tested: Tested) -> None:
     ):
         with column:
             st.plotly_chart(draw_figure(tested.predictions, ranges), key=f"{tested.key}_{name}")
-            st.caption("How to read this. " + HOW_TO_READ[name])
+            how_to_read.folded().caption(HOW_TO_READ[name])
 
 
 def _calibration(tested: Tested) -> None:
@@ -57,8 +57,8 @@ def _calibration(tested: Tested) -> None:
     st.plotly_chart(
         curve_plots.reliability_figure(reliability, confidences), key=f"{tested.key}_reliability", width="content"
     )
-    st.caption(
-        f"How to read this. {HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal. It has no interval, because "
+    how_to_read.folded().caption(
+        f"{HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal. It has no interval, because "
         f"resampling inflates it. {markdown.text(tested.fitted)}"
     )
 
@@ -67,7 +67,7 @@ def _worst_errors(tested: Tested) -> None:
     predictions = tested.predictions
     wrong = predictions.subset(~predictions.is_right)
     st.markdown(f"{len(wrong):,} of {len(predictions):,} slices are predicted wrongly.")
-    st.caption("How to read this. " + HOW_TO_READ["errors"])
+    how_to_read.folded().caption(HOW_TO_READ["errors"])
     if not len(wrong):
         return
     least = st.slider(
@@ -111,7 +111,7 @@ def _planes(tested: Tested) -> None:
             }
         )
     st.table(pd.DataFrame(rows).set_index("Plane").T)
-    st.caption("How to read this. " + HOW_TO_READ["planes"])
+    how_to_read.folded().caption(HOW_TO_READ["planes"])
 
 
 def _with_interval(interval: "Interval") -> str:
@@ -125,7 +125,7 @@ def _scans(tested: Tested) -> None:
     ranges = {name: [interval.low, interval.high] for name, interval in tested.ranges(per_series=True).items()}
     metrics = evaluation.metrics(scans)
     matrix_panel.show_headline(metrics, ranges, tested="Scans")
-    st.caption(f"How to read this. {HOW_TO_READ['scans']} {markdown.text(evaluation.mixed_series_note(scans))}")
+    how_to_read.folded().caption(f"{HOW_TO_READ['scans']} {markdown.text(evaluation.mixed_series_note(scans))}")
     st.table(markdown.cells(number_format.report_with_intervals(metrics, ranges).rename(columns={"Slices": "Scans"})))
     table = scans.table.assign(right=scans.is_right)
     tables.show_table(table, key=f"{tested.key}_scans")

@@ -1,6 +1,5 @@
-"""The table of runs: one row a run with everything known of it, and two runs side by side."""
+"""The table of runs: its columns, and one row a run with everything known of it."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -9,8 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from kidney_core.common import settings
-from kidney_core.common.files import write_json
 from kidney_core.common.labels import LABELS
 from kidney_core.engines import housekeeping, jobs
 from kidney_core.metrics.splits import PROTOCOL_NAMES, TEST, TRAIN, VALIDATION
@@ -20,8 +17,6 @@ from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import QUEUED, RUNNING, Run
 
 TEXT, NUMBER, PERCENT, PROGRESS, TIME, SECONDS = "text", "number", "percent", "progress", "time", "seconds"
-WHAT, DIFFERS = "Option or figure", "Differs?"  # no run can have such a name
-_COLUMNS_FILE = ".columns.json"  # beside the runs: who wants to see which columns
 
 
 @dataclass(frozen=True)
@@ -90,16 +85,6 @@ SHOWN_AT_FIRST = (
     "duration",
     "tags",
 )
-GROUPED_BY: tuple[str, ...] = (
-    "architecture",
-    "protocol",
-    "recipe",
-    "dataset",
-    "learning_rate",
-    "image_size_px",
-    "augmentation",
-)
-GROUPED_BY += ("trainable", "state", "tags")
 
 
 def row(run: Run, curves: Curves) -> dict[str, Any]:
@@ -186,30 +171,6 @@ def _last(curves: Curves, name: str) -> Any:
     return next((each[name] for each in reversed(curves.epochs) if name in each), None)
 
 
-def search(rows: Iterable[dict[str, Any]], text: str, *, states: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """The rows in which every word of a text occurs somewhere, upper or lower case, and that are in one of the states.
-
-    A word such as `learning_rate=0.001` or `split=unseen` asks one column, by its key or its title without blanks.
-    """
-    states = set(states)
-    words = text.lower().split()
-    return [each for each in rows if (not states or each["state"] in states) and all(_has(each, w) for w in words)]
-
-
-def _has(row: dict[str, Any], word: str) -> bool:
-    name, equals, wanted = word.partition("=")
-    if equals:
-        titles = {column.title.lower().replace(" ", ""): key for key, column in COLUMNS.items()}
-        value = row.get(titles.get(name, name))
-        if isinstance(value, int | float):
-            try:
-                return value == float(wanted)
-            except ValueError:
-                return False
-        return wanted in str("" if value is None else value).lower()
-    return any(word in str(value).lower() for value in row.values() if value is not None)
-
-
 def table(rows: list[dict[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
     """The rows under the titles of their columns."""
     names = list(columns)
@@ -220,90 +181,3 @@ def table(rows: list[dict[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
         if COLUMNS[name].kind == TIME:
             found[name] = pd.to_datetime(found[name])
     return found.rename(columns={name: COLUMNS[name].title for name in names})
-
-
-def groups(rows: list[dict[str, Any]], by: str) -> tuple[pd.DataFrame, list[tuple[str, ...]]]:
-    """One row for each value of a column, and the names of its runs.
-
-    Columns: the value, Runs, Finished, and mean, standard deviation and best of the test figures and the lowest of the
-    validation losses. The standard deviation is that of a sample; empty for one run.
-    """
-    everything = pd.DataFrame(rows)
-    keys = everything[by].map(lambda value: "–" if value is None or value == "" or value != value else value)
-    found, members = [], []
-    for value, of_value in everything.groupby(keys, sort=False):
-        accuracy = pd.to_numeric(of_value["test_accuracy"])
-        balanced = pd.to_numeric(of_value["test_balanced_accuracy"])
-        found.append(
-            {
-                COLUMNS[by].title: str(value),
-                "Runs": len(of_value),
-                "Finished": int((of_value["state"] == "finished").sum()),
-                "Mean test accuracy": accuracy.mean(),
-                "Mean test balanced accuracy": balanced.mean(),
-                "SD of test balanced accuracy": balanced.std(),
-                "Best test balanced accuracy": balanced.max(),
-                "Best validation loss": pd.to_numeric(of_value["best_validation_loss"]).min(),
-            }
-        )
-        members.append(tuple(of_value["run"]))
-    return pd.DataFrame(found), members
-
-
-def side_by_side(rows: list[dict[str, Any]], *, only_differences: bool) -> pd.DataFrame:
-    """Runs as columns and everything known of them as rows: what they are of, their options, their figures.
-
-    Columns: `WHAT`, one per run (text), and `DIFFERS`, true or false.
-    """
-    left_out = {"run", "place", "message", "progress", "epoch", "time_left", "note"}
-    lines = []
-    for name, column in COLUMNS.items():
-        if name in left_out:
-            continue
-        texts = [in_words(row[name], column.kind) for row in rows]
-        differs = len(set(texts)) > 1
-        if (differs or not only_differences) and any(texts):
-            lines.append(
-                {
-                    WHAT: column.title,
-                    **dict(zip((row["run"] for row in rows), texts, strict=True)),
-                    DIFFERS: differs,
-                }
-            )
-    return pd.DataFrame(lines, columns=[WHAT, *(row["run"] for row in rows), DIFFERS])
-
-
-def in_words(value: Any, kind: str) -> str:
-    """A value of the table as text; empty for None."""
-    if value is None or value != value:
-        return ""
-    if kind == PERCENT:
-        return f"{value:.1f} %"
-    if kind == SECONDS:
-        return f"{value:,.0f} s"
-    if kind == TIME:
-        return f"{value:%Y-%m-%d %H:%M}"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def read_columns(person: str) -> list[str]:
-    """The columns that somebody chose last; `SHOWN_AT_FIRST` before the first choice."""
-    try:
-        stored = json.loads((settings.runs_folder() / _COLUMNS_FILE).read_text(encoding="utf-8"))[person]
-        chosen = [name for name in stored if name in COLUMNS]
-    except (OSError, ValueError, KeyError, TypeError):
-        chosen = []
-    return chosen or list(SHOWN_AT_FIRST)
-
-
-def write_columns(person: str, columns: list[str]) -> None:
-    """Remember the columns that somebody chose; nothing where the folder cannot be written, since only a view is lost."""
-    path = settings.runs_folder() / _COLUMNS_FILE
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        stored = {}
-    try:
-        write_json(path, {**(stored if isinstance(stored, dict) else {}), person: columns})
-    except OSError:
-        return

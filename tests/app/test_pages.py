@@ -488,13 +488,13 @@ def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, sm
         "kidney_core.engines.jobs.submit", lambda run, engine: (submitted.append(run), engines.append(engine))
     )
     app = opened("pages/3_Training.py", monkeypatch)
-    app.selectbox(key="training_recipe").set_value("paper").run()  # `travel` needs kidneys
+    app.button(key="training_preset_paper").click().run()  # `travel` needs kidneys
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
     app.button(key="training_check").click().run()
     assert "60 slices in 12 scans" in texts(app.success)
     app.multiselect(key="training_architectures").set_value([]).run()
     assert "60 slices in 12 scans" in texts(app.success)  # what was found stays
-    app.text_input(key="training_other").set_value("test_resnet").run()
+    app.multiselect(key="training_architectures").set_value(["test_resnet"]).run()
     app.selectbox(key="training_start").set_value("Random weights").run()
     app.number_input(key="training_folds").set_value(1).run()
     assert "n_folds is 1, which is no cross-validation" in texts(app.error)
@@ -524,10 +524,9 @@ def test_training_page_sweeps_seeds_and_starts_a_saved_configuration(monkeypatch
     submitted = []
     monkeypatch.setattr("kidney_core.engines.jobs.submit", lambda run, engine: submitted.append(run.config()))
     app = opened("pages/3_Training.py", monkeypatch)
-    app.selectbox(key="training_recipe").set_value("paper").run()  # `travel` needs kidneys
+    app.button(key="training_preset_paper").click().run()  # `travel` needs kidneys
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
-    app.multiselect(key="training_architectures").set_value([]).run()
-    app.text_input(key="training_other").set_value("test_resnet").run()
+    app.multiselect(key="training_architectures").set_value(["test_resnet"]).run()
     app.selectbox(key="training_start").set_value("Random weights").run()
     app.text_input(key="training_seeds").set_value("1, 2, x").run()
     assert "is not a list of seeds" in texts(app.error)
@@ -623,10 +622,9 @@ def test_training_page_asks_for_the_engine_where_there_are_several(monkeypatch, 
     monkeypatch.setenv("KIDNEY_ENGINE", "ray")
     app = opened("pages/3_Training.py", monkeypatch)
     assert app.selectbox(key="training_engine").value == "ray"
-    app.selectbox(key="training_recipe").set_value("paper").run()  # `travel` needs kidneys
+    app.button(key="training_preset_paper").click().run()  # `travel` needs kidneys
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
-    app.multiselect(key="training_architectures").set_value([]).run()
-    app.text_input(key="training_other").set_value("test_resnet").run()
+    app.multiselect(key="training_architectures").set_value(["test_resnet"]).run()
     app.selectbox(key="training_start").set_value("Random weights").run()
     app.button(key="training_submit").click().run()
     assert "The Ray cluster at http://127.0.0.1:9 cannot be reached" in texts(app.error)
@@ -636,7 +634,7 @@ def test_training_page_asks_for_the_engine_where_there_are_several(monkeypatch, 
 def test_training_page_names_an_unknown_architecture(monkeypatch, small_dataset):
     app = opened("pages/3_Training.py", monkeypatch)
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
-    app.text_input(key="training_other").set_value("resnet1").run()
+    app.multiselect(key="training_architectures").set_value(["resnet1"]).run()
     app.button(key="training_submit").click().run()
     assert "timm has no architecture “resnet1”" in texts(app.error)
     assert run_folder.list_runs() == []

@@ -32,8 +32,8 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.web import bootstrap, cli
 from streamlit.web.server.starlette import starlette_routes, starlette_websocket
-from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
-from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+from streamlit.web.server.starlette.starlette_app_utils import create_signed_value, generate_xsrf_token_string
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME, XSRF_COOKIE_NAME
 
 from kidney_core.app import streamlit_internals
 from tests.conftest import ROOT
@@ -172,6 +172,20 @@ def test_a_request_comes_from_whom_the_signed_cookie_or_the_trusted_headers_name
     visit = streamlit_internals.visit_of_request(request_with(("X-Email", "a@b.example"), ("x-email", "b@b.example")))
     assert visit.claims == {"email": "a@b.example"}
     assert visit.headers == (("x-email", "a@b.example"), ("x-email", "b@b.example"))
+
+
+def test_a_browser_has_a_secret_that_stays_when_its_cookie_is_written_anew(monkeypatch):
+    cookies = {}
+    monkeypatch.setattr(streamlit, "context", type("Context", (), {"cookies": cookies}))
+    assert streamlit_internals.browser_secret() == ""
+    for token in (b"a" * 16, b"b" * 16):
+        seen = set()
+        for _ in range(2):
+            cookies[XSRF_COOKIE_NAME] = generate_xsrf_token_string(token)
+            seen.add(streamlit_internals.browser_secret())
+        assert seen == {token.hex()}
+    cookies[XSRF_COOKIE_NAME] = "2|torn"
+    assert streamlit_internals.browser_secret() == ""
 
 
 def test_a_session_knows_its_claims_and_the_headers_that_began_it():
