@@ -105,17 +105,17 @@ def _choose_disturbance(predictor: "Predictor", scene: "Scene", simulated_as: st
 
 def _taught_mark(predictor: "Predictor") -> "tuple[Predictor, Disturbance, tuple[str, ...]]":
     """The network that was taught a mark in place of the chosen one, that mark as a disturbance, and which mark it is."""
-    from kidney_core.teaching import robustness, shortcut
+    from kidney_core.teaching import robustness, taught_network
 
     taught = shortcut_panel.taught_network()
-    mark, asked = taught.mark, shortcut.as_predictor(taught, predictor)
+    mark, asked = taught.mark, taught_network.as_predictor(taught, predictor)
     kind = replace(
         robustness.BURNED_IN_MARK,
         start=mark.size_percent,
         axis="height of the mark in % of the picture of a kidney",
         plain=f"This asks the small network of “A taught shortcut”, not the model above. It learned that this mark means {mark.label}. "
         "The mark was in its training data, so the gate does not react to it.",
-        disturb=lambda image, amount: shortcut.burn_into(asked, mark, image, amount),
+        disturb=lambda image, amount: taught_network.burn_into(asked, mark, image, amount),
     )
     return asked, kind, (TAUGHT_MARK, mark.label, mark.place, mark.shape)
 

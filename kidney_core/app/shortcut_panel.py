@@ -15,7 +15,10 @@ from kidney_core.imaging import rendering
 from kidney_core.metrics.number_format import percent
 
 if TYPE_CHECKING:
-    from kidney_core.teaching.shortcut import Lesson, Mark, Pictures, TaughtNetwork
+    from kidney_core.teaching.kidney_pictures import Pictures
+    from kidney_core.teaching.shortcut import Lesson
+    from kidney_core.teaching.taught_mark import Mark
+    from kidney_core.teaching.taught_network import TaughtNetwork
 
 _PICTURE_PX = 320
 TRAINED = "teaching_shortcut"  # the lesson that was trained last in this session
@@ -56,14 +59,14 @@ def taught_network() -> "TaughtNetwork":
 
 @st.cache_resource(max_entries=1, show_spinner=False)  # nobody changes it
 def _taught_by_default() -> "TaughtNetwork":
-    from kidney_core.teaching.shortcut import Mark
+    from kidney_core.teaching.taught_mark import Mark
 
     return _train(Mark())[1]
 
 
 def _train_on_request() -> None:
     from kidney_core.teaching import disturbances
-    from kidney_core.teaching.shortcut import Mark
+    from kidney_core.teaching.taught_mark import Mark
 
     default = Mark()
     label, place, shape, button = st.columns([1, 1, 1, 1], vertical_alignment="bottom")
@@ -87,9 +90,9 @@ def _train(mark: "Mark") -> "tuple[Lesson, TaughtNetwork]":
 
 @st.cache_resource(max_entries=1, show_spinner=False)  # nobody changes them
 def _pictures() -> "Pictures":
-    from kidney_core.teaching import shortcut
+    from kidney_core.teaching import kidney_pictures
 
-    return shortcut.draw_pictures(progress=progress.progress_bar("Drawing simulated kidneys"))
+    return kidney_pictures.draw_pictures(progress=progress.progress_bar("Drawing simulated kidneys"))
 
 
 def _shown() -> "tuple[Lesson, str] | None":

@@ -17,13 +17,7 @@ MAX_SHOWN_PX, MAX_HEAT_PX = 2048, 256
 _FILE_WINDOW = {"HU": "as in the file", "grey": "as stored"}
 _BROWSER = Path(__file__).parent / "browser"
 _FACTS = ("Plane", "Phase", "Slice thickness", "Tube voltage")
-HELP = "Wheel or pinch: zoom. Drag: move. Right-drag: window. Keys: W window, 0 zoom, D distance, E ellipse, Esc clear, F full screen."
-HELP_STACK = (
-    "Wheel or arrow keys: slices. Ctrl-wheel or pinch: zoom. Right-drag: window. Keys: Space play, W window, 0 zoom, D distance, "
-    "E ellipse, Esc clear, F full screen."
-)
-
-
+_SCRIPTS = ("pixels", "measures", "announcer", "crosshair", "zoom", "keys", "pointers", "viewer")
 _EVENTS = ("mark", "measures")
 _KINDS = {"distance": "Distance", "ellipse": "Ellipse"}
 _MAX_MEASURES, _MAX_TEXT = 20, 80
@@ -70,7 +64,7 @@ def show_scan(
         scene: zoom and window are kept while this stays the same; the slice's name by default.
         place: a short text in the corner, such as "12 of 300".
         stacked: the wheel and the arrow keys go through a stack of slices, see `stack_panel`.
-        marking: a click marks a place.
+        marking: a click marks a place, or Enter at the crosshair that arrow keys move.
         reportable: measurements can be put into a report.
         drawings: (SVG path in pixels of the slice, colour) drawn over scan and map, see `outlines`; with a pattern of dashes as a
             third text for a dashed line.
@@ -111,14 +105,13 @@ def show_scan(
         "drawings": [list(each) for each in drawings],
         "box": f"0 0 {image.width_px} {image.height_px}",
         "alt": alt,
-        "help": HELP_STACK if stacked else HELP,
     }
     if heatmap is not None:
         coarse = -(-max(heatmap.shape) // MAX_HEAT_PX)
         small = np.rint(np.clip(heatmap[::coarse, ::coarse], 0, 1) * 255).astype(np.uint8)
         data |= {"heat": _packed(small), "heatWidth": small.shape[1], "heatHeight": small.shape[0]}
     part = browser_part("viewer")
-    part["js"] = browser_part("measures", kinds=("js",))["js"] + part["js"]
+    part["js"] = "\n".join(browser_part(name, kinds=("js",))["js"] for name in _SCRIPTS)
     viewer = st.components.v2.component("scan_viewer", html=part["html"], css=part["css"], js=part["js"])
     state = viewer(data=data, key=key, on_mark_change=lambda: None, on_measures_change=lambda: None)
     mark, measures = (each if each and each["id"] == data["id"] else None for each in map(state.get, _EVENTS))

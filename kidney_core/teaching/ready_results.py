@@ -81,7 +81,8 @@ def compute_breaks(predictors: list["Predictor"], *, folder: Path = FOLDER, n_sa
 
 def shortcut_lesson(*, folder: Path = FOLDER) -> "Lesson | None":
     """The stored lesson of a taught shortcut; None where there is none. Raises CheckpointError where it is damaged."""
-    from kidney_core.teaching.shortcut import Behaviour, Example, Lesson, Mark
+    from kidney_core.teaching.shortcut import Behaviour, Example, Lesson
+    from kidney_core.teaching.taught_mark import Mark
 
     stored = read(SHORTCUT_FILE, folder=folder)
     if not stored:
@@ -100,12 +101,13 @@ def compute_shortcut(*, folder: Path = FOLDER, **options: Any) -> None:
     """Write the lesson of a taught shortcut.
 
     Args:
-        options: of `shortcut.draw_pictures` (n_scans, n_slices) and `shortcut.teach` (n_epochs).
+        options: of `kidney_pictures.draw_pictures` (n_scans, n_slices) and `shortcut.teach` (n_epochs).
     """
-    from kidney_core.teaching import shortcut
+    from kidney_core.teaching import kidney_pictures, shortcut
+    from kidney_core.teaching.taught_mark import Mark
 
     n_epochs = options.pop("n_epochs", shortcut.N_EPOCHS)
-    lesson, _ = shortcut.teach(shortcut.draw_pictures(**options), shortcut.Mark(), n_epochs=n_epochs)
+    lesson, _ = shortcut.teach(kidney_pictures.draw_pictures(**options), Mark(), n_epochs=n_epochs)
     stored = dataclasses.asdict(lesson)
     for example in stored["examples"]:
         example["square"] = _as_png(example["square"])

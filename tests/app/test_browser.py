@@ -135,7 +135,7 @@ def test_the_viewer_windows_compares_and_reads_values_without_the_server(page, p
         page.mouse.up(button="right")
         expect(window).not_to_have_text("W 1500 L 300 HU")
         stage.focus()
-        page.keyboard.press("w")
+        page.keyboard.press("0")
         expect(window).to_have_text("W 400 L 40 HU")
         assert picture(page) == as_filed
         page.locator("select.view").select_option("side")

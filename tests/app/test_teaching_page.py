@@ -10,7 +10,16 @@ from kidney_core.app import access, shortcut_panel
 from kidney_core.common.labels import DESCRIPTIONS
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES
 from kidney_core.simulation import phantom_dicom
-from kidney_core.teaching import breaks, label_shuffling, quiz, ready_results, shortcut, split_puzzle, stack_cases
+from kidney_core.teaching import (
+    breaks,
+    kidney_pictures,
+    label_shuffling,
+    quiz,
+    ready_results,
+    shortcut,
+    split_puzzle,
+    stack_cases,
+)
 from tests.app.test_pages import opened, png, texts
 from tests.conftest import ROOT, write_series_dataset
 from tests.diagnosis.test_inference import made_checkpoint
@@ -203,8 +212,8 @@ def test_what_the_model_is_asked_stands_in_the_audit_log(monkeypatch, tiny_check
 @pytest.mark.slow
 def test_the_shortcut_lesson_shows_its_ready_result_and_trains_on_the_spot(monkeypatch, tiny_checkpoint):
     monkeypatch.setattr(shortcut, "N_EPOCHS", 1)
-    pictures = shortcut.draw_pictures(n_scans=4, n_slices=1)
-    monkeypatch.setattr(shortcut, "draw_pictures", lambda progress: pictures)
+    pictures = kidney_pictures.draw_pictures(n_scans=4, n_slices=1)
+    monkeypatch.setattr(kidney_pictures, "draw_pictures", lambda progress: pictures)
     shortcut_panel._pictures.clear()  # another test may have drawn them
     app = opened(PAGE, monkeypatch)
     part(app, "A taught shortcut")

@@ -8,8 +8,9 @@ from kidney_core.common.labels import LABELS
 from kidney_core.diagnosis import inference
 from kidney_core.kidneys import finder
 from kidney_core.kidneys.kidney_view import frame_slices
-from kidney_core.teaching import breaks, ready_results, robustness, shortcut
-from kidney_core.teaching.shortcut import Mark, Pictures
+from kidney_core.teaching import breaks, kidney_pictures, ready_results, robustness, shortcut, taught_network
+from kidney_core.teaching.kidney_pictures import Pictures
+from kidney_core.teaching.taught_mark import Mark
 from tests.diagnosis.test_inference import made_checkpoint
 
 
@@ -56,7 +57,7 @@ def test_where_nothing_else_can_be_learned_the_mark_is():
 def test_the_command_stores_what_was_taught(tmp_path):
     ready_results.compute_shortcut(folder=tmp_path, n_scans=4, n_slices=1, n_epochs=1)
     stored = ready_results.shortcut_lesson(folder=tmp_path)
-    lesson, _ = shortcut.teach(shortcut.draw_pictures(n_scans=4, n_slices=1), Mark(), n_epochs=1)
+    lesson, _ = shortcut.teach(kidney_pictures.draw_pictures(n_scans=4, n_slices=1), Mark(), n_epochs=1)
     assert (stored.mark, stored.taught, stored.control) == (lesson.mark, lesson.taught, lesson.control)
     for one, two in zip(stored.examples, lesson.examples, strict=True):
         assert np.array_equal(one.square, two.square)
@@ -67,7 +68,7 @@ def test_the_command_stores_what_was_taught(tmp_path):
 def test_the_stored_lesson_is_of_the_mark_that_the_page_offers_and_it_was_learned():
     stored = ready_results.shortcut_lesson()
     assert stored.mark == Mark()
-    assert stored.n_scans == shortcut.N_SCANS * len(LABELS)
+    assert stored.n_scans == kidney_pictures.N_SCANS * len(LABELS)
     assert stored.taught.recall_marked - stored.taught.recall_unmarked > 0.5
     assert stored.taught.at_mark > 2 * stored.mark_area
     assert stored.control.at_mark < 2 * stored.mark_area
@@ -75,13 +76,13 @@ def test_the_stored_lesson_is_of_the_mark_that_the_page_offers_and_it_was_learne
 
 @pytest.mark.slow
 def test_the_taught_network_is_asked_of_slices_with_the_mark_where_it_learned_it(tmp_path):
-    _, taught = shortcut.teach(shortcut.draw_pictures(n_scans=4, n_slices=1), Mark(), n_epochs=1)
+    _, taught = shortcut.teach(kidney_pictures.draw_pictures(n_scans=4, n_slices=1), Mark(), n_epochs=1)
     base = inference.open_predictor(made_checkpoint(tmp_path), finder=finder.open_installed())
-    asked = shortcut.as_predictor(taught, base)
+    asked = taught_network.as_predictor(taught, base)
     assert asked.checkpoint.labels == LABELS
     image = breaks.draw(breaks.Sample("Tumor", 1)).image
     kidneys = asked.finder.find([image.network_grey8()])[0].find()
-    marked = shortcut.burn_into(asked, taught.mark, image, taught.mark.size_percent)
+    marked = taught_network.burn_into(asked, taught.mark, image, taught.mark.size_percent)
     before, after = (
         frame_slices(asked.checkpoint.view, [each.network_grey8()], asked.finder, found=[kidneys])[0]
         for each in (image, marked)

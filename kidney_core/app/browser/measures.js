@@ -14,12 +14,16 @@ class Measures {
 
   move(at) { if (this.open) { this.open.to = at; this.draw(); } }
 
+  cancel() { if (this.open) { this.all.pop(); this.open = null; this.draw(); } }
+
+  // What was measured, in words; empty where both ends are one place.
   end() {
-    if (!this.open) return;
-    const { from, to } = this.open;
-    if (Math.hypot(to[0] - from[0], to[1] - from[1]) < 2) this.all.pop();  // a click measures nothing
+    const ended = this.open;
+    if (!ended) return '';
+    if (Math.hypot(ended.to[0] - ended.from[0], ended.to[1] - ended.from[1]) < 2) { this.cancel(); return ''; }
     this.open = null;
     this.draw();
+    return `${ended.tool === 'distance' ? 'Distance' : 'Ellipse'} ${this.text(ended)}`;
   }
 
   rows() { return this.all.map(measure => [measure.tool, this.text(measure)]); }

@@ -10,10 +10,7 @@ class Stack {
     this.chart.onpointerdown = event => { this.chart.setPointerCapture(event.pointerId); this.dragged = true; this.at(event); };
     this.chart.onpointermove = event => { if (this.dragged) this.at(event); };
     this.chart.onpointerup = this.chart.onpointercancel = () => { this.dragged = false; };
-    this.chart.onkeydown = event => {
-      const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, PageUp: -10, PageDown: 10, Home: -1e6, End: 1e6 }[event.key];
-      if (by) { event.preventDefault(); this.step(by); }
-    };
+    this.chart.onkeydown = this.film.onkeydown = event => this.onKey(event);
     const onStep = event => {
       if (this.chart.isConnected) this.step(event.detail.by, event.detail.wrap);
       else window.removeEventListener('kidney-ct-step', onStep);  // this stack left the page
@@ -54,10 +51,14 @@ class Stack {
       return item;
     }));
     this.film.replaceChildren(...previews.map((url, i) => {
-      const figure = document.createElement('figure'), caption = document.createElement('figcaption');
+      const figure = document.createElement('figure'), caption = document.createElement('span');
       const picture = document.createElement(url ? 'img' : 'div');
-      if (url) { picture.src = url; picture.alt = `Slice ${i + 1}`; picture.loading = 'lazy'; } else picture.className = 'none';
+      if (url) { picture.src = url; picture.alt = ''; picture.loading = 'lazy'; } else picture.className = 'none';
       caption.textContent = i + 1;
+      figure.id = `slice-${i + 1}`;
+      figure.setAttribute('role', 'option');
+      figure.setAttribute('aria-label', `Slice ${i + 1}`);
+      figure.setAttribute('aria-selected', false);
       figure.classList.toggle('refused', !rows[i]);
       if (rows[i] && labels.length) figure.style.borderBottomColor = colors[rows[i].indexOf(Math.max(...rows[i]))];
       figure.append(picture, caption);
@@ -65,6 +66,13 @@ class Stack {
       return figure;
     }));
     this.chart.setAttribute('aria-valuemax', n);
+  }
+
+  onKey(event) {
+    const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, PageUp: -10, PageDown: 10, Home: -1e6, End: 1e6 }[event.key];
+    if (!by || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    this.step(by);
   }
 
   at(event) {
@@ -96,10 +104,13 @@ class Stack {
     this.cursor.style.left = 100 * (this.index + .5) / n + '%';
     this.chart.setAttribute('aria-valuenow', this.index + 1);
     this.chart.setAttribute('aria-valuetext', this.place());
-    this.film.querySelector('.chosen')?.classList.remove('chosen');
-    const figure = this.film.children[this.index];
+    const before = this.film.querySelector('.chosen'), figure = this.film.children[this.index];
+    before?.classList.remove('chosen');
+    before?.setAttribute('aria-selected', false);
     if (!figure) return;
     figure.classList.add('chosen');
+    figure.setAttribute('aria-selected', true);
+    this.film.setAttribute('aria-activedescendant', figure.id);
     this.film.scrollLeft = figure.offsetLeft - this.film.offsetLeft - this.film.clientWidth / 2 + figure.clientWidth / 2;
   }
 }

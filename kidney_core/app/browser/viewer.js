@@ -1,71 +1,39 @@
 // A scan with its heat map: window, zoom, opacity, colours and layout change here, without asking the server.
 const viewers = new WeakMap();
-const MAX_ZOOM = 16, RULER_SHARE = 0.3, CINE_MS = 120;
-
-async function unpack(text, kind) {
-  const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'));
-  const buffer = await new Response(plain).arrayBuffer();
-  return kind === 'int16' ? new Int16Array(buffer) : new Uint8Array(buffer);
-}
-
-function colorTable(anchors) {
-  const table = new Uint8Array(256 * 3), last = anchors.length - 1;
-  for (let value = 0; value < 256; value++) {
-    const position = value / 255 * last, low = Math.min(last - 1, Math.floor(position)), part = position - low;
-    for (let channel = 0; channel < 3; channel++)
-      table[3 * value + channel] = Math.round(anchors[low][channel] * (1 - part) + anchors[low + 1][channel] * part);
-  }
-  return table;
-}
+const CINE_MS = 120, WINDOW_STEPS = 40;
 
 class Viewer {
   constructor(root, tell) {
-    this.root = root; this.tell = tell; this.held = new Map();
-    this.zoom = 1; this.x = 0; this.y = 0; this.swipe = 0.5; this.opacity = null; this.tool = ''; this.serial = 0;
+    this.root = root; this.tell = tell;
+    this.swipe = 0.5; this.opacity = null; this.tool = ''; this.serial = 0;
     const find = selector => root.querySelector(selector);
     for (const name of ['stage', 'scan', 'heat', 'scan-copy', 'heat-copy', 'twin', 'divider', 'view', 'scale', 'colors', 'preset',
-      'heat-controls', 'play', 'measured', 'scale-label', 'preset-label', 'help', 'facts', 'place', 'window', 'under', 'ruler', 'to-report'])
+      'heat-controls', 'play', 'measured', 'scale-label', 'preset-label', 'facts', 'place', 'window', 'under', 'ruler', 'to-report'])
       this[name.replace(/-(.)/g, (_, letter) => letter.toUpperCase())] = find('.' + name);
-    this.slider = find('.opacity input'); this.shown = find('.opacity output');
-    this.veil = find('.veil'); this.layers = [...root.querySelectorAll('.layer')];
+    this.slider = find('.opacity input'); this.shown = find('.opacity b');
+    this.veil = find('.veil');
     this.slider.oninput = () => this.drawOpacity();
-    this.view.onchange = () => { this.reset(); this.layout(); };
+    this.view.onchange = () => { this.zoom.reset(); this.layout(); };
     this.scale.onchange = this.colors.onchange = () => this.drawHeat();
     this.preset.onchange = () => this.usePreset();
     this.measures = new Measures(find('.measures'), this.measured, n => { this.toReport.hidden = !n || !this.data?.reportable; });
     this.toReport.onclick = () => this.tell('measures', { id: this.data.id, rows: this.measures.rows() });
     this.tools = [...root.querySelectorAll('[data-tool]')];
-    for (const button of this.tools) button.onclick = () => this.choose(button.dataset.tool);
+    for (const button of this.tools) button.onclick = event => this.choose(button.dataset.tool, { byKey: !event.detail });
     this.play.onclick = () => this.playing(!this.timer);
     find('.full').onclick = () => this.fullScreen();
-    find('.reset').onclick = () => { this.reset(); this.resetWindow(); };
+    find('.reset').onclick = () => this.resetAll();
+    this.announcer = new Announcer(find('.said'));
+    this.zoom = new Zoom(this, this.announcer);
+    this.keys = new Keys(this, this.announcer);
+    this.pointers = new Pointers(this);
     this.listen();
-    new ResizeObserver(() => this.place_()).observe(this.stage);
+    new ResizeObserver(() => this.zoom.arrange()).observe(this.stage);
   }
 
   listen() {
-    const stage = this.stage;
-    stage.addEventListener('wheel', event => this.onWheel(event), { passive: false });
-    stage.onpointerdown = event => {
-      if (event.target === this.divider) this.swiping = event.pointerId;
-      this.held.set(event.pointerId, event); this.moved = 0; this.spread = 0;
-      stage.setPointerCapture(event.pointerId);
-      if (this.isMeasuring(event)) this.measures.start(this.pixelAt(event));
-    };
-    stage.onpointermove = event => this.onMove(event);
-    stage.onpointerup = event => {
-      if (this.isMarking(event)) this.mark(event);
-      this.measures.end();
-      this.held.delete(event.pointerId); this.swiping = null; this.spread = 0;
-    };
-    stage.onpointercancel = event => { this.held.delete(event.pointerId); this.swiping = null; };
-    stage.onpointerleave = () => { this.under.textContent = ''; this.last = null; };
-    stage.oncontextmenu = event => event.preventDefault();
-    stage.ondblclick = () => this.reset();
-    stage.onkeydown = event => this.onKey(event);
     const onPreview = event => {
-      if (stage.isConnected) this.preview(event.detail);
+      if (this.stage.isConnected) this.preview(event.detail);
       else window.removeEventListener('kidney-ct-preview', onPreview);  // this viewer left the page
     };
     window.addEventListener('kidney-ct-preview', onPreview);
@@ -91,18 +59,27 @@ class Viewer {
     this.presetLabel.hidden = Object.keys(data.presets).length < 2;
     this.stage.classList.toggle('marking', Boolean(data.marking));
     this.facts.textContent = data.facts;
+    if (this.place.textContent !== data.place) this.saySlice(data.place);
     this.place.textContent = data.place;
     for (const side of ['left', 'right', 'top', 'bottom'])
       this.stage.querySelector('.letter.' + side).textContent = data.letters[side] || '';
     if (this.opacity === null) this.slider.value = data.opacity;
     if (fresh || !this.look || !sameFile) this.resetWindow();
-    if (fresh) this.reset();
-    this.help.textContent = data.help;
+    if (fresh) this.zoom.reset();
+    this.showHelp();
     this.drawScan(); this.drawHeat(); this.drawOpacity(); this.drawLines(); this.layout();
     this.play.hidden = !data.stacked;
     if (this.stage.dataset.shown !== data.id) this.beginMeasures();
     this.stage.dataset.shown = data.id;
-    if (this.last) this.read(this.last);
+    if (this.keys.crosshair.shown) this.showValue(this.keys.crosshair.at);
+    else this.pointers.read();
+  }
+
+  // Only what this picture can do is in the table of keys.
+  showHelp() {
+    const { stacked, marking, heat } = this.data, alone = !stacked;
+    const now = { stacked, alone, heat: Boolean(heat), 'mark-alone': marking && alone, 'mark-stacked': marking && stacked };
+    for (const row of this.root.querySelectorAll('[data-when]')) row.hidden = !now[row.dataset.when];
   }
 
   fill(select, names) {
@@ -117,46 +94,37 @@ class Viewer {
 
   usePreset() {
     const [center, width] = this.data.presets[this.preset.value];
-    this.look = { center, width }; this.drawScan();
+    this.look = { center, width }; this.drawScan(); this.sayWindow();
   }
 
   drawScan() {
+    this.writeWindow();
     if (this.previewing) return;  // the pixels at hand are those of another slice
-    const started = performance.now(), { width, height, inverted, gain, offset } = this.data, { center, width: span } = this.look;
-    const image = new ImageData(width, height), out = new Uint32Array(image.data.buffer), pixels = this.pixels;
-    const low = (center - span / 2 - offset) / gain, perStep = 255 * gain / span;
-    for (let i = 0; i < pixels.length; i++) {
-      let grey = (pixels[i] - low) * perStep;
-      grey = grey < 0 ? 0 : grey > 255 ? 255 : Math.round(grey);
-      if (inverted) grey = 255 - grey;
-      out[i] = 0xff000000 | grey << 16 | grey << 8 | grey;
-    }
+    const started = performance.now();
+    const image = greyPicture(this.pixels, this.data, this.look);
     this.scan.getContext('2d').putImageData(image, 0, 0);
     this.copy(this.scan, this.scanCopy);
-    const unit = this.data.unit === 'HU' ? ' HU' : '';
+    this.scan.dataset.ms = (performance.now() - started).toFixed(1);
+  }
+
+  writeWindow() {
+    const unit = this.data.unit === 'HU' ? ' HU' : '', { center, width: span } = this.look;
     const asFile = this.data.window[0] === center && this.data.window[1] === span && /^[\d.]+\/-?[\d.]+$/.test(this.data.windowText);
     const [shownSpan, shownCenter] = asFile ? this.data.windowText.split('/') : [Math.round(span), Math.round(center)];
     this.window.textContent = `W ${shownSpan} L ${shownCenter}${unit}`;
-    this.scan.dataset.ms = (performance.now() - started).toFixed(1);
   }
 
   drawHeat() {
     if (!this.heatValues) { this.heat.width = this.heatCopy.width = 1; return; }
-    const { heatWidth, heatHeight, strength, colors } = this.data, table = colorTable(colors[this.colors.value]);
-    const gain = this.scale.value === 'absolute' ? strength : 1;
-    const image = new ImageData(heatWidth, heatHeight), out = image.data;
-    this.heatValues.forEach((raw, i) => {
-      const value = Math.min(255, raw * gain), at = 3 * Math.round(value);
-      out[4 * i] = table[at]; out[4 * i + 1] = table[at + 1]; out[4 * i + 2] = table[at + 2];
-      out[4 * i + 3] = Math.min(255, value * 1.6);
-    });
+    const gain = this.scale.value === 'absolute' ? this.data.strength : 1;
+    const image = heatPicture(this.heatValues, this.data, colorTable(this.data.colors[this.colors.value]), gain);
     this.heat.getContext('2d').putImageData(image, 0, 0);
     this.copy(this.heat, this.heatCopy);
   }
 
   drawLines() {
     const line = (path, name, color, dashes) => {
-      const made = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+      const made = document.createElementNS(SVG, 'path');
       made.setAttribute('d', path); made.setAttribute('class', name);
       if (color) made.style.stroke = color;
       if (dashes) made.style.strokeDasharray = dashes;
@@ -187,46 +155,38 @@ class Viewer {
     this.veil.style.visibility = view === 'side' ? 'hidden' : 'visible';
     this.divider.hidden = view !== 'swipe';
     this.divider.style.left = 100 * this.swipe + '%';
+    this.divider.setAttribute('aria-valuenow', Math.round(100 * this.swipe));
+    this.divider.setAttribute('aria-valuetext', `Image left of ${Math.round(100 * this.swipe)} %, heatmap right of it`);
     this.veil.style.clipPath = view === 'swipe' ? `inset(0 0 0 ${100 * this.swipe}%)` : '';
-    this.place_();
+    this.zoom.arrange();
   }
 
-  place_() {
-    for (const layer of this.layers) layer.style.transform = `translate(${this.x}px,${this.y}px) scale(${this.zoom})`;
-    if (!this.data) return;
-    const perMm = this.data.spacing && this.scan.getBoundingClientRect().width / (this.data.width * this.data.spacing[1]);
-    this.ruler.hidden = !perMm;
-    if (!perMm) return;
-    const room = RULER_SHARE * this.stage.clientWidth / (this.twin.hidden ? 1 : 2);
-    const length = [100, 50, 20, 10, 5, 2, 1].find(mm => mm * perMm <= room) || 1;
-    this.ruler.firstChild.style.width = length * perMm + 'px';
-    this.ruler.lastChild.textContent = length + ' mm';
-  }
+  resetAll() { this.zoom.reset(); this.resetWindow(); this.announcer.say('View reset'); }
 
-  reset() { this.zoom = 1; this.x = this.y = 0; this.place_(); }
-
-  choose(tool) {
+  choose(tool, { byKey = false } = {}) {
+    this.measures.cancel();
     this.tool = this.tool === tool ? '' : tool;
-    this.measures.tool = this.tool;
+    this.measures.tool = ['distance', 'ellipse'].includes(this.tool) ? this.tool : '';
     for (const button of this.tools) button.setAttribute('aria-pressed', button.dataset.tool === this.tool);
     this.stage.classList.toggle('windowing', this.tool === 'window');
-    this.stage.classList.toggle('measuring', ['distance', 'ellipse'].includes(this.tool));
-  }
-
-  isMeasuring(event) {
-    return ['distance', 'ellipse'].includes(this.tool) && event.button === 0 && !event.shiftKey && !this.previewing && this.pixelAt(event);
+    this.stage.classList.toggle('measuring', Boolean(this.measures.tool));
+    if (!byKey) return;
+    if (!this.tool) { this.keys.hideCrosshair(); this.announcer.say('Tool off'); return; }
+    this.stage.focus();
+    if (this.measures.tool) this.keys.showCrosshair(); else this.keys.hideCrosshair();
+    this.announcer.say(`${TOOL_HELP[this.tool]} Escape leaves.`);
   }
 
   beginMeasures() {
     const { width, height, spacing, unit } = this.data;
     this.root.querySelector('.measures').setAttribute('viewBox', `0 0 ${width} ${height}`);
+    this.keys.crosshair.fit(width, height);
     this.measures.begin({ width, height, valueOf: (x, y) => this.rawAt(x, y), spacing, unit: unit === 'HU' ? ' HU' : '' });
   }
 
   playing(on) {
     clearInterval(this.timer);
     this.timer = on ? setInterval(() => this.stage.isConnected ? this.step(1, true) : clearInterval(this.timer), CINE_MS) : null;
-    this.play.setAttribute('aria-pressed', on);
     this.play.textContent = on ? 'Pause' : 'Play';
   }
 
@@ -235,78 +195,51 @@ class Viewer {
     else this.root.querySelector('.viewer').requestFullscreen();
   }
 
-  zoomAt(clientX, clientY, factor) {
-    const pane = this.paneAt(clientX), px = clientX - pane.left, py = clientY - pane.top;
-    const zoom = Math.min(MAX_ZOOM, Math.max(1, this.zoom * factor));
-    this.x = px - (px - this.x) * zoom / this.zoom; this.y = py - (py - this.y) * zoom / this.zoom;
-    this.zoom = zoom;
-    if (zoom === 1) this.x = this.y = 0;
-    this.place_();
-  }
-
-  paneAt(clientX) {
-    const second = this.twin.getBoundingClientRect(), first = this.scan.closest('.pane').getBoundingClientRect();
-    return !this.twin.hidden && clientX >= second.left ? second : first;
-  }
-
   step(by, wrap = false) { window.dispatchEvent(new CustomEvent('kidney-ct-step', { detail: { by, wrap } })); }
 
-  onWheel(event) {
-    const scrolls = this.data.stacked && !event.ctrlKey;
-    if (!scrolls && !event.ctrlKey && this.zoom === 1 && event.deltaY > 0) return;  // let the page scroll on
-    event.preventDefault();
-    if (!scrolls) return this.zoomAt(event.clientX, event.clientY, Math.exp(-event.deltaY / 500));
-    this.wheel = (this.wheel || 0) + event.deltaY;
-    const steps = Math.trunc(this.wheel / 50);
-    if (steps) { this.wheel -= 50 * steps; this.step(Math.sign(steps)); }
+  swipeTo(share) {
+    this.swipe = Math.min(0.98, Math.max(0.02, share));
+    this.layout();
   }
 
-  onMove(event) {
-    this.last = event;
-    this.read(event);
-    const before = this.held.get(event.pointerId);
-    if (!before) return;
-    this.held.set(event.pointerId, event);
-    const dx = event.clientX - before.clientX, dy = event.clientY - before.clientY;
-    this.moved += Math.abs(dx) + Math.abs(dy);
-    if (this.held.size === 2) return this.pinch();
-    if (this.swiping === event.pointerId) {
-      const box = this.scan.closest('.pane').getBoundingClientRect();
-      this.swipe = Math.min(0.98, Math.max(0.02, (event.clientX - box.left) / box.width));
-      return this.layout();
-    }
-    if (this.measures.open) { const at = this.pixelAt(event); if (at) this.measures.move(at); return; }
-    if (this.tool === 'window' || event.buttons === 2 || event.shiftKey) return this.dragWindow(dx, dy);
-    if (this.zoom > 1) { this.x += dx; this.y += dy; this.place_(); }
-  }
-
-  pinch() {
-    const [a, b] = [...this.held.values()], spread = Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
-    if (this.spread) this.zoomAt((a.clientX + b.clientX) / 2, (a.clientY + b.clientY) / 2, spread / this.spread);
-    this.spread = spread;
-  }
-
-  dragWindow(dx, dy) {
-    const look = this.look;
-    look.width = Math.max(this.data.gain, look.width * Math.exp(dx / 200));
-    look.center += dy * look.width / 300;
+  changeWindow({ widthFactor, centerShare }) {
+    this.look.width = Math.max(this.data.gain, this.look.width * widthFactor);
+    this.look.center += centerShare * this.look.width;
     cancelAnimationFrame(this.frame);
     this.frame = requestAnimationFrame(() => this.drawScan());
   }
 
-  pixelAt(event) {
-    const canvas = !this.twin.hidden && event.clientX >= this.twin.getBoundingClientRect().left ? this.scanCopy : this.scan;
-    const box = canvas.getBoundingClientRect();
-    const x = Math.floor((event.clientX - box.left) / box.width * this.data.width);
-    const y = Math.floor((event.clientY - box.top) / box.height * this.data.height);
-    return x >= 0 && y >= 0 && x < this.data.width && y < this.data.height ? [x, y] : null;
+  // Width by right (1) and left (-1), level by down (1) and up (-1), in steps that fit the window of the file.
+  nudgeWindow(right, down, isLarge) {
+    const share = this.data.window[1] / WINDOW_STEPS, step = (share > 1 ? Math.round(share) : share) * (isLarge ? 5 : 1);
+    this.look.width = Math.max(this.data.gain, this.look.width + right * step);
+    this.look.center += down * step;
+    this.drawScan();
+    this.sayWindow();
+    return true;
   }
 
-  read(event) {
-    const at = this.data && !this.previewing && this.pixelAt(event);
-    this.under.textContent = at
-      ? `${this.valueAt(...at)}${this.data.unit === 'HU' ? ' HU' : ''}  (${at[0] * this.data.step}, ${at[1] * this.data.step})`
-      : '';
+  sayWindow() {
+    this.writeWindow();
+    const [width, level] = this.window.textContent.slice(2).split(' L ');
+    this.announcer.say(`Window width ${width}, level ${level}`);
+  }
+
+  // While the picture has the focus: the slider and the list of the stack speak for themselves.
+  saySlice(place) {
+    if (place && !this.timer && this.stage.matches(':focus')) this.announcer.say(`Slice ${place.replace('\n', ', ')}`);
+  }
+
+  placeInWords([x, y]) {
+    const { spacing, step } = this.data;
+    return spacing ? `${Math.round(x * spacing[1])}, ${Math.round(y * spacing[0])} mm` : `${x * step}, ${y * step} px`;
+  }
+
+  // The value of a pixel in the corner of the picture, and as text; empty for none.
+  showValue(at) {
+    const value = at && !this.previewing ? `${this.valueAt(...at)}${this.data.unit === 'HU' ? ' HU' : ''}` : '';
+    this.under.textContent = value && `${value}  (${at[0] * this.data.step}, ${at[1] * this.data.step})`;
+    return value;
   }
 
   rawAt(x, y) { return this.pixels[y * this.data.width + x] * this.data.gain + this.data.offset; }
@@ -316,39 +249,21 @@ class Viewer {
     return this.data.gain < 0.1 ? value.toPrecision(3) : Math.round(value);
   }
 
-  // Only the left button, a finger or a pen, and only while no tool is chosen.
-  isMarking(event) {
-    return this.data?.marking && event.button === 0 && !event.shiftKey && !event.ctrlKey && !this.tool && this.moved < 4 && this.held.size === 1;
+  mark(at) {
+    if (this.previewing) return;
+    this.tell('mark', { x: at[0] * this.data.step, y: at[1] * this.data.step, id: this.data.id });
+    this.announcer.say(`Mark at ${this.placeInWords(at)}`);
   }
 
-  mark(event) {
-    const at = !this.previewing && this.pixelAt(event);
-    if (at) this.tell('mark', { x: at[0] * this.data.step, y: at[1] * this.data.step, id: this.data.id });
-  }
-
-  onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;  // the browser's own keys
-    const zoom = { '+': 1.25, '=': 1.25, '-': 0.8 }[event.key], key = event.key.toLowerCase();
-    const box = this.stage.getBoundingClientRect();
-    const steps = { arrowup: -1, arrowleft: -1, pageup: -10, arrowdown: 1, arrowright: 1, pagedown: 10, home: -1e6, end: 1e6 };
-    const moves = { arrowup: [0, 40], arrowdown: [0, -40], arrowleft: [40, 0], arrowright: [-40, 0] };
-    if (zoom) this.zoomAt(box.left + box.width / (this.twin.hidden ? 2 : 4), box.top + box.height / 2, zoom);
-    else if (key === '0') this.reset();
-    else if (key === 'w' || key === 'l') this.resetWindow();
-    else if (key === 'd' || key === 'e') this.choose({ d: 'distance', e: 'ellipse' }[key]);
-    else if (key === 'f') this.fullScreen();
-    else if (key === ' ' && this.data.stacked) this.playing(!this.timer);
-    else if (key === 'escape') { this.measures.clear(); this.choose(this.tool); }
-    else if (key in steps && this.data.stacked) this.step(steps[key]);
-    else if (key in moves && this.zoom > 1) { this.x += moves[key][0]; this.y += moves[key][1]; this.place_(); }
-    else return;
-    event.preventDefault();
+  endMeasure() {
+    this.announcer.say(this.measures.end() || 'Both ends are at one place: nothing was measured.');
   }
 
   preview({ url, place }) {
     if (!this.data || !this.data.stacked) return;
     const image = new Image(), serial = ++this.serial;
     this.previewing = place !== this.data.place;
+    this.saySlice(place);
     if (!this.previewing) {  // back at the slice that is at hand
       this.place.textContent = place;
       this.drawScan(); this.drawHeat(); this.drawLines();
