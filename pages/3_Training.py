@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kidney_core.app import access, jobs_panel, page_frame, training_form
+from kidney_core.app import access, jobs_panel, page_frame, search_panel, training_form
 
 page_frame.start_page(
     "Training",
@@ -15,5 +15,6 @@ with st.container(border=True):
         training_form.show()
     else:
         st.info("You need the role “researcher” to start or change jobs.")
+search_panel.show()
 st.subheader("Jobs", anchor=False)
 jobs_panel.show()

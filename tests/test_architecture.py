@@ -22,7 +22,7 @@ PACKAGES = [
     "checkpoints",
     "diagnosis",
 ]
-PACKAGES += ["reports", "training", "engines", "teaching", "app"]
+PACKAGES += ["reports", "training", "engines", "search", "teaching", "app"]
 FILES = sorted(CORE.rglob("*.py"))
 
 

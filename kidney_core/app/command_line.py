@@ -10,6 +10,8 @@ from kidney_core.common.entry_point import command
 COMMANDS = {
     "app": ("kidney_core.app.serve", "Start the workbench in the browser."),
     "train": ("kidney_core.engines.train_command", "Train a network on a folder of CT slices."),
+    "search": ("kidney_core.search.search_command", "Search for good settings of a training."),
+    "lr-range": ("kidney_core.search.lr_range_command", "Find a learning rate by a range test."),
     "train-finder": ("kidney_core.training.finder_command", "Train the network that finds the kidneys."),
     "train-picture-check": (
         "kidney_core.training.picture_check_command",
@@ -31,6 +33,7 @@ COMMANDS = {
     "report-check": ("kidney_core.reports.report_check", "Recompute the numbers of an exported zip."),
     "verify-log": ("kidney_core.app.audit_log", "Check that an audit log is as it was written."),
     "mlflow": ("kidney_core.engines.mlflow_mirror", "Copy training runs to an MLflow server."),
+    "export-tensorboard": ("kidney_core.engines.tensorboard_export", "Write the curves of runs for TensorBoard."),
     "settings": ("kidney_core.common.settings", "Print every setting with the value in force."),
 }
 

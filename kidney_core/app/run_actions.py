@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, formatting, markdown, runs_table
+from kidney_core.app import access, audit_recorder, export_actions, formatting, markdown, runs_table
 from kidney_core.common.errors import KidneyError
 from kidney_core.engines import housekeeping, jobs, local_engine
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_TITLES, RANDOM
@@ -40,6 +40,8 @@ def show(runs: list[Run]) -> None:
             if len(runs) == 1:
                 with st.popover("Note, tags, name"):
                     _show_note(runs[0], states[runs[0]])
+            with st.popover("Export"):
+                export_actions.show(runs)
             with st.popover("Archive or delete"):
                 _show_end(runs, busy)
     except KidneyError as error:

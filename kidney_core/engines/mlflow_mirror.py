@@ -9,10 +9,12 @@ running.
 """
 
 import argparse
+import socket
 import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from kidney_core.common import settings
 from kidney_core.common.entry_point import command
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "kidney-ct"
 _NAME_TAG = "kidney_ct.run"  # by which a run is found again
+_CONNECT_TIMEOUT_S = 5.0
 _BATCH = 500  # an API request takes up to 1,000 items, Source: MLflow REST API, runs/log-batch
 _STATUS = {
     QUEUED: "SCHEDULED",
@@ -48,6 +51,7 @@ def connect(server: str) -> "MlflowClient":
         from mlflow.exceptions import MlflowException
     except ImportError as error:
         raise RunError("MLflow is not installed. Install it with: pip install mlflow-skinny") from error
+    _require_reachable(server)
     client = MlflowClient(tracking_uri=server)
     try:
         client.search_experiments(max_results=1)
@@ -56,6 +60,18 @@ def connect(server: str) -> "MlflowClient":
             f"The MLflow server “{server}” does not answer ({str(error).splitlines()[0]}). Check its address."
         ) from error
     return client
+
+
+def _require_reachable(server: str) -> None:
+    """Raise RunError where nobody listens at a server's address: MLflow itself would try for minutes."""
+    parts = urlsplit(server)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return  # a folder or a database
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname, port), timeout=_CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise RunError(f"The MLflow server “{server}” does not answer ({error}). Check its address.") from error
 
 
 def mirror(client: "MlflowClient", run: Run, *, experiment: str = EXPERIMENT) -> int:

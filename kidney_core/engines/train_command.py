@@ -43,19 +43,24 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--resume", metavar="RUN", type=path_argument, help="folder of the run to resume")
     parser.add_argument("--name", help="name of the new run's folder (default: made from time and architecture)")
+    add_options(parser)
+    return parser.parse_args(arguments)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add one option for each field of TrainingConfig to a parser, which suppresses defaults."""
     for option in fields(TrainingConfig):
         default = option.default if option.default != "" else "none"
         parser.add_argument(
-            *_flags(option.name),
+            *flags(option.name),
             dest=option.name,
             type=type(option.default),
             choices=option.metadata["choices"],
             help=f"{option.metadata['help']} (paper: {default})".replace("%", "%%"),
         )
-    return parser.parse_args(arguments)
 
 
-def _flags(name: str) -> list[str]:
+def flags(name: str) -> list[str]:
     """--n-epochs and --epochs, --image-size-px and --image-size, and the short names of `_SHORT_FLAGS`."""
     names = dict.fromkeys([name, name.removeprefix("n_"), name.removesuffix("_px")])
     flags = ["--" + each.replace("_", "-") for each in names]
@@ -85,7 +90,7 @@ def open_runs(arguments: argparse.Namespace) -> Iterator[Run]:
     name, one_fold = given.pop("name", None), "fold" in given
     if given.get("n_folds"):
         given.setdefault("protocol", GROUPED)  # a cross-validation is there to test every scan once
-    config = _with_labelling(config_from_recipe(given.pop("recipe", "paper"), **given), given)
+    config = config_of(given)
     _require_trainable(config)
     if not config.n_folds or one_fold:
         yield Run.create(config, name=name)
@@ -94,6 +99,15 @@ def open_runs(arguments: argparse.Namespace) -> Iterator[Run]:
     print(f"cross-validation “{name}”: if it is interrupted, the same command with --name {name} resumes it")
     for fold in cross_validation.fold_configs(config):
         yield cross_validation.open_fold(fold, name=f"{name}-fold-{fold.fold + 1}")
+
+
+def config_of(given: dict[str, Any]) -> TrainingConfig:
+    """The configuration of options that were given, with what was said before about the class names of its folders.
+
+    Raises: RunError for an option out of range.
+    """
+    recipe = given.pop("recipe", "paper")
+    return _with_labelling(config_from_recipe(recipe, **given), given)
 
 
 def _with_labelling(config: TrainingConfig, given: dict[str, Any]) -> TrainingConfig:

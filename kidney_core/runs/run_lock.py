@@ -91,8 +91,13 @@ def hold(run: Run, *, patience_s: float = PATIENCE_S) -> Iterator[None]:
 
 def is_alive(run: Run) -> bool:
     """True while some process works on the run or waits in the queue with it."""
+    return is_held(run.folder / LOCK_FILE)
+
+
+def is_held(path: Path) -> bool:
+    """True while some process holds the lock of a file."""
     try:
-        descriptor = os.open(run.folder / LOCK_FILE, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

@@ -1,0 +1,183 @@
+"""A search for good settings, below the form: start, watch, stop, resume; and the settings that came out best."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from kidney_core.app import access, audit_recorder, lr_range_panel, markdown, runs_table, search_form, tables
+from kidney_core.common.errors import KidneyError
+from kidney_core.runs import recipes
+from kidney_core.runs.run_folder import CRASHED, FINISHED, RUNNING, STOPPED
+from kidney_core.search import search_folder
+from kidney_core.search.search_folder import Plan, Search
+
+_SECONDS_BETWEEN_UPDATES = 3.0
+_PANEL, _CHOSEN = "search_panel", "search_chosen"  # session keys
+
+
+def show() -> None:
+    """The folded panel; what it needs is loaded when it is opened."""
+    panel = st.expander("Search for good settings", key=_PANEL, on_change="rerun")
+    if not panel.open:
+        return
+    with panel:
+        st.caption(
+            "Trials are runs like any other, chosen by Optuna; poor ones are stopped early. Only the validation part decides, split by "
+            "scan. Test figures are never used."
+        )
+        if access.is_allowed(access.RESEARCHER):
+            _show_form()
+        searches = {search.name: search for search in search_folder.list_searches()}
+        if searches:
+            _show_chosen(searches)
+
+
+def _show_form() -> None:
+    """The form of a new search, and the range test of its learning rate."""
+    try:
+        plan = search_form.show()
+    except KidneyError as error:
+        st.error(markdown.text(error))
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input(
+            "Name", key="search_name", placeholder=_free_name(), help="Its runs are called NAME-trial-00 and so on."
+        )
+        starts = st.button("Start the search", type="primary", key="search_start")
+        tests = st.button(
+            "Test learning rates",
+            key="search_range_test",
+            help="Trains a fresh network for 100 steps while the learning rate rises. Nothing of it is kept.",
+        )
+    if starts:
+        _start(plan, name.strip() or _free_name())
+    if tests:
+        _test_rates(plan)
+    lr_range_panel.show()
+
+
+def _free_name() -> str:
+    taken = {search.name for search in search_folder.list_searches()}
+    return next(f"search-{number}" for number in range(1, 1000) if f"search-{number}" not in taken)
+
+
+def _start(plan: Plan, name: str) -> None:
+    """Start a search, once it is sure that its trials can be trained."""
+    from kidney_core.search import search_process
+
+    try:
+        plan = search_form.ready(plan)
+        search = Search.create(plan, name)
+        audit_recorder.job({**asdict(plan.config), "search": name, "varied": plan.varied}, engine=plan.engine)
+        search_process.start(search)
+    except KidneyError as error:
+        st.error(markdown.text(error))
+        return
+    st.session_state[_CHOSEN] = name
+    st.toast("The search has started.")
+
+
+def _test_rates(plan: Plan) -> None:
+    try:
+        lr_range_panel.measure(search_form.ready(plan, varies=False).config)
+    except KidneyError as error:
+        st.error(markdown.text(error))
+
+
+def _show_chosen(searches: dict[str, Search]) -> None:
+    """The search that is looked at, refreshed as long as it runs."""
+    names = list(searches)
+    st.divider()
+    chosen = st.selectbox("Search", names, key=_CHOSEN)
+    search = searches[chosen]
+    is_running = search.status() == RUNNING
+    st.fragment(_show_live, run_every=_SECONDS_BETWEEN_UPDATES if is_running else None)(search, is_running)
+
+
+def _show_live(search: Search, was_running: bool) -> None:
+    access.enter()  # this part runs by itself, without the beginning of the page
+    if was_running and search.status() != RUNNING:
+        st.rerun()  # it ended: draw once more, then stop refreshing
+    try:
+        _show_standing(search)
+        _show_trials(search)
+    except KidneyError as error:
+        st.error(markdown.text(error))
+
+
+def _show_standing(search: Search) -> None:
+    from kidney_core.search import search_process, trials
+
+    status = search.status()
+    st.markdown(markdown.text(f"{status.capitalize()}: {trials.counts(search)}."))
+    if search.message():
+        st.error(markdown.text(search.message()))
+    if status == CRASHED:
+        st.info("Its process was killed. Resume goes on where it was; finished trials stay.")
+    if not access.is_allowed(access.RESEARCHER):
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if st.button("Stop the search", disabled=status in (FINISHED, STOPPED), key="search_stop"):
+            search_process.stop(search)
+            st.toast("It stops with its runs, which save their state.")
+        if st.button("Resume the search", disabled=status in (FINISHED, RUNNING), key="search_resume"):
+            _resume(search)
+        if status != RUNNING:
+            n_trials = search.plan().n_trials
+            more = st.number_input("More trials", 1, search_folder.MAX_TRIALS, 10, key="search_more", width=120)
+            if st.button("Add them", key="search_extend"):
+                search.extend(n_trials + int(more))
+                _resume(search)
+        if st.button("Select its runs", key="search_select", help="In the table of jobs below."):
+            runs_table.select(list(trials.table(search).get("Run", [])))
+            st.rerun()
+
+
+def _resume(search: Search) -> None:
+    from kidney_core.search import search_process
+
+    access.require(access.RESEARCHER)
+    plan = search.plan()
+    audit_recorder.job({**asdict(plan.config), "search": search.name, "varied": plan.varied}, engine=plan.engine)
+    search_process.start(search)
+    st.rerun()
+
+
+def _show_trials(search: Search) -> None:
+    """The best settings, how the objective came down, which options matter, and every trial."""
+    from kidney_core.search import trials
+
+    table = trials.table(search)
+    if table.empty:
+        st.info("No trial yet.")
+        return
+    best, config = trials.best(search), trials.best_config(search)
+    if best is not None and config is not None:
+        what = "validation loss" if search.plan().objective == "loss" else "balanced accuracy"
+        st.markdown(f"Best so far: trial {best.number:d}, {what} {best.value:.4f}. Its settings:")
+        st.code(recipes.command_line(config), language="bash", wrap_lines=True)
+        st.caption("The best of many is somewhat too good. Measure it on new seeds, or by cross-validation.")
+    left, right = st.columns(2)
+    _plot(left, trials.history(search), "The objective of each trial", "search_history")
+    _plot(right, trials.importance(search), "Which options matter", "search_importance")
+    st.dataframe(
+        tables.drawn(table),
+        hide_index=True,
+        column_config=_columns(table),
+        placeholder="–",
+        key="search_trials",
+        alt="Trials of the search",
+    )
+
+
+def _plot(place: Any, figure: Any, title: str, key: str) -> None:
+    if figure is not None:
+        place.markdown(f"**{markdown.text(title)}**")
+        place.plotly_chart(figure, key=key, alt=title)
+
+
+def _columns(table: pd.DataFrame) -> dict[str, Any]:
+    numbers = table.select_dtypes("number").columns
+    return {str(name): st.column_config.NumberColumn(format="%.4g") for name in numbers}

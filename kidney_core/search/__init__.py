@@ -1,0 +1,4 @@
+"""Searching for good settings: many short runs chosen by Optuna, and the learning-rate range test.
+
+May import: engines and below.
+"""

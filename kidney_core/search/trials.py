@@ -1,0 +1,127 @@
+"""The trials of a search as a table and as plots, and the settings of the best one."""
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from kidney_core.runs import recipes
+from kidney_core.runs.recipes import TrainingConfig
+from kidney_core.search import study as studies
+from kidney_core.search.search_folder import OBJECTIVE_TITLES, Search
+from kidney_core.search.trial_progress import REASON
+
+if TYPE_CHECKING:
+    import optuna
+    import plotly.graph_objects as go
+
+IN_WORDS = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "open",
+    TrialState.WAITING: "open",
+}
+_N_FOR_IMPORTANCE = 4  # complete trials; fewer say nothing on which option matters
+
+
+def table(search: Search) -> pd.DataFrame:
+    """One row a trial, in order: Trial, State, the objective, Epochs done, one column for each varied option, Run, Note.
+
+    The objective of a pruned trial is that of its last epoch. Raises RunError for a damaged journal.
+    """
+    study, plan = studies.open_to_read(search), search.plan()
+    rows = []
+    for trial in study.get_trials(deepcopy=False) if study is not None else ():
+        epochs = sorted(trial.intermediate_values)
+        value = trial.value if trial.state == TrialState.COMPLETE else None
+        if value is None and epochs:
+            value = trial.intermediate_values[epochs[-1]]
+        rows.append(
+            {
+                "Trial": trial.number,
+                "State": IN_WORDS[trial.state],
+                objective_title(search): value,
+                "Epochs done": epochs[-1] if epochs else 0,
+                **{recipes.title(name): trial.params.get(name) for name in plan.varied},
+                "Run": search.run_of(trial.number).name,
+                "Note": trial.user_attrs.get(REASON, ""),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def objective_title(search: Search) -> str:
+    """The name of the objective as people read it."""
+    text = OBJECTIVE_TITLES[search.plan().objective]
+    return text[:1].upper() + text[1:]
+
+
+def counts(search: Search) -> str:
+    """How many trials are complete, pruned, failed and open, of how many; in a sentence without its full stop."""
+    study, plan = studies.open_to_read(search), search.plan()
+    every = study.get_trials(deepcopy=False) if study is not None else []
+    told = [
+        f"{n} {word}"
+        for word in ("complete", "pruned", "failed", "open")
+        if (n := sum(_word(t) == word for t in every))
+    ]
+    return f"{len([t for t in every if t.state in studies.CLOSED])} of {plan.n_trials} trials done" + (
+        f" ({', '.join(told)})" if told else ""
+    )
+
+
+def _word(trial: FrozenTrial) -> str:
+    return IN_WORDS[trial.state]
+
+
+def best(search: Search) -> FrozenTrial | None:
+    """The complete trial with the best objective; None before the first."""
+    study = studies.open_to_read(search)
+    return None if study is None else studies.best_of(study)
+
+
+def best_config(search: Search) -> TrainingConfig | None:
+    """The configuration of the best trial; None before the first is complete. Raises RunError."""
+    found = best(search)
+    return None if found is None else search.plan().config_of(found.params)
+
+
+def history(search: Search) -> "go.Figure | None":
+    """The objective of each complete trial, and the best so far; None before the first."""
+    from optuna import visualization
+
+    study = studies.open_to_read(search)
+    if study is None or studies.best_of(study) is None:
+        return None
+    figure = visualization.plot_optimization_history(study, target_name=objective_title(search))
+    return _plain(figure)
+
+
+def importance(search: Search) -> "go.Figure | None":
+    """How much each option moved the objective (fANOVA); None before there are enough complete trials that differ.
+
+    Source: Hutter, Hoos & Leyton-Brown 2014, An Efficient Approach for Assessing Hyperparameter Importance.
+    """
+    from optuna import importance, visualization
+
+    study = studies.open_to_read(search)
+    if study is None or not _can_rank(study):
+        return None
+    evaluator = importance.FanovaImportanceEvaluator(seed=0)
+    figure = visualization.plot_param_importances(study, evaluator=evaluator, target_name=objective_title(search))
+    figure.update_yaxes(labelalias={name: recipes.title(name) for name in search.plan().varied})
+    return _plain(figure)
+
+
+def _can_rank(study: "optuna.Study") -> bool:
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    values = {trial.value for trial in complete}
+    return len(complete) >= _N_FOR_IMPORTANCE and len(values) > 1
+
+
+def _plain(figure: Any) -> "go.Figure":
+    """Without Optuna's own title: the page has headings."""
+    legend = {"orientation": "h", "y": 1.15, "x": 0}
+    figure.update_layout(title=None, margin={"l": 10, "r": 10, "t": 30, "b": 10}, height=320, legend=legend)
+    return figure
