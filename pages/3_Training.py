@@ -10,10 +10,10 @@ page_frame.start_page(
     "Fine-tune networks on your images. Jobs keep running when you close this page or restart the app.",
 )
 with st.container(border=True):
-    st.subheader("New jobs", anchor=False)
+    st.header("New jobs", anchor=False)
     if access.is_allowed(access.RESEARCHER):
         training_form.show()
     else:
         st.info("You need the role “researcher” to start or change jobs.")
-st.subheader("Jobs", anchor=False)
+st.header("Jobs", anchor=False)
 jobs_panel.show()
