@@ -53,7 +53,7 @@ if bare:
     st.caption(markdown.text(checkpoint_choice.never_evaluated(bare)))
 other_hospitals = hospitals_panel.headline_table(measured)
 if not other_hospitals.empty:
-    st.subheader("On other hospitals", anchor=False)
+    st.header("On other hospitals", anchor=False)
     st.dataframe(tables.drawn(other_hospitals), hide_index=True)
 n_busy = sum(jobs.status(run) in (run_folder.QUEUED, run_folder.RUNNING) for run in run_folder.list_runs())
 st.caption(

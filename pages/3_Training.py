@@ -10,11 +10,11 @@ page_frame.start_page(
     "Fine-tune networks on your images. Jobs go on when you close this page.",
 )
 with st.container(border=True):
-    st.subheader("New jobs", anchor=False)
+    st.header("New jobs", anchor=False)
     if access.is_allowed(access.RESEARCHER):
         training_form.show()
     else:
         st.info("You need the role “researcher” to start or change jobs.")
 search_panel.show()
-st.subheader("Jobs", anchor=False)
+st.header("Jobs", anchor=False)
 jobs_panel.show()

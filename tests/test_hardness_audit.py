@@ -91,4 +91,4 @@ def test_a_diagnosis_on_the_page_is_one_line_and_none_is_shown_where_it_cannot_b
     app = opened("pages/1_Diagnosis.py", monkeypatch)
     app.button(key="diagnosis_sample_Stone").click().run()
     assert "cannot be written" in texts(app.error)
-    assert not app.subheader
+    assert not app.header

@@ -7,6 +7,7 @@ import streamlit as st
 
 from kidney_core.app import (
     case_panel,
+    charts,
     class_entry,
     class_memory,
     class_results_panel,
@@ -43,7 +44,7 @@ def show(session: ClassSession) -> None:
     with middle:
         projector.switch()
     with left:
-        st.subheader(markdown.text(session.name), anchor=False)
+        st.header(markdown.text(session.name), anchor=False)
         _show_counts(session)
     with right.popover("Close the class", width="stretch"):
         st.markdown("All answers are deleted. Download the results first.")
@@ -181,9 +182,9 @@ def _show_distribution(session: ClassSession, at: int, readings: dict[str, Readi
 
     labels = case_panel.offered_labels(session.cases)
     counts = Counter(each.final.label for each in readings.values())
-    st.plotly_chart(
+    charts.draw(
         class_plots.answers_figure(counts, session.cases[at].label, labels),
-        config={"displayModeBar": False},
+        f"Answers: {', '.join(f'{label} {counts[label]}' for label in labels)}. True: {session.cases[at].label}.",
         key=f"teaching_distribution_{at}",
     )
     rows = class_results.answered(

@@ -54,7 +54,7 @@ def play(sitting: Sitting) -> None:
     with st.container(key="teaching_quiz"):
         picture, panel = st.columns([3, 2], gap="large")
     with panel:
-        st.subheader(f"Case {at + 1} of {len(sitting.cases)}", anchor=False)
+        st.header(f"Case {at + 1} of {len(sitting.cases)}", anchor=False)
         if not sitting.is_done(reading):
             sitting.seat.open(at)
             _ask(sitting, at, reading, picture)

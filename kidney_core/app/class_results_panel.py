@@ -3,7 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import markdown, quiz_panel, tables
+from kidney_core.app import charts, markdown, quiz_panel, tables
+from kidney_core.metrics import chart_text
 from kidney_core.metrics.number_format import percent, percent_range
 from kidney_core.teaching import class_results
 from kidney_core.teaching.class_results import Answered
@@ -93,15 +94,22 @@ def show_curves(rows: list[Answered]) -> None:
         if students is None:
             st.caption("Needs answers to normal cases and to cases with a finding.")
         else:
-            st.plotly_chart(
-                class_plots.roc_figure(students, model), config={"displayModeBar": False}, key="teaching_class_roc"
+            figure = class_plots.roc_figure(students, model)
+            charts.draw(
+                figure,
+                f"ROC curves of a finding against normal: {chart_text.legend(figure)}.",
+                key="teaching_class_roc",
+                numbers=chart_text.line_table(figure),
             )
     with right:
         st.markdown("**Calibration**")
-        st.plotly_chart(
-            class_plots.calibration_figure(reader_study.reader_calibration(rows), reader_study.model_calibration(rows)),
-            config={"displayModeBar": False},
+        of_students, of_model = reader_study.reader_calibration(rows), reader_study.model_calibration(rows)
+        figure = class_plots.calibration_figure(of_students, of_model)
+        charts.draw(
+            figure,
+            class_plots.calibration_in_words(of_students, of_model),
             key="teaching_class_calibration",
+            numbers=chart_text.line_table(figure),
         )
     st.caption(
         "First answers, with their confidence; the model by its probabilities, on the cases on which it is scored. Confidence 1 to 5 is "

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, how_to_read, markdown, tables
+from kidney_core.app import charts, formatting, how_to_read, markdown, tables
+from kidney_core.metrics import chart_text
 from kidney_core.metrics.number_format import percent
 
 if TYPE_CHECKING:
@@ -123,7 +124,14 @@ def _show_calibration(assessed: "Assessment", key: str, name: str) -> None:
     figure = curve_plots.reliability_figure(
         {finding: grouped}, {finding: contrast.score}, of=f"probability of {finding}"
     )
-    st.plotly_chart(figure, key=f"{key}_reliability", width="content")
+    charts.draw(
+        figure,
+        f"How often {finding} was observed over its probability: {chart_text.legend(figure)}.",
+        key=f"{key}_reliability",
+        numbers=chart_text.reliability_table({finding: grouped}, of=f"probability of {finding}"),
+        has_toolbar=True,
+        width="content",
+    )
 
 
 def _show_decision(assessed: "Assessment", key: str, name: str) -> None:
@@ -146,7 +154,12 @@ def _show_decision(assessed: "Assessment", key: str, name: str) -> None:
         else "At no threshold does the 95 % interval show that the prediction is better than acting on all or on none."
     )
     _show_table(table, f"{name}-net-benefit-{finding}.csv", key=f"{key}_benefit")
-    st.plotly_chart(clinical_plots.decision_figure(curve, finding), key=f"{key}_decision")
+    charts.draw(
+        clinical_plots.decision_figure(curve, finding),
+        f"Net benefit of acting on {finding} over the probability from which one acts, as in the table above.",
+        key=f"{key}_decision",
+        has_toolbar=True,
+    )
 
 
 def _show_answers(assessed: "Assessment", key: str, name: str) -> None:

@@ -3,10 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import checkpoint_choice, how_to_read, loading, markdown, paired_panel, progress, tables
+from kidney_core.app import charts, checkpoint_choice, how_to_read, loading, markdown, paired_panel, progress, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
-from kidney_core.metrics import number_format
+from kidney_core.metrics import chart_text, number_format
 from kidney_core.metrics.splits import MEASURED, PROTOCOL_NAMES, RANDOM
 
 OVERALL = {
@@ -53,7 +53,12 @@ def show(chosen: list[Checkpoint]) -> None:
     )
     from kidney_core.metrics import plots  # after the table: the numbers are read while the chart is made
 
-    st.plotly_chart(plots.protocol_bars(bars, title=title.lower()), config={"displayModeBar": False})
+    named = [(model, PROTOCOL_NAMES[protocol], value, low, high) for model, protocol, value, low, high in bars]
+    charts.draw(
+        plots.protocol_bars(bars, title=title.lower()),
+        f"{title}, as in the table above. {chart_text.groups(named)}",
+        key="evaluation_bars",
+    )
     table_button, export_button = st.columns(2)
     table_button.download_button(
         "Download the comparison (CSV)", tables.csv_bytes(shown), "comparison.csv", "text/csv", on_click="ignore"
@@ -90,7 +95,7 @@ def _export(chosen: list[Checkpoint]) -> None:
 
 
 def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
-    st.markdown(f"#### Differences in {markdown.text(title.lower())}")
+    st.markdown(f"## Differences in {markdown.text(title.lower())}")
     if not st.toggle("Test whether two models differ", key="evaluation_pairs_asked"):  # the tests take a moment
         return
     protocol = checkpoint_choice.choose_protocol(chosen, "evaluation_pairs", at_least=2)
@@ -111,7 +116,7 @@ def _differences(chosen: list[Checkpoint], title: str, name: str) -> None:
 
 
 def _footprints(chosen: list[Checkpoint]) -> None:
-    st.markdown("#### Size, speed and memory on this machine")
+    st.markdown("## Size, speed and memory on this machine")
     if st.button("Measure", key="evaluation_measure_footprint", help="A few seconds per checkpoint."):
         st.session_state["evaluation_footprints"] = _measure(chosen)
     rows, problems = st.session_state.get("evaluation_footprints", ([], []))

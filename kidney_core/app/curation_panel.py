@@ -19,7 +19,7 @@ def show_label_noise(audit: "Audit") -> None:
     """Slices and scans whose label the out-of-fold predictions of checkpoints contradict."""
     from kidney_core.data import label_noise
 
-    st.subheader("Label noise candidates", anchor=False)
+    st.header("Label noise candidates", anchor=False)
     predictions = _out_of_fold(audit)
     if not predictions:
         st.caption(
@@ -88,7 +88,7 @@ def show_exports(audit: "Audit", *, n_kidneys: np.ndarray | None) -> None:
     """The scans, a cleaned list, the audited split, and sentences for a paper."""
     from kidney_core.data import curation
 
-    st.subheader("Take it away", anchor=False)
+    st.header("Take it away", anchor=False)
     judged = curation.judge_slices(audit, n_kidneys=n_kidneys)
     left_out = judged.loc[judged["reason"] != "", "reason"].value_counts()
     kept = curation.cleaned_list(audit, n_kidneys=n_kidneys)

@@ -5,8 +5,8 @@ import html
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from kidney_core.app import markdown
-from kidney_core.metrics import curve_charts, echarts
+from kidney_core.app import charts, markdown
+from kidney_core.metrics import chart_text, curve_charts, echarts
 from kidney_core.metrics.curve_charts import STEPS, TRAINING, VALIDATION
 from kidney_core.runs import curve_panels, differences
 from kidney_core.runs.curve_panels import ACCURACY, LOSS, Choice
@@ -57,13 +57,14 @@ def draw(groups: dict[str, list[Curves]], chosen: list[str], choice: Choice, *, 
     st.html(_legend(list(groups), parts, is_mean))
     with st.container(key=f"{key}_charts"):
         _fit_height(len(panels), key)
-        st.echarts_chart(
-            curve_charts.options(
-                panels, x_title=curve_panels.x_title(choice.axis), whole_numbers=choice.axis == EPOCH, log=choice.log
-            ),
-            height=curve_charts.height_px(len(panels), n_columns=min(2, len(panels))),
+        x_title = curve_panels.x_title(choice.axis)
+        charts.draw(
+            curve_charts.options(panels, x_title=x_title, whole_numbers=choice.axis == EPOCH, log=choice.log),
+            # without figures: it stays the same while a run goes on, and so does the chart
+            f"Curves of {', '.join(panel.title for panel in panels)} by {x_title}: {', '.join(groups)}.",
             key=f"{key}_curves",
-            alt="Curves: " + ", ".join(panel.title for panel in panels),
+            numbers=lambda: curve_charts.numbers(panels, x_title),
+            height=curve_charts.height_px(len(panels), n_columns=min(2, len(panels))),
         )
 
 
@@ -182,12 +183,13 @@ def _show_confusion(runs: list[Run], curves: dict[str, Curves], titles: dict[str
         epoch = _choose_epoch(right, run, numbers) if len(numbers) > 1 else numbers[-1]
         matrix = next(row for row in measured[run] if row["epoch"] == epoch)["validation_confusion"]
         labels = run.data().get("labels") or [str(number + 1) for number in range(len(matrix))]
-        st.echarts_chart(
+        charts.draw(
             echarts.confusion_options(matrix, labels),
+            f"Confusion matrix. {chart_text.confusion(matrix, labels)}",
+            key="training_confusion",
+            numbers=chart_text.confusion_table(matrix, labels),
             height=340,
             width=520,
-            key="training_confusion",
-            alt="Confusion matrix",
         )
 
 

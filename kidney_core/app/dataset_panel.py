@@ -55,7 +55,7 @@ def _show_protocols(audit: "Audit") -> None:
     measured = (FOLDER, GROUPED, RANDOM) if has_own_split else (GROUPED, RANDOM)
     for column, protocol in zip(st.columns(len(measured), gap="large"), measured, strict=True):
         with column:
-            st.markdown(f"#### {PROTOCOL_TITLES[protocol].capitalize()}")
+            st.markdown(f"## {PROTOCOL_TITLES[protocol].capitalize()}")
             if protocol in audit.problems:
                 st.info(markdown.text(audit.problems[protocol]))
             else:
@@ -95,7 +95,7 @@ def _show_leakage(measured: "ProtocolAudit", *, n_beside: int) -> None:
 
 def _show_examples(audit: "Audit") -> None:
     """The leakage at a glance: test slices, and the training slice most like each under both splits."""
-    st.subheader("Leakage at a glance", anchor=False)
+    st.header("Leakage at a glance", anchor=False)
     st.markdown(
         "Test slices, each beside its **most similar training slice**. With a random split that is a neighbour of the same scan; "
         "with unseen scans, another patient."
@@ -121,6 +121,7 @@ def _show_slice(audit: "Audit", position: int, title: str) -> None:
         st.image(
             slices.read_slice(audit.dataset.root / path).grey8(),
             caption=f"**{markdown.text(label)}**: {markdown.text(title)}",
+            alt=f"CT slice labelled {label}",
             width="stretch",
         )
     except (KidneyError, OSError) as error:
@@ -136,7 +137,7 @@ def examples(audit: "Audit") -> list[int]:
 
 
 def _show_classes(audit: "Audit") -> None:
-    st.subheader("Classes and scans", anchor=False)
+    st.header("Classes and scans", anchor=False)
     from kidney_core.data import leak_audit
 
     n_by_plane = leak_audit.planes_per_class(audit).to_dict("index")
@@ -167,7 +168,7 @@ def _show_classes(audit: "Audit") -> None:
 
 def _show_kidneys(audit: "Audit") -> None:
     """How many slices show no kidney, by class and plane, on request."""
-    st.subheader("Slices without a visible kidney", anchor=False)
+    st.header("Slices without a visible kidney", anchor=False)
     looked: dict[str, np.ndarray] = st.session_state.setdefault("dataset_kidneys", {})
     key = audit.dataset.fingerprint
     if key not in looked:
@@ -216,7 +217,7 @@ def _look_for_kidneys(audit: "Audit") -> np.ndarray:
 
 
 def _show_strip(audit: "Audit") -> None:
-    st.subheader("Scans, slice by slice", anchor=False)
+    st.header("Scans, slice by slice", anchor=False)
     labels = audit.dataset.labels
     label = st.segmented_control(
         "Class", labels, default=labels[0], required=True, format_func=markdown.text, key="dataset_label"
@@ -235,7 +236,7 @@ def _show_strip(audit: "Audit") -> None:
 
 
 def _show_oddities(audit: "Audit") -> None:
-    st.subheader("Copies, contradictions, unreadable files", anchor=False)
+    st.header("Copies, contradictions, unreadable files", anchor=False)
     n_mixed = int((audit.series["n_labels"] > 1).sum())
     unreadable = pd.DataFrame(audit.dataset.unreadable, columns=["path", "reason"])
     st.markdown(

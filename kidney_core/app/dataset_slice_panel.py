@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from PIL import Image
 
-from kidney_core.app import markdown
+from kidney_core.app import charts, markdown
 from kidney_core.common.errors import SliceError
 from kidney_core.imaging import rendering
 from kidney_core.imaging.slices import Slice, read_slices
@@ -50,15 +50,18 @@ def pick_from_strip(audit: "Audit", rows: np.ndarray) -> None:
     figure.update_yaxes(range=[height, 0], visible=False, fixedrange=True, scaleanchor="x")
     apply_layout(figure, height=_TILE_HEIGHT_PX * n_rows + 16)
     figure.update_layout(clickmode="event+select", dragmode=False)
-    event = st.plotly_chart(
+    listed = audit.table.iloc[rows][["path", "label", "series"]].set_axis(["File", "Label", "Scan"], axis=1)
+    key = f"dataset_strip_{int(rows[0])}"
+    event = charts.draw(
         figure,
-        config={"displayModeBar": False},
-        key=f"dataset_strip_{int(rows[0])}",
+        f"Thumbnails of {len(rows)} slices of {len(set(series))} scans, in file order.",
+        key=key,
         on_select="rerun",
         selection_mode="points",
     )
-    points = event["selection"]["points"]
-    picked = int(rows[points[0]["point_index"]]) if points else None
+    by_keys = charts.show_numbers(listed, key=key, on_select="rerun", selection_mode="single-row")
+    points = by_keys["selection"]["rows"] or [point["point_index"] for point in event["selection"]["points"]]
+    picked = int(rows[points[0]]) if points else None
     if picked is not None and picked != st.session_state.get(_PICKED):  # a selection stays, and buttons go on from it
         open_slice(picked)
     st.session_state[_PICKED] = picked
@@ -119,4 +122,9 @@ def _show_picture(read: tuple[Slice, bytes] | SliceError, *, caption: str | None
     if isinstance(read, SliceError):
         st.error(markdown.text(read))
     else:
-        st.image(read[0].grey8(), caption=markdown.text(caption) if caption else None, width="stretch")
+        st.image(
+            read[0].grey8(),
+            caption=markdown.text(caption) if caption else None,
+            width="stretch",
+            alt=f"CT slice, {caption}" if caption else "The opened CT slice",
+        )

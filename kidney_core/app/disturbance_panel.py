@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core.app import loading, markdown, shortcut_panel
+from kidney_core.app import charts, loading, markdown, shortcut_panel
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common import digests
 from kidney_core.common.errors import KidneyError
 from kidney_core.imaging import rendering
 from kidney_core.imaging.slices import Slice
+from kidney_core.metrics import chart_text
 from kidney_core.metrics.number_format import percent
 
 if TYPE_CHECKING:
@@ -222,6 +223,7 @@ def _show_pictures(image: Slice, before: "Diagnosis", disturbed: Slice, now: "Di
             rendering.blend(shown.network_grey8(), answer.heatmap),
             caption=f"{markdown.text(when)}: **{markdown.text(answer.predicted_label)}**, {confidence}, with its heatmap",
             width="stretch",
+            alt=f"CT slice, {when.lower()}, with a heatmap of {answer.predicted_label}",
         )
 
 
@@ -238,7 +240,14 @@ def _show_chart(predictor: "Predictor", curve: "Curve", kind: "Disturbance", row
     undisturbed = curve.predicted()[curve.position_of(kind.none)]
     threshold = verdict.required_confidence(predictor.checkpoint.card, undisturbed)
     figure = teaching_plots.robustness_figure(curve, kind, kind.amounts[row], threshold=threshold)
-    st.plotly_chart(figure, config={"displayModeBar": False}, key="teaching_curve")
+    n_broken = int(curve.breaks(kind).sum())
+    charts.draw(
+        figure,
+        f"Probability of each label over {kind.axis}: the model breaks at {n_broken} of {len(kind.amounts)} amounts, the gate rejects "
+        f"{int(curve.refused.sum())}.",
+        key="teaching_curve",
+        numbers=chart_text.line_table(figure),
+    )
     _show_how_to_read(curve, kind, threshold)
 
 

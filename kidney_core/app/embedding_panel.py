@@ -1,16 +1,18 @@
 """A map of the tested slices by the network's features: colour tells label, error or scan, a lasso opens the slices."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
-from kidney_core.app import how_to_read, loading, markdown, matrix_panel, path_inputs, progress
+from kidney_core.app import charts, how_to_read, loading, markdown, matrix_panel, path_inputs, progress
 from kidney_core.app.tested import Tested
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
 from kidney_core.metrics.predictions import Predictions
 
+_MOST_TOLD = 12  # groups in the sentence that is read aloud
 _HOW_TO_READ = (
     "Slices are near each other where the network's features are alike (t-SNE); distances between far groups mean "
     "nothing. Scans that lie apart by hospital or phase and not by label tell what the network looks at. Draw a lasso to open slices."
@@ -103,14 +105,26 @@ def _draw(tested: Tested, shown: Predictions, places: np.ndarray) -> None:
             shown.table["path"], shown.table["label"], shown.table["predicted"], strict=True
         )
     ]
-    event = st.plotly_chart(
+    counts = ", ".join(f"{group} {n}" for group, n in sorted(Counter(groups[by]).items())[:_MOST_TOLD])
+    event = charts.draw(
         embedding_plots.map_figure(places, groups[by], names),
+        f"Map of {len(shown)} slices, near each other where the network's features are alike, coloured by {by}: {counts}.",
         key=f"{tested.key}_map",
+        has_toolbar=True,
         on_select="rerun",
         selection_mode=("lasso", "box", "points"),
     )
+    listed = shown.table[["path", "label", "predicted"]].set_axis(["File", "Label", "Predicted"], axis=1)
+    by_keys = charts.show_numbers(
+        listed.assign(Right=places[:, 0].round(1), Up=places[:, 1].round(1)),
+        key=f"{tested.key}_map",
+        on_select="rerun",
+        selection_mode="multi-row",
+    )
     how_to_read.folded().caption(_HOW_TO_READ)
-    rows = [int(np.ravel(point["customdata"])[0]) for point in event["selection"]["points"] if "customdata" in point]
+    rows = by_keys["selection"]["rows"] or [
+        int(np.ravel(point["customdata"])[0]) for point in event["selection"]["points"] if "customdata" in point
+    ]
     if rows:
         chosen = np.zeros(len(shown), bool)
         chosen[rows] = True

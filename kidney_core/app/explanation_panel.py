@@ -137,5 +137,10 @@ def show_models(image: Slice, answer: "Diagnosis") -> None:
     if not maps:
         return
     for column, (name, heatmap) in zip(st.columns(len(maps)), maps.items(), strict=True):
-        column.image(rendering.blend(image.grey8(), heatmap), caption=markdown.text(name), width="stretch")
+        column.image(
+            rendering.blend(image.grey8(), heatmap),
+            caption=markdown.text(name),
+            width="stretch",
+            alt=f"CT slice with the heatmap of {name}",
+        )
     st.caption(f"{markdown.text(answer.map_title)}. Each heatmap is scaled to its own maximum.")

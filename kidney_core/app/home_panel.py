@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import tables
+from kidney_core.app import charts, tables
 from kidney_core.checkpoints import hospital_results, purpose
 from kidney_core.checkpoints.checkpoint import WEIGHTS_FILE, Checkpoint
-from kidney_core.metrics import plots
+from kidney_core.metrics import chart_text, plots
 from kidney_core.metrics.number_format import percent
 from kidney_core.metrics.splits import RANDOM
 
@@ -25,8 +25,13 @@ def show_accuracy(checkpoints: Sequence[Checkpoint], measured: dict[str, dict[st
     """
     rows = _own_rows(checkpoints) + _other_hospitals(measured)
     if rows:
-        st.subheader("Accuracy falls on unseen scans and other hospitals", anchor=False)
-        st.plotly_chart(plots.situation_dots(rows), config={"displayModeBar": False})
+        st.header("Accuracy falls on unseen scans and other hospitals", anchor=False)
+        charts.draw(
+            plots.situation_dots(rows),
+            "Slices predicted correctly, lowest and highest model. " + chart_text.ranges(rows),
+            key="home_accuracy",
+            numbers=chart_text.interval_table(rows, group="Tested on", series="Model", value="Correct"),
+        )
         st.caption("Slices predicted correctly, with 95 % intervals over scans.")
 
 
@@ -72,5 +77,5 @@ def show_choice(checkpoints: Sequence[Checkpoint]) -> None:
             }
         )
     if rows:
-        st.subheader("Which model?", anchor=False)
+        st.header("Which model?", anchor=False)
         st.dataframe(tables.drawn(pd.DataFrame(rows)), hide_index=True)

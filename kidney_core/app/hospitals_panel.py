@@ -64,7 +64,7 @@ def show(chosen: list[Checkpoint]) -> None:
         of_source = {
             name: content["sources"][source] for name, content in measured.items() if source in content["sources"]
         }
-        st.markdown(f"#### {markdown.text(source)}")
+        st.markdown(f"## {markdown.text(source)}")
         scans = {name: each for name, each in of_source.items() if each["kind"] == SCANS}
         if scans:
             _show_scans(source, scans)

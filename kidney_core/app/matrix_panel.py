@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, loading, markdown, opened_slice, path_inputs, tables
+from kidney_core.app import charts, formatting, loading, markdown, opened_slice, path_inputs, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common import allowed_paths, spreadsheet
 from kidney_core.common.errors import KidneyError, PathError
 from kidney_core.imaging import rendering
-from kidney_core.metrics import echarts, number_format
+from kidney_core.metrics import chart_text, echarts, number_format
 from kidney_core.metrics.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -56,18 +56,33 @@ def show_intervals(intervals: dict[str, list[float | None]]) -> None:
 
 def show_matrix(metrics: dict[str, Any], predictions: Predictions | None, *, key: str) -> Predictions | None:
     """The confusion matrix; the predictions behind the selected cell, or None."""
-    selected = st.echarts_chart(
-        echarts.confusion_options(metrics["confusion"], metrics["labels"]),
-        height=76 * len(metrics["labels"]) + 60,
+    labels = metrics["labels"]
+    selected = charts.draw(
+        echarts.confusion_options(metrics["confusion"], labels),
+        f"Confusion matrix. {chart_text.confusion(metrics['confusion'], labels)}",
+        key=f"{key}_matrix",
+        height=76 * len(labels) + 60,
+        on_select="rerun",
+    )
+    by_keys = charts.show_numbers(
+        chart_text.confusion_table(metrics["confusion"], labels),
         key=f"{key}_matrix",
         on_select="rerun",
-        alt="Confusion matrix; the report below lists its rates",
+        selection_mode="single-cell",
     )
-    cell = echarts.selected_cell(selected, metrics["labels"])
+    cell = _cell_in_table(by_keys, labels) or echarts.selected_cell(selected, labels)
     if cell is None or predictions is None:
         return None
     y_true, y_pred = map(predictions.labels.index, cell)
     return predictions.subset((predictions.y_true == y_true) & (predictions.y_pred == y_pred))
+
+
+def _cell_in_table(state: Any, labels: list[str]) -> tuple[str, str] | None:
+    """(true label, predicted label) of the cell that is selected in the table of the counts, or None."""
+    for row, column in state["selection"]["cells"]:
+        if column in labels:
+            return labels[row], column
+    return None
 
 
 def show_report(
@@ -107,9 +122,9 @@ def show_cell(
         st.info(f"No slice is in that cell ({markdown.text(where)}).")
         return
     true, predicted = predictions.table["label"].iat[0], predictions.table["predicted"].iat[0]
-    with st.container(border=True):
+    with st.container(border=True, key=f"{key}_behind_cell"):
         what = markdown.text(f"{true} predicted {predicted} ({where})")
-        st.markdown(f"##### {formatting.quantity(len(predictions), 'slice')} of {what}")
+        st.markdown(f"## {formatting.quantity(len(predictions), 'slice')} of {what}")
         show_slices_behind(checkpoint, predictions, key=f"{key}_cell", same_network=same_network, images=images)
 
 
@@ -186,6 +201,7 @@ def _show_pictures(shown: pd.DataFrame, folder: Path, predictor: "Predictor | No
             rendering.blend(image.grey8(), heatmap),
             caption=f"{markdown.text(label)}, predicted {markdown.text(predicted)} ({number_format.percent(confidence, 0)})",
             width="stretch",
+            alt=f"CT slice with a heatmap of {predicted}" if predictor else "CT slice",
         )
         with columns[position % 4]:
             opened_slice.open_button(str(folder), path, key=f"{key}_open_{position}")

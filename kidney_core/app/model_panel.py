@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from kidney_core.app import (
+    charts,
     checkpoint_choice,
     curves_panel,
     formatting,
@@ -24,7 +25,7 @@ from kidney_core.app import (
 from kidney_core.app.tested import Tested
 from kidney_core.checkpoints.card import reported_epoch
 from kidney_core.checkpoints.checkpoint import Checkpoint
-from kidney_core.metrics import number_format
+from kidney_core.metrics import chart_text, number_format
 from kidney_core.metrics.splits import CROSS_VALIDATED, PROTOCOL_NAMES, RANDOM
 from kidney_core.runs import curve_panels
 from kidney_core.runs.curves import Curves
@@ -74,7 +75,7 @@ def _matrices(checkpoint: Checkpoint) -> None:
     for column, protocol in zip(_two_beside(len(shown)), shown, strict=True):
         with column:
             # Short headings and the same numbers above every matrix, so that the matrices stand level.
-            st.markdown(f"#### {markdown.text(_capitalized(PROTOCOL_NAMES[protocol]))}")
+            st.markdown(f"## {markdown.text(_capitalized(PROTOCOL_NAMES[protocol]))}")
             metrics = checkpoint.metrics(protocol)
             if metrics is None:
                 st.info(
@@ -200,7 +201,15 @@ def _abstention(checkpoint: Checkpoint) -> None:
     predicted.metric("Slices predicted", number_format.percent(coverage))
     wrong.metric("Error rate", number_format.percent(risk) if coverage else "–")
     all_wrong.metric("Error rate without abstention", number_format.percent(float(curve.risk[-1])))
-    st.plotly_chart(curve_plots.risk_coverage_figure(curve, threshold), key="evaluation_risk")
+    figure = curve_plots.risk_coverage_figure(curve, threshold)
+    charts.draw(
+        figure,
+        f"Error rate over the share of slices predicted: {number_format.percent(risk)} wrong of {number_format.percent(coverage)} "
+        f"at the chosen threshold, {number_format.percent(float(curve.risk[-1]))} of all.",
+        key="evaluation_risk",
+        numbers=chart_text.line_table(figure),
+        has_toolbar=True,
+    )
     how_to_read.folded().caption(HOW_TO_READ["abstention"])
 
 

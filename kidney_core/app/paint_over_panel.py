@@ -79,7 +79,7 @@ def _show_result(result: _Result) -> None:
     from kidney_core.diagnosis.paint_over import AS_IS, VERSIONS
 
     measured = result.measured
-    st.markdown(f"#### {markdown.text(result.checkpoint)} on “{markdown.text(result.folder)}”: {measured.n:,} slices")
+    st.markdown(f"## {markdown.text(result.checkpoint)} on “{markdown.text(result.folder)}”: {measured.n:,} slices")
     table = pd.DataFrame(
         {
             "Predicted as its label": [percent(measured.predicted[each]) for each in VERSIONS],
@@ -91,4 +91,4 @@ def _show_result(result: _Result) -> None:
     st.table(markdown.cells(table))
     for example in result.examples:
         for column, image, version in zip(st.columns(len(VERSIONS)), example, VERSIONS, strict=True):
-            column.image(image, caption=version)
+            column.image(image, caption=version, alt=f"CT slice, {version}")

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import formatting, how_to_read, markdown, tables
+from kidney_core.app import charts, formatting, how_to_read, markdown, tables
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import CheckpointError
-from kidney_core.metrics import number_format
+from kidney_core.metrics import chart_text, number_format
 
 HOW_TO_READ = (
     "Hits: how often the maximum of the heatmap of the true label lies on the lesion or within 3 % of the image beside it, with "
@@ -40,11 +40,13 @@ def show(checkpoint: Checkpoint) -> None:
     by_set = {name: _table(explanations, measured) for name, measured in explanations["sets"].items()}
     for name, table in by_set.items():
         measured = explanations["sets"][name]
-        st.markdown(f"#### {markdown.text(name)}: {formatting.quantity(measured['n'], 'slice')}")
+        st.markdown(f"## {markdown.text(name)}: {formatting.quantity(measured['n'], 'slice')}")
         st.markdown(_summary(table, measured))
-        st.plotly_chart(
+        hits = {str(method): float(rate) for method, rate in table["rate"].items()}
+        charts.draw(
             curve_plots.pointing_figure(table, measured["chance_hit"]),
-            config={"displayModeBar": False},
+            f"Maps that point at the lesion, as in the table below: {chart_text.shares(hits)}; by chance "
+            f"{number_format.percent(measured['chance_hit'])}.",
             key=f"pointing_{name}",
         )
         st.table(markdown.cells(_in_words(table, measured)))

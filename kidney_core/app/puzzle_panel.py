@@ -114,10 +114,17 @@ def _show_strips(puzzle: "dict[str, PuzzleSplit]", labels: list[str]) -> None:
         strip = rendering.series_strip(
             thumbnails_of(each.data.pictures[rows]), is_test, per_row=_PER_ROW, tints=is_test
         )
-        st.image(strip, width="stretch")
+        st.image(strip, width="stretch", alt=_strip_in_words(is_test))
     st.caption(
         f"Up to {_N_STRIP} slices of {markdown.text(label)} in file order. Blue bar: training. Orange bar: test."
     )
+
+
+def _strip_in_words(is_test: np.ndarray) -> str:
+    """Which slices of a strip are training, and which test, for those who cannot see the bars."""
+    edges = np.flatnonzero(np.diff(is_test)) + 1
+    runs = np.split(is_test, edges)
+    return "Slices in file order: " + ", ".join(f"{len(run)} {TEST if run[0] else TRAIN}" for run in runs)
 
 
 def _show_solution(puzzle: "dict[str, PuzzleSplit]", answer: str) -> None:
@@ -130,7 +137,7 @@ def _show_solution(puzzle: "dict[str, PuzzleSplit]", answer: str) -> None:
         st.error(
             f"**It is {markdown.text(leaking)}, not {markdown.text(answer)}.** {markdown.text(IN_WORDS[puzzle[leaking].kind])}"
         )
-    st.markdown("#### The evidence")
+    st.markdown("## The evidence")
     evidence = {name: each.evidence() for name, each in puzzle.items()}
     st.dataframe(tables.drawn(_evidence_table(puzzle, evidence)), hide_index=True)
     st.caption(
@@ -163,11 +170,14 @@ def _show_pairs(split: "PuzzleSplit", evidence: "ProtocolAudit") -> None:
     chosen = table.iloc[order].drop_duplicates("label").index[:_N_PAIRS]
     for column, row in zip(st.columns(_N_PAIRS), chosen, strict=False):
         nearest = int(evidence.nearest[row])
-        column.image(pictures[row], caption=markdown.text(f"test, {table['label'].iat[row]}"), width="stretch")
+        column.image(
+            pictures[row], caption=markdown.text(f"test, {table['label'].iat[row]}"), width="stretch", alt="Test slice"
+        )
         column.image(
             pictures[nearest],
             caption=markdown.text(
                 f"training, {table['label'].iat[nearest]}, correlation {evidence.correlation[row]:.3f}"
             ),
             width="stretch",
+            alt="The most similar training slice",
         )

@@ -204,7 +204,7 @@ def _show_score(sitting: Sitting) -> None:
     answers = {number: sitting.answer_of(number) for number in readings}
     rows = class_results.answered({"you": readings}, sitting.cases, answers)
     table = class_results.score_table(rows, sitting.model_name)
-    st.subheader("Score", anchor=False)
+    st.header("Score", anchor=False)
     for column, (title, (n_correct, n_scored)) in zip(st.columns(4), class_results.totals(table).items(), strict=True):
         column.metric(markdown.text(title), f"{n_correct:,} of {n_scored:,}" if n_scored else "not scored", border=True)
     st.dataframe(tables.drawn(table), hide_index=True, key="teaching_score")

@@ -139,6 +139,7 @@ def _show_lesson(lesson: "Lesson", origin: str) -> None:
                 caption=f"{markdown.text(title)}: predicted **{markdown.text(example.predicted)}**, {percent(example.confidence, 0)}. "
                 f"Heatmap of {markdown.text(mark.label)}",
                 width="stretch",
+                alt=f"Simulated kidney, {title}, with a heatmap of {mark.label}",
             )
     _conclude(lesson)
     with st.expander("All figures"):

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from kidney_core.app import formatting, loading, markdown, path_inputs, progress
+from kidney_core.app import charts, formatting, loading, markdown, path_inputs, progress
 from kidney_core.checkpoints.checkpoint import Checkpoint
 from kidney_core.common.errors import KidneyError
-from kidney_core.metrics import number_format, plots
+from kidney_core.metrics import chart_text, number_format, plots
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES, RANDOM
 
 if TYPE_CHECKING:
@@ -101,8 +101,10 @@ def _show_all(checkpoint: Checkpoint, data: "ShuffleData", lessons: Lessons) -> 
     # Naming the most frequent label among scans is what guessing can reach.
     chance = float(data.table.drop_duplicates("series")["label"].value_counts(normalize=True).max())
     spread = 2 * np.sqrt(chance * (1 - chance) / n_scans)
-    st.plotly_chart(
-        teaching_plots.shuffling_figure(lessons, chance), config={"displayModeBar": False}, key="teaching_lessons_chart"
+    charts.draw(
+        teaching_plots.shuffling_figure(lessons, chance),
+        teaching_plots.shuffling_in_words(lessons, chance),
+        key="teaching_lessons_chart",
     )
     st.markdown(
         f"**Look at the middle group.** Its labels mean nothing, yet the random split shows "
@@ -127,7 +129,7 @@ def _show_all(checkpoint: Checkpoint, data: "ShuffleData", lessons: Lessons) -> 
 def _show_one(data: "ShuffleData", lessons: Lessons) -> None:
     from kidney_core.teaching import label_shuffling
 
-    st.subheader("One slice under both splits", anchor=False)
+    st.header("One slice under both splits", anchor=False)
     labelling = st.segmented_control(
         "Training labels",
         label_shuffling.LABELLINGS,
@@ -149,11 +151,13 @@ def _show_one(data: "ShuffleData", lessons: Lessons) -> None:
             f"{PROTOCOL_NAMES[protocol].capitalize()}: predicted **{markdown.text(predicted)}**, "
             f"{':green[correct]' if predicted == training_label else ':red[wrong]'}."
         )
-        column.plotly_chart(
-            plots.probability_bars(dict(zip(head.labels, head.probabilities[row], strict=True))),
-            config={"displayModeBar": False},
-            key=f"teaching_bars_{protocol}",
-        )
+        probabilities = dict(zip(head.labels, head.probabilities[row], strict=True))
+        with column:
+            charts.draw(
+                plots.probability_bars(probabilities),
+                chart_text.probabilities(probabilities),
+                key=f"teaching_bars_{protocol}",
+            )
     st.caption(
         "Both heads were trained the same way, only the split differs. The random split is correct and the other wrong on "
         f"{formatting.quantity(len(differing), 'slice')} of {len(data.table):,}; the slice shown first is one of them."
@@ -176,7 +180,7 @@ def _show_pictures(data: "ShuffleData", heads: "dict[str, ShuffleResult]", row: 
     series = data.table["series"].to_numpy()
     with st.container(key="teaching_near_duplicates"):
         columns = st.columns(3)
-    columns[0].image(data.pixels[row], caption="test slice", width="stretch")
+    columns[0].image(data.pixels[row], caption="test slice", width="stretch", alt="The test slice")
     for column, (protocol, head) in zip(columns[1:], heads.items(), strict=True):
         nearest = int(head.nearest[row])
         scan = "same scan" if series[nearest] == series[row] else "another scan"
@@ -185,6 +189,7 @@ def _show_pictures(data: "ShuffleData", heads: "dict[str, ShuffleResult]", row: 
             caption=f"**{PROTOCOL_NAMES[protocol]}**: most similar training slice, {scan}, labelled {markdown.text(head.training_labels[nearest])}, "
             f"cosine similarity {head.similarity[row]:.2f}",
             width="stretch",
+            alt=f"The training slice most like it, {PROTOCOL_NAMES[protocol]}",
         )
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from kidney_core.app import (
     audit_recorder,
+    charts,
     checkpoint_choice,
     explanation_panel,
     formatting,
@@ -29,7 +30,7 @@ from kidney_core.diagnosis import outcomes
 from kidney_core.imaging import outlines, rendering
 from kidney_core.imaging.slices import Slice
 from kidney_core.imaging.stack import StackItem, open_item
-from kidney_core.metrics import number_format, plots, prediction_sets
+from kidney_core.metrics import chart_text, number_format, plots, prediction_sets
 
 if TYPE_CHECKING:
     from kidney_core.diagnosis.inference import Diagnosis, Predictor
@@ -212,15 +213,17 @@ def _show_title(text: str, *, is_part: bool) -> None:
     if is_part:
         st.markdown(f"**{markdown.text(text)}**")
     else:
-        st.subheader(markdown.text(text), anchor=False)
+        st.header(markdown.text(text), anchor=False)
 
 
 def _show_prediction(answer: "Diagnosis", verdict: "Verdict", checkpoint: Checkpoint) -> None:
     label = answer.predicted_label
     if label in DESCRIPTIONS:
         st.caption(f"{markdown.text(label)}: {DESCRIPTIONS[label].plain}.")
-    st.plotly_chart(
-        plots.probability_bars(answer.probabilities), config={"displayModeBar": False}, key="diagnosis_bars"
+    charts.draw(
+        plots.probability_bars(answer.probabilities),
+        chart_text.probabilities(answer.probabilities),
+        key="diagnosis_bars",
     )
     _show_prediction_set(answer, checkpoint)
     if checkpoint.unseen_protocol:

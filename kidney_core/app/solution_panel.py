@@ -39,7 +39,7 @@ def show_saved(case: "Case", reading: Reading, picture: DeltaGenerator) -> None:
             place=case_picture.place_of(case, guess.at),
             drawings=case_picture.drawings(case, [guess.mark], None, guess.at, with_truth=False),
         )
-    st.markdown(f"#### Your answer: {markdown.text(guess.label)}")
+    st.markdown(f"### Your answer: {markdown.text(guess.label)}")
     st.info("Saved. Your teacher reveals the truth.", icon=":material/hourglass_top:")
 
 
@@ -94,7 +94,7 @@ def show_solution(
                 ),
             )
         case_picture.show_legend(case, student_marks, answer, who)
-    st.markdown(f"#### {it_is(case.label)}")
+    st.markdown(f"### {it_is(case.label)}")
     described = f"{DESCRIPTIONS[case.label].plain.capitalize()}. " if case.label in DESCRIPTIONS else ""
     st.caption(f"{described}({markdown.text(case.origin)})")
 

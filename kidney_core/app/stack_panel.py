@@ -10,6 +10,7 @@ import streamlit as st
 
 from kidney_core.app import (
     audit_recorder,
+    charts,
     loading,
     markdown,
     progress,
@@ -27,7 +28,7 @@ from kidney_core.common import allocator
 from kidney_core.common.labels import color_of
 from kidney_core.diagnosis import outcomes
 from kidney_core.imaging.stack import Stack
-from kidney_core.metrics import number_format, plots
+from kidney_core.metrics import chart_text, number_format, plots
 from kidney_core.metrics.predictions import probability_column
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def show_stack(predictor: "Predictor", stack: Stack, *, is_scan: bool) -> None:
             row = choose_row(reading, checkpoint)
     item = stack.items[row]
     with room.panel:
-        st.markdown(f"#### Slice {row + 1} of {len(stack.items)}: {markdown.text(item.name)}")
+        st.markdown(f"### Slice {row + 1} of {len(stack.items)}: {markdown.text(item.name)}")
     slice_panel.show_item(predictor, item, room, position=position)
     with room.below:
         if is_scan:
@@ -152,11 +153,8 @@ def show_scan_verdict(reading: "StackReading", checkpoint: Checkpoint, room: Rea
         if verdict.outcome in outcomes.NO_PREDICTION:
             return
         with st.expander("Mean probability of each label"):
-            st.plotly_chart(
-                plots.probability_bars(verdict.probabilities),
-                config={"displayModeBar": False},
-                key="diagnosis_scan_bars",
-            )
+            bars = plots.probability_bars(verdict.probabilities)
+            charts.draw(bars, chart_text.probabilities(verdict.probabilities), key="diagnosis_scan_bars")
             if not verdict.is_whole_scan:
                 _show_accuracy_per_scan(checkpoint)
 
@@ -296,10 +294,10 @@ def results(reading: "StackReading", checkpoint: Checkpoint) -> pd.DataFrame:
 
 def _show_lead(verdict: "StackVerdict") -> None:
     if verdict.outcome in outcomes.NO_PREDICTION or verdict.predicted_label is None:
-        st.subheader(markdown.text(outcomes.NO_PREDICTION.get(verdict.outcome, "No prediction")), anchor=False)
+        st.header(markdown.text(outcomes.NO_PREDICTION.get(verdict.outcome, "No prediction")), anchor=False)
         return
     st.caption(markdown.text(f"{verdict.what}. {outcomes.lead(verdict.outcome, abstains=verdict.abstains)}"))
-    st.subheader(markdown.text(verdict.result), anchor=False)
+    st.header(markdown.text(verdict.result), anchor=False)
 
 
 def _show_accuracy_per_scan(checkpoint: Checkpoint) -> None:

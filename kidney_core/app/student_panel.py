@@ -36,7 +36,7 @@ def show(session: ClassSession) -> None:
 
 
 def _join(session: ClassSession) -> None:
-    st.subheader(markdown.text(session.name), anchor=False)
+    st.header(markdown.text(session.name), anchor=False)
     with st.form("teaching_seat_form"):
         name = st.text_input(
             "Your name or number",

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import clinical_panel, embedding_panel, how_to_read, markdown, matrix_panel, tables
+from kidney_core.app import charts, clinical_panel, embedding_panel, how_to_read, markdown, matrix_panel, tables
 from kidney_core.app.tested import Tested
-from kidney_core.metrics import number_format
+from kidney_core.metrics import chart_text, number_format
 
 if TYPE_CHECKING:
     from kidney_core.metrics.intervals import Interval
@@ -36,12 +36,19 @@ def _curves(tested: Tested) -> None:
         return
     ranges = tested.ranges()
     left, right = st.columns(2, gap="large")
-    for column, draw_figure, name in (
-        (left, curve_plots.roc_figure, "roc"),
-        (right, curve_plots.precision_recall_figure, "precision_recall"),
+    for column, draw_figure, name, what in (
+        (left, curve_plots.roc_figure, "roc", "ROC curves"),
+        (right, curve_plots.precision_recall_figure, "precision_recall", "Precision over recall"),
     ):
         with column:
-            st.plotly_chart(draw_figure(tested.predictions, ranges), key=f"{tested.key}_{name}")
+            figure = draw_figure(tested.predictions, ranges)
+            charts.draw(
+                figure,
+                f"{what}, each class against the rest: {chart_text.legend(figure)}.",
+                key=f"{tested.key}_{name}",
+                numbers=chart_text.line_table(figure),
+                has_toolbar=True,
+            )
             how_to_read.folded().caption(HOW_TO_READ[name])
 
 
@@ -54,8 +61,14 @@ def _calibration(tested: Tested) -> None:
         shown = {"before calibration": predictions.uncalibrated(), **shown}
     reliability = {name: calibration.reliability(each, predictions.y_true) for name, each in shown.items()}
     confidences = {name: each.max(axis=1) for name, each in shown.items()}
-    st.plotly_chart(
-        curve_plots.reliability_figure(reliability, confidences), key=f"{tested.key}_reliability", width="content"
+    figure = curve_plots.reliability_figure(reliability, confidences)
+    charts.draw(
+        figure,
+        f"How often predictions are correct over their confidence: {chart_text.legend(figure)}.",
+        key=f"{tested.key}_reliability",
+        numbers=chart_text.reliability_table(reliability, of="confidence"),
+        has_toolbar=True,
+        width="content",
     )
     how_to_read.folded().caption(
         f"{HOW_TO_READ['calibration']} ECE is the mean distance from the diagonal. It has no interval, because "

@@ -69,7 +69,12 @@ def show_nearest(verdict: "Verdict", checkpoint: Checkpoint) -> None:
         try:
             for column, match in zip(st.columns(len(nearest)), nearest, strict=True):
                 grey = read_slice(allowed_paths.file_below(Path(folder), match.path)).grey8()
-                column.image(grey, caption=f"{markdown.text(match.label)}, {match.distance:.1f}", width="stretch")
+                column.image(
+                    grey,
+                    caption=f"{markdown.text(match.label)}, {match.distance:.1f}",
+                    width="stretch",
+                    alt=f"Training slice labelled {match.label}",
+                )
         except KidneyError as error:
             st.error(markdown.text(error))
 

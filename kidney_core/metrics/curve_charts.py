@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 # Okabe & Ito: told apart by people with any colour vision, and on a white and a dark page.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 MAX_RUNS = 12
@@ -94,6 +96,24 @@ def options(panels: Sequence[Panel], *, x_title: str, whole_numbers: bool, log: 
         },
         "media": [{"query": {"maxWidth": ONE_COLUMN_PX}, "option": narrow}, {"option": wide}],
     }
+
+
+def numbers(panels: Sequence[Panel], x_title: str) -> pd.DataFrame:
+    """The points of all lines but those of single steps, as a table: quantity, run, part, x and value."""
+    rows = [
+        (
+            panel.title,
+            line.label,
+            line.part,
+            x,
+            f"{100 * y:.1f} %" if panel.kind == RATE else f"{y:.4g} {panel.unit}".strip(),
+        )
+        for panel in panels
+        for line in panel.lines
+        if line.part != STEPS
+        for x, y in line.points
+    ]
+    return pd.DataFrame(rows, columns=["Quantity", "Run", "Part", x_title.capitalize(), "Value"])
 
 
 def dash(place: int, part: str) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from kidney_core.common.labels import color_of
+from kidney_core.metrics.number_format import percent
 from kidney_core.metrics.plots import apply_layout
 from kidney_core.teaching.reader_study import PROBABILITY_OF_CONFIDENCE, CalibrationPoint, Curve
 from kidney_core.teaching.seats import CONFIDENCES
@@ -51,6 +52,16 @@ def calibration_figure(students: Sequence[CalibrationPoint], model: Sequence[Cal
     figure.update_xaxes(range=[0.8, 5.2], title="confidence", tickvals=list(CONFIDENCES))
     figure.update_yaxes(range=[-0.02, 1.05], title="class correct", tickformat=".0%")
     return _with_legend_below(apply_layout(figure, height=380))
+
+
+def calibration_in_words(students: Sequence[CalibrationPoint], model: Sequence[CalibrationPoint]) -> str:
+    """All numbers of `calibration_figure`, for those who cannot see it."""
+    parts = [
+        f"{name} {', '.join(f'{percent(each.accuracy, 0)} at {each.confidence}' for each in points)}"
+        for name, points in (("Students", students), ("Model", model))
+        if points
+    ]
+    return f"Correct answers over confidence 1 to 5. {'; '.join(parts) or 'None yet'}."
 
 
 def answers_figure(counts: Mapping[str, int], truth: str, labels: Sequence[str]) -> go.Figure:

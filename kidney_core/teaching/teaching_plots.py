@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from kidney_core.common.labels import color_of
+from kidney_core.metrics import chart_text
 from kidney_core.metrics.number_format import percent
 from kidney_core.metrics.plots import PROTOCOL_COLORS, apply_layout, plain, text_color_on
 from kidney_core.metrics.splits import GROUPED, RANDOM
@@ -13,6 +14,11 @@ from kidney_core.teaching.robustness import Curve, Disturbance
 
 _TRAINING_COLOR = "#CC79A7"  # of the same palette as the protocols
 _TITLES = {TRUE: "True labels", BY_SCAN: "Shuffled<br>scan by scan", BY_SLICE: "Shuffled<br>slice by slice"}
+_BARS = {  # what is measured -> its colour, split and figure
+    "training slices": (_TRAINING_COLOR, GROUPED, "train_accuracy"),
+    "test slices, random split": (PROTOCOL_COLORS[RANDOM], RANDOM, "test_accuracy"),
+    "test slices, unseen scans": (PROTOCOL_COLORS[GROUPED], GROUPED, "test_accuracy"),
+}
 _GUESSING = "#E69F00"
 _NEUTRAL = "#7A8A90"  # seen on both a light and a dark page
 _GATE_COLOR = "#CC79A7"
@@ -88,6 +94,16 @@ def refused_stretches(curve: Curve) -> list[tuple[float, float]]:
     return [(float(edges[start]), float(edges[end])) for start, end in zip(starts, ends, strict=True)]
 
 
+def shuffling_in_words(results: dict[tuple[str, str], ShuffleResult], chance: float) -> str:
+    """All numbers of `shuffling_figure`, for those who cannot see it."""
+    rows = [
+        (_TITLES[labelling].replace("<br>", " "), name, getattr(results[labelling, protocol], figure_of), None, None)
+        for labelling in LABELLINGS
+        for name, (_, protocol, figure_of) in _BARS.items()
+    ]
+    return f"Accuracy. {chart_text.groups(rows)} By chance {percent(chance, 0)}."
+
+
 def shuffling_figure(results: dict[tuple[str, str], ShuffleResult], chance: float) -> go.Figure:
     """Three bars for each labelling: accuracy on training slices, on a random split and on unseen scans; and chance.
 
@@ -95,12 +111,7 @@ def shuffling_figure(results: dict[tuple[str, str], ShuffleResult], chance: floa
         chance: the accuracy of guessing, 0 to 1.
     """
     figure = go.Figure()
-    shown = {
-        "training slices": (_TRAINING_COLOR, GROUPED, "train_accuracy"),
-        "test slices, random split": (PROTOCOL_COLORS[RANDOM], RANDOM, "test_accuracy"),
-        "test slices, unseen scans": (PROTOCOL_COLORS[GROUPED], GROUPED, "test_accuracy"),
-    }
-    for name, (color, protocol, figure_of) in shown.items():
+    for name, (color, protocol, figure_of) in _BARS.items():
         values = [getattr(results[labelling, protocol], figure_of) for labelling in LABELLINGS]
         figure.add_bar(
             name=name,

@@ -82,7 +82,7 @@ def test_a_sample_is_diagnosed_and_says_that_it_is_simulated(monkeypatch, tiny_c
     app.button(key="diagnosis_sample_Stone").click().run()
     assert not app.exception
     assert "simulated, not a patient" in texts(app.info)
-    assert any(label in texts(app.subheader) for label in tiny_checkpoint.labels)
+    assert any(label in texts(app.header) for label in tiny_checkpoint.labels)
     assert "Sample 1: Stone" in texts(app.caption)
     app.button(key="diagnosis_sample_Stone").click().run()
     assert "Sample 2: Stone" in texts(app.caption)
@@ -136,10 +136,10 @@ def test_an_image_that_is_no_ct_is_refused_with_its_reason(monkeypatch, without_
     app = opened("pages/1_Diagnosis.py", monkeypatch)
     uploader(app).set_value([("stripes.png", stripes.getvalue(), "")]).run()
     assert not app.exception
-    assert "No prediction: out of distribution" in texts(app.subheader)
+    assert "No prediction: out of distribution" in texts(app.header)
     assert "unlike the CT slices" in texts(app.markdown)
     assert "Any label would be a guess" in texts(app.markdown)
-    assert not any(label in texts(app.subheader) for label in made.labels)
+    assert not any(label in texts(app.header) for label in made.labels)
     next(each for each in app.toggle if each.label == "Show the prediction anyway").set_value(True).run()
     assert "Out of distribution, so do not trust this" in texts(app.caption)
     app.toggle(key="diagnosis_ask_all").set_value(True).run()
@@ -152,9 +152,9 @@ def test_a_picture_without_kidneys_gets_no_label_and_both_reasons(monkeypatch, p
     app = opened("pages/1_Diagnosis.py", monkeypatch)
     uploader(app).set_value([("noise.png", png(), "image/png")]).run()
     assert not app.exception
-    assert app.subheader[0].value == "No prediction: no kidney visible"
+    assert app.header[0].value == "No prediction: no kidney visible"
     assert "No kidney is visible in this slice" in texts(app.markdown)
-    assert "% ·" not in texts(app.subheader)
+    assert "% ·" not in texts(app.header)
 
 
 def test_the_range_of_the_kidneys_can_be_moved(monkeypatch, published):
@@ -216,7 +216,7 @@ def test_a_zip_of_dicom_is_read_as_one_scan_whose_verdict_leads(monkeypatch, pub
     uploader(app).set_value([("scan.zip", buffer.getvalue(), "application/zip")]).run()
     assert not app.exception
     assert "README.txt" in texts(app.warning)
-    assert "mean over its slices" in app.subheader[0].value
+    assert "mean over its slices" in app.header[0].value
     assert "6 of 6 slices were read" in texts(app.markdown)
     assert "Accuracy per scan on" in texts(app.markdown)
     assert "Slice " in texts(app.markdown)

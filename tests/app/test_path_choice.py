@@ -69,7 +69,7 @@ def test_other_files_are_read_by_path_too(monkeypatch, published, scans, kind):
         path.write_bytes(files[0][1])
     app = enter(monkeypatch, path)
     assert texts(app.error) == ""
-    assert texts(app.subheader) + "".join(str(each.value) for each in app.dataframe)
+    assert texts(app.header) + "".join(str(each.value) for each in app.dataframe)
 
 
 def test_what_lies_outside_of_the_roots_gets_the_usual_sentence(monkeypatch, published, scans, tmp_path):

@@ -56,8 +56,8 @@ def told(label):
 def test_a_quiz_asks_first_and_tells_after_the_answer(monkeypatch, tiny_checkpoint):
     app = opened(PAGE, monkeypatch)
     truth = quiz.draw_cases(1)[0].label
-    assert "Case 1 of 8" in texts(app.subheader)
-    assert "#### It is" not in texts(app.markdown)
+    assert "Case 1 of 8" in texts(app.header)
+    assert "### It is" not in texts(app.markdown)
     assert not app.metric  # no figure of the model stands above the quiz
     assert "simulated, not a patient" in texts(app.caption)
     assert app.button(key="teaching_answer").disabled
@@ -73,9 +73,9 @@ def test_a_quiz_asks_first_and_tells_after_the_answer(monkeypatch, tiny_checkpoi
     assert table["You"].tolist() == ["Normal"]
     assert table["Your class"].tolist() == ["correct" if truth == "Normal" else "wrong"]
     app.button(key="teaching_next").click().run()
-    assert "Case 2 of 8" in texts(app.subheader)
+    assert "Case 2 of 8" in texts(app.header)
     app.number_input(key="teaching_quiz_number").set_value(2).run()
-    assert "Case 1 of 8" in texts(app.subheader)
+    assert "Case 1 of 8" in texts(app.header)
     assert not app.dataframe
 
 
@@ -92,7 +92,7 @@ def test_an_answered_case_can_be_opened_again(monkeypatch, tiny_checkpoint):
     answer(app, "simulated 1", 0, "Normal")
     app.button(key="teaching_next").click().run()
     open_again(app, 0)
-    assert "Case 1 of 8" in texts(app.subheader)
+    assert "Case 1 of 8" in texts(app.header)
     assert "**You:** Normal" in texts(app.markdown)
 
 
@@ -307,11 +307,11 @@ def test_a_class_joins_by_its_link_and_sees_the_truth_when_the_teacher_reveals_i
     teacher.text_input(key="teaching_class_name").set_value("Year 3 *A*")
     next(each for each in teacher.button if each.label == "Start the class").click().run()
     assert not teacher.exception, teacher.exception
-    assert "Year 3 \\*A\\*" in teacher.subheader[0].value
+    assert "Year 3 \\*A\\*" in teacher.header[0].value
     code = in_address(teacher, "class")
 
     student = in_class(monkeypatch, code)
-    assert "Year 3 \\*A\\*" in student.subheader[0].value
+    assert "Year 3 \\*A\\*" in student.header[0].value
     student.text_input(key="teaching_student_name").set_value("Ann")
     next(each for each in student.button if each.label == "Take a seat").click().run()
     name = f"class {code}"
@@ -319,12 +319,12 @@ def test_a_class_joins_by_its_link_and_sees_the_truth_when_the_teacher_reveals_i
     student.segmented_control(key=f"teaching_confidence_{name}_0").set_value(5).run()
     student.button(key="teaching_answer").click().run()
     assert "Your teacher reveals the truth" in texts(student.info)
-    assert "#### It is" not in texts(student.markdown)
+    assert "### It is" not in texts(student.markdown)
 
     reloaded = in_class(monkeypatch, code, seat=in_address(student, "seat"))
-    assert "Case 2 of 8" in texts(reloaded.subheader)  # the first open one
+    assert "Case 2 of 8" in texts(reloaded.header)  # the first open one
     open_again(reloaded, 0)
-    assert "#### Your answer: Normal" in texts(reloaded.markdown)
+    assert "### Your answer: Normal" in texts(reloaded.markdown)
 
     teacher.segmented_control(key="teaching_board_view").set_value("Cases").run()
     teacher.button(key="teaching_reveal").click().run()
@@ -368,7 +368,7 @@ def test_before_and_after_ai_shows_the_model_between_two_answers(monkeypatch, ti
     app.toggle(key="teaching_again").set_value(True).run()
     answer(app, "simulated 1", 0, "Normal")
     assert "The model can be wrong" in texts(app.caption)
-    assert "#### It is" not in texts(app.markdown)
+    assert "### It is" not in texts(app.markdown)
     app.segmented_control(key="teaching_confidence_simulated 1_0_again").set_value(2).run()
     app.button(key="teaching_answer").click().run()
     assert "**You, before:** Normal" in texts(app.markdown)
@@ -407,7 +407,7 @@ def test_whole_scans_are_scrolled_and_answered(monkeypatch, tiny_checkpoint):
     app = opened(PAGE, monkeypatch)
     app.toggle(key="teaching_stacks").set_value(True).run()
     assert not app.exception, app.exception
-    assert "Case 1 of 4" in texts(app.subheader)
+    assert "Case 1 of 4" in texts(app.header)
     answer(app, "simulated scans 1", 0, "Normal")
     assert told(stack_cases.draw_stacks(1)[0].label) in texts(app.markdown)
     assert in_address(app, "scans") == "1"
@@ -426,7 +426,7 @@ def test_a_volume_on_this_machine_is_a_case_with_the_label_the_teacher_tells(mon
     assert not app.exception, app.exception
     assert texts(app.error)
     app.text_input(key="teaching_volume").set_value(str(series)).run()
-    assert "Case 1 of 1" in texts(app.subheader)
+    assert "Case 1 of 1" in texts(app.header)
     answer(app, quiz_name(app), 0, "Stone")
     assert told("Stone") in texts(app.markdown)
     assert "patient name" not in texts(app.caption) + texts(app.markdown)
@@ -440,4 +440,4 @@ def test_the_scans_of_a_folder_are_cases(monkeypatch, tiny_checkpoint, tmp_path)
     app.segmented_control(key="teaching_quiz_source").set_value("Your folder").run()
     app.text_input(key="teaching_quiz_folder").set_value(str(folder)).run()
     assert not app.exception, app.exception
-    assert "Case 1 of 4" in texts(app.subheader)
+    assert "Case 1 of 4" in texts(app.header)
