@@ -28,7 +28,7 @@ def show() -> list[str]:
         key=CHOSEN,
     )
     menu = search.popover("Search", icon=":material/search:", width="stretch", help="All architectures of timm")
-    with menu, st.container(width=_WIDTH_PX):
+    with menu, st.container(width=_WIDTH_PX, gap="xsmall"):
         _search()
     return [name.strip() for name in chosen if name.strip()]
 
