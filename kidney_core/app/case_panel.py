@@ -46,8 +46,8 @@ class Sitting:
         return reading is not None and (reading.second is not None or not self.looks_again)
 
 
-def play(sitting: Sitting) -> None:
-    """The case that the reader is at, with the way to the others."""
+def play(sitting: Sitting) -> bool:
+    """The case that the reader is at, with the way to the others; whether its answer is given and waits for the truth."""
     readings = sitting.seat.readings()
     at = _position(sitting, readings)
     case, reading = sitting.cases[at], readings.get(at)
@@ -58,10 +58,11 @@ def play(sitting: Sitting) -> None:
         if not sitting.is_done(reading):
             sitting.seat.open(at)
             _ask(sitting, at, reading, picture)
-            return
+            return False
         if reading is None:
             raise ValueError("a case that is done must have a reading")
-        if sitting.shows(at):
+        waits = not sitting.shows(at)
+        if not waits:
             solution_panel.show_truth(
                 case,
                 sitting.answer_of(at),
@@ -73,6 +74,7 @@ def play(sitting: Sitting) -> None:
         else:
             solution_panel.show_saved(case, reading, picture)
         _show_next(sitting, at, readings)
+    return waits
 
 
 def _position(sitting: Sitting, readings: dict[int, Reading]) -> int:

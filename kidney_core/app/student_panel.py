@@ -5,9 +5,12 @@ import streamlit as st
 from kidney_core.app import case_panel, class_memory, formatting, markdown, teaching_link
 from kidney_core.app.case_panel import Sitting
 from kidney_core.teaching.classroom import ClassSession
-from kidney_core.teaching.seats import MAX_NAME, Seat
+from kidney_core.teaching.seats import MAX_NAME
 
-POLL_S = 2
+MIN_POLL_S, MAX_POLLS_PER_S = (
+    2.0,
+    5.0,
+)  # of one page, and of all pages of a class together: each runs a part of the page
 
 
 def show(session: ClassSession) -> None:
@@ -31,8 +34,11 @@ def show(session: ClassSession) -> None:
         shows=lambda number: number in revealed,
         looks_again=session.rules.looks_again,
     )
-    case_panel.play(sitting)
-    _show_progress(session, seat, sitting, revealed)
+    waits = case_panel.play(sitting)
+    n_done = sum(sitting.is_done(each) for each in seat.readings().values())
+    st.caption(f"You answered {formatting.quantity(n_done, 'case')} of {len(session.cases)}.")
+    if waits:
+        _wait_for_reveal(session, revealed)
 
 
 def _join(session: ClassSession) -> None:
@@ -49,17 +55,17 @@ def _join(session: ClassSession) -> None:
             st.rerun()
 
 
-def _show_progress(session: ClassSession, seat: Seat, sitting: Sitting, revealed: frozenset[int]) -> None:
-    """How far the student is; the page runs again when the teacher reveals another case."""
-    readings = seat.readings()
-    n_done = sum(sitting.is_done(each) for each in readings.values())
-    st.caption(f"You answered {formatting.quantity(n_done, 'case')} of {len(session.cases)}.")
-    if session.rules.reveals_at_once:
-        return
+def _wait_for_reveal(session: ClassSession, revealed: frozenset[int]) -> None:
+    """Run the page again when the teacher reveals another case."""
 
-    @st.fragment(run_every=POLL_S)
-    def wait_for_reveal() -> None:
+    @st.fragment(run_every=poll_s(len(session.seats())))
+    def look() -> None:
         if session.revealed() != revealed:
             st.rerun(scope="app")
 
-    wait_for_reveal()
+    look()
+
+
+def poll_s(n_students: int) -> float:
+    """Seconds between two looks of a waiting page, longer in a large class."""
+    return max(MIN_POLL_S, n_students / MAX_POLLS_PER_S)

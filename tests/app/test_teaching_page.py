@@ -6,7 +6,7 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from kidney_core.app import access, shortcut_panel
+from kidney_core.app import access, shortcut_panel, student_panel
 from kidney_core.common.labels import DESCRIPTIONS
 from kidney_core.metrics.splits import GROUPED, PROTOCOL_NAMES
 from kidney_core.simulation import phantom_dicom
@@ -340,6 +340,12 @@ def test_a_class_joins_by_its_link_and_sees_the_truth_when_the_teacher_reveals_i
     teacher.button(key="teaching_close").click().run()
     reloaded.run()
     assert f"There is no class “{code}” on this server" in texts(reloaded.error)
+
+
+def test_waiting_pages_of_a_large_class_look_less_often():
+    assert student_panel.poll_s(1) == student_panel.poll_s(10) == 2
+    for n_students in (20, 200):
+        assert n_students / student_panel.poll_s(n_students) == student_panel.MAX_POLLS_PER_S
 
 
 def open_again(app, at):
