@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tempfile
 from dataclasses import fields
 from typing import Any
 
@@ -25,24 +26,28 @@ def measure(config: TrainingConfig) -> None:
     place = st.empty()
     place.progress(0.0, text="Preparing")
     command = child_process.python_command("kidney_core.search.lr_range_command", "--json", *_options(config))
-    process = subprocess.Popen(
-        ["nice", "-n", "10", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=child_process.environment({"PYTHONUNBUFFERED": "1"}),
-    )
-    try:
-        for line in process.stdout or ():
-            _take(json.loads(line), place)
-        _, printed = process.communicate()
-    finally:  # also where the visitor leaves the page
-        process.kill()
-        process.wait()
-        place.empty()
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as printed,
+        subprocess.Popen(
+            ["nice", "-n", "10", *command],
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            text=True,
+            env=child_process.environment({"PYTHONUNBUFFERED": "1"}),
+        ) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                if line.startswith("{"):  # what libraries print is not for the page
+                    _take(json.loads(line), place)
+            process.wait()
+        finally:  # also where the visitor leaves the page
+            process.kill()
+            place.empty()
+        printed.seek(0)
+        said = printed.read().strip().splitlines() or ["its process was killed"]
     if process.returncode:
-        said = printed.strip().splitlines() or ["the test was killed"]
-        raise RunError(said[-1].removeprefix("error: "))
+        raise RunError(f"The test failed: {said[-1].removeprefix('error: ')}")
 
 
 def _take(told: dict[str, Any], place: Any) -> None:
@@ -86,8 +91,8 @@ def curve(result: dict[str, Any]) -> go.Figure:
         ]
     )
     if result["suggestion"] is not None:
-        figure.add_vline(x=result["suggestion"], line_dash="dash")
-    figure.update_xaxes(type="log", title="Learning rate", exponentformat="power")
+        figure.add_vline(x=result["suggestion"], line_dash="dash", line_color="#888888")
+    figure.update_xaxes(type="log", title="Learning rate", exponentformat="power", dtick=1)
     highest = max(result["smoothed_losses"], default=1.0)
     figure.update_yaxes(title="Training loss", range=[0, 1.1 * highest])
     figure.update_layout(

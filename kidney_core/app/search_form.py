@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from kidney_core.app import markdown, path_inputs, progress
+from kidney_core.app import access, markdown, path_inputs, progress
 from kidney_core.common.errors import RunError
 from kidney_core.common.paper import ARCHITECTURE_NAMES
 from kidney_core.engines import jobs
@@ -106,6 +106,7 @@ def ready(plan: Plan, *, varies: bool = True) -> Plan:
     from kidney_core.networks import models
     from kidney_core.training import readiness
 
+    access.require(access.RESEARCHER)
     config = plan.config
     if config.data == NO_FOLDER:
         raise RunError("Enter the folder of images first.")

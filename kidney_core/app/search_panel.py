@@ -1,6 +1,7 @@
 """A search for good settings, below the form: start, watch, stop, resume; and the settings that came out best."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -159,9 +160,10 @@ def _show_trials(search: Search) -> None:
         st.markdown(f"Best so far: trial {best.number:d}, {what} {best.value:.4f}. Its settings:")
         st.code(recipes.command_line(config), language="bash", wrap_lines=True)
         st.caption("The best of many is somewhat too good. Measure it on new seeds, or by cross-validation.")
+    history, importance = _figures(str(search.folder), int((table["State"] == "complete").sum()))
     left, right = st.columns(2)
-    _plot(left, trials.history(search), "The objective of each trial", "search_history")
-    _plot(right, trials.importance(search), "Which options matter", "search_importance")
+    _plot(left, history, "The objective of each trial", "search_history")
+    _plot(right, importance, "Which options matter", "search_importance")
     st.dataframe(
         tables.drawn(table),
         hide_index=True,
@@ -170,6 +172,15 @@ def _show_trials(search: Search) -> None:
         key="search_trials",
         alt="Trials of the search",
     )
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _figures(folder: str, n_complete: int) -> tuple[Any, Any]:
+    """The plots of a search, made once for each number of complete trials: ranking options takes a second."""
+    from kidney_core.search import trials
+
+    search = Search(Path(folder))
+    return trials.history(search), trials.importance(search)
 
 
 def _plot(place: Any, figure: Any, title: str, key: str) -> None:

@@ -5,6 +5,7 @@ runs/<name>/
     journal.log    Optuna's journal: every trial with its values and measurements, appended
     state.json     running, stopped, finished or failed, with a message
     log.txt        a line for each trial
+    process.txt    what its process printed
     lock           held by the process that works on the search
     cancel         its presence asks that process to stop
 runs/<name>-trial-<number>/    the runs of its trials, which are runs like any others
@@ -37,6 +38,7 @@ from kidney_core.runs.run_folder import (
 from kidney_core.search import space
 
 SEARCH_FILE, JOURNAL_FILE, STATE_FILE, LOG_FILE = "search.json", "journal.log", "state.json", "log.txt"
+PRINTED_FILE = "process.txt"
 # Objective -> the measurement of an epoch, and whether more of it is better. Both are of the validation part.
 OBJECTIVES = {
     "loss": ("calibrated_validation_loss", False),

@@ -20,7 +20,7 @@ from kidney_core.common.errors import KidneyError, RunError
 from kidney_core.engines import jobs
 from kidney_core.runs.run_folder import CANCEL_FILE, FAILED, FINISHED, QUEUED, RUNNING, STOPPED
 from kidney_core.search import study as studies
-from kidney_core.search.search_folder import Plan, Search
+from kidney_core.search.search_folder import PRINTED_FILE, Plan, Search
 from kidney_core.search.trial_progress import TrialProgress
 
 _POLL_S = 0.5
@@ -40,7 +40,7 @@ def start(search: Search) -> None:
         with os_errors.reraise_as(RunError, search.folder):
             (search.folder / CANCEL_FILE).unlink(missing_ok=True)
             search.write_state(RUNNING)
-            with (search.folder / "process.txt").open("ab") as printed:
+            with (search.folder / PRINTED_FILE).open("ab") as printed:
                 process = subprocess.Popen(
                     child_process.python_command("kidney_core.search.search_process", str(search.folder.resolve())),
                     stdin=subprocess.DEVNULL,

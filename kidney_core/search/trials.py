@@ -110,7 +110,8 @@ def importance(search: Search) -> "go.Figure | None":
         return None
     evaluator = importance.FanovaImportanceEvaluator(seed=0)
     figure = visualization.plot_param_importances(study, evaluator=evaluator, target_name=objective_title(search))
-    figure.update_yaxes(labelalias={name: recipes.title(name) for name in search.plan().varied})
+    figure.update_xaxes(title="Share of the spread that it explains")
+    figure.update_yaxes(title=None, labelalias={name: recipes.title(name) for name in search.plan().varied})
     return _plain(figure)
 
 

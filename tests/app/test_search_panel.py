@@ -125,7 +125,7 @@ def test_a_killed_search_says_so_and_can_be_resumed(small_dataset, monkeypatch, 
 def test_a_range_test_suggests_a_learning_rate(small_dataset, monkeypatch):
     app = training(monkeypatch)
     app.text_input(key="search_folder").set_value(str(small_dataset))
-    app.selectbox(key="search_architecture").set_value("test_resnet")
+    app.selectbox(key="search_architecture").set_value("resnet18")
     app.text_input(key="search_init").set_value("scratch")
     app.text_input(key="search_options").set_value("--trainable all --image-size 32 --batch-size 8")
     app.run()
@@ -146,6 +146,7 @@ def test_runs_are_exported_from_their_actions(small_dataset, monkeypatch):
     app = opened("pages/3_Training.py", monkeypatch)
     assert "start the app with MLFLOW_TRACKING_URI" in texts(app.caption)
     app.button(key="training_tensorboard").click().run()
+    app.run()  # as the live part does every two seconds
     assert "Written for 1 run" in texts(app.success)
     assert list((run.folder / "tensorboard").glob("events.out.tfevents.*"))
 
