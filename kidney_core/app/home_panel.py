@@ -32,7 +32,7 @@ def show_accuracy(checkpoints: Sequence[Checkpoint], measured: dict[str, dict[st
             key="home_accuracy",
             numbers=chart_text.interval_table(rows, group="Tested on", series="Model", value="Correct"),
         )
-        st.caption("Slices predicted correctly, with 95 % intervals over scans.")
+        st.caption("Slices predicted correctly, 95 % intervals over scans.")
 
 
 def _own_rows(checkpoints: Sequence[Checkpoint]) -> list[Row]:
