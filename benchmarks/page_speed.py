@@ -3,7 +3,7 @@
     cold    a new server and a new browser, from the address of the page
     warm    the same server and browser, from the click in the list of pages; median of 5
 
-Useful is what a visitor came for: the first table of figures, a verdict's model, the button that starts. The goal is that
+Useful is what a visitor came for: the first table of figures, the place for an upload, the button that starts. The goal is that
 no page takes more than twice as long as the fastest one, warm. The load of the machine (of the last minute, a process a
 core is 1) is told, since figures of a busy machine mean little. With --keep they go into docs/app-speed.json, and `make
 results` writes them into docs/speed.md.
@@ -22,10 +22,10 @@ from benchmarks.app_speed import RESULTS
 from benchmarks.browser import launched_browser, running_app, settled
 from kidney_core.common.files import write_json
 
-# Page -> what stands for its first useful content.
+# Page -> what stands for its first useful content, as a CSS selector.
 CONTENT = {
     "Home": '[data-testid="stDataFrame"] canvas',
-    "Diagnosis": 'text="Upload"',
+    "Diagnosis": '[data-testid="stFileUploaderDropzone"]',
     "Evaluation": '[data-testid="stDataFrame"] canvas',
     "Training": ".st-key-training_submit button",
     "Dataset": 'button:has-text("Audit")',

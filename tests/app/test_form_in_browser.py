@@ -7,6 +7,7 @@ from benchmarks.browser import running_app, settled
 from tests.conftest import write_series_dataset
 
 pytestmark = pytest.mark.browser
+expect.set_options(timeout=60_000)
 
 
 def form(browser, address):
