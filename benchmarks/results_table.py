@@ -1,6 +1,6 @@
 """The generated tables of README.md and docs/: `python -m benchmarks.results_table`.
 
-The shipped checkpoints come from their cards, the paper's recipe from docs/paper-recipe.json, speeds from
+The shipped checkpoints come from their cards, the paper's recipe from docs/paper-recipe/, speeds from
 docs/training-speed.json, docs/inference-speed.json and docs/app-speed.json, where the benchmarks of those names keep them,
 the options of a training and the environment variables from the code.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import paper_recipe
 from kidney_core.checkpoints import hospital_results
 from kidney_core.checkpoints.checkpoint import Checkpoint, list_checkpoints
 from kidney_core.common import paper, settings
@@ -32,7 +33,6 @@ SPEED = ROOT / "docs" / "speed.md"
 COMMAND_LINE = ROOT / "docs" / "command-line.md"
 SETTINGS = ROOT / "docs" / "settings.md"
 FINDER_PAGE = ROOT / "docs" / "kidney-finder.md"
-PAPER_RECIPE = ROOT / "docs" / "paper-recipe.json"
 START, END = "<!-- results: make results -->", "<!-- end of results -->"
 TRAINING_SPEED = ROOT / "docs" / "training-speed.json"
 INFERENCE_SPEED = ROOT / "docs" / "inference-speed.json"
@@ -172,24 +172,6 @@ def heatmaps_table(checkpoints: list[Checkpoint]) -> str:
                 "yes" if row["beats"] else "no",
             ]
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def paper_table(runs: list[dict]) -> str:
-    """The paper's Table 1 beside ours: precision / recall / F1 of each class under both protocols."""
-    lines = [f"| model | source | {' | '.join(paper.COLUMNS)} | accuracy |", "|---" * (len(paper.COLUMNS) + 3) + "|"]
-    for architecture, printed in paper.TABLE_1.items():
-        cells = [paper.format_cell(printed[column]) for column in paper.COLUMNS]
-        lines.append(
-            f"| {model_name(architecture)} | paper, random split | {' | '.join(cells)} | {printed['accuracy']:.2f} |"
-        )
-        ours = [run for run in runs if run["architecture"] == architecture]
-        for run in sorted(ours, key=lambda run: run["protocol"] != RANDOM):
-            metrics = run["figures"]
-            source = "ours, random split" if run["protocol"] == RANDOM else "**ours, unseen scans**"
-            shown = paper.format_row(metrics)
-            cells = [shown[column] for column in paper.COLUMNS]
-            lines.append(f"| | {source} | {' | '.join(cells)} | {metrics['accuracy']:.3f} |")
     return "\n".join(lines)
 
 
@@ -408,7 +390,7 @@ def main() -> int:
     rewrite(RESULTS, HOSPITALS_START, HOSPITALS_END, hospitals_table(checkpoints))
     rewrite(RESULTS, ANSWERS_START, ANSWERS_END, answers_table(checkpoints))
     rewrite(RESULTS, HEATMAPS_START, HEATMAPS_END, heatmaps_table(checkpoints))
-    rewrite(RESULTS, PAPER_START, PAPER_END, paper_table(json.loads(PAPER_RECIPE.read_text(encoding="utf-8"))))
+    rewrite(RESULTS, PAPER_START, PAPER_END, paper_recipe.table())
     rewrite(COMMAND_LINE, OPTIONS_START, OPTIONS_END, options_table())
     rewrite(SETTINGS, SETTINGS_START, SETTINGS_END, settings_table())
     rewrite(FINDER_PAGE, FINDER_START, FINDER_END, finder_table())

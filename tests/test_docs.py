@@ -6,11 +6,13 @@ import re
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from sklearn.metrics import classification_report
 
-from benchmarks import results_table
+from benchmarks import paper_recipe, results_table
 from kidney_core.app.command_line import COMMANDS
-from kidney_core.common import settings
+from kidney_core.common import paper, settings
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -165,3 +167,17 @@ def test_the_example_of_the_api_page_prints_what_it_says(monkeypatch):
 
 def test_the_figures_of_the_kidney_finder_are_those_of_its_card():
     assert results_table.finder_table() in (DOCS / "kidney-finder.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_the_papers_recipe_is_what_scikit_learn_computes_from_the_predictions():
+    text = (DOCS / "results.md").read_text(encoding="utf-8")
+    assert paper_recipe.table() in text
+    runs = {(run["architecture"], run["protocol"]) for run in paper_recipe.kept_runs()}
+    assert runs, "docs/paper-recipe/ holds no run"
+    for run in runs:
+        stored = pd.read_csv(paper_recipe.predictions_file(*run))
+        report = classification_report(stored["label"], stored["predicted"], output_dict=True, zero_division=0)
+        columns = ("Cyst", "Normal", "Stone", "Tumor", "macro avg", "weighted avg")
+        cells = [tuple(report[column][name] for name in ("precision", "recall", "f1-score")) for column in columns]
+        shown = " | ".join([*(paper.format_cell(cell) for cell in cells), f"{100 * report['accuracy']:.1f} %"])
+        assert f"| {shown} " in text, run

@@ -7,7 +7,7 @@ from typing import Any
 
 TITLE = "Fine-Tuning CNN Models for Accurate Kidney Condition Classification from CT scans (2025)"
 COLUMNS = ("Cyst", "Normal", "Stone", "Tumor", "macro", "weighted")
-# (precision, recall, f1) of the test slices of a random split, as printed.
+# As printed: (precision, recall, f1) and accuracy of the test slices of a random split; loss and accuracy of the last epoch in training.
 TABLE_1: dict[str, dict[str, Any]] = {
     "mobilenetv2_100": {
         "Cyst": (0.99, 1.00, 0.99),
@@ -17,6 +17,8 @@ TABLE_1: dict[str, dict[str, Any]] = {
         "macro": (1.00, 0.99, 0.99),
         "weighted": (1.00, 1.00, 1.00),
         "accuracy": 1.00,
+        "training_loss": 0.0187,
+        "training_accuracy": 0.9962,
     },
     "resnet18": {
         "Cyst": (0.99, 1.00, 1.00),
@@ -26,6 +28,8 @@ TABLE_1: dict[str, dict[str, Any]] = {
         "macro": (1.00, 0.99, 0.99),
         "weighted": (1.00, 1.00, 1.00),
         "accuracy": 1.00,
+        "training_loss": 0.0114,
+        "training_accuracy": 0.9960,
     },
     "efficientnet_b0": {
         "Cyst": (0.98, 0.99, 0.98),
@@ -35,6 +39,8 @@ TABLE_1: dict[str, dict[str, Any]] = {
         "macro": (0.98, 0.98, 0.98),
         "weighted": (0.99, 0.99, 0.99),
         "accuracy": 0.99,
+        "training_loss": 0.1397,
+        "training_accuracy": 0.9867,
     },
 }
 ARCHITECTURE_NAMES = {"mobilenetv2_100": "MobileNetV2", "resnet18": "ResNet18", "efficientnet_b0": "EfficientNet-B0"}
