@@ -1,5 +1,6 @@
 """Every page and its main states keep WCAG 2.2 AA as far as axe can tell, light and dark; headings go down one level at a time."""
 
+import functools
 import re
 import shutil
 from collections.abc import Iterator
@@ -8,12 +9,14 @@ from types import SimpleNamespace
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from benchmarks.browser import choose_files, running_app, settled
+from benchmarks import browser as automation
+from benchmarks.browser import choose_files, running_app
 from benchmarks.screenshots import click_at
 from kidney_core.training import publish, trainer
 from tests.conftest import ROOT, tiny_run, write_series_dataset
 
 pytestmark = pytest.mark.browser
+settled = functools.partial(automation.settled, seconds=240)  # a scan is read, and networks are trained
 
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 RULES = {
@@ -23,6 +26,7 @@ RULES = {
     },
     "dark": {"runOnly": {"type": "rule", "values": ["color-contrast"]}},  # all else is the same in both
 }
+BACKGROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 23, 26)"}  # of .streamlit/config.toml
 # What pages cannot mend: (rule, part of the selector) -> why.
 KNOWN = {
     ("scrollable-region-focusable", ".film"): "the slider above it, which keys move, scrolls the thumbnails",
@@ -38,11 +42,11 @@ def app(tmp_path_factory):
         for name, path in {**folders, "KIDNEY_RUNS": str(folder / "finished")}.items():
             environment.setenv(name, path)
         images = write_series_dataset(folder / "images")
+        tiny_run(images, "broken").fail("Reason of the failure.")
         pair = [tiny_run(images, protocol, protocol=protocol) for protocol in ("grouped", "random")]
         for run in pair:
             trainer.train(run)
         publish.publish(pair[0], name="tiny", other=pair[1])
-        tiny_run(images, "broken").fail("Reason of the failure.")
         for name in ("mobilenetv2", "kidney-finder"):
             shutil.copytree(ROOT / "checkpoints" / name, folder / "checkpoints" / name)
         with running_app(KIDNEY_RUNS=str(folder / "runs")) as (address, _):
@@ -138,7 +142,8 @@ def training(page, app) -> Iterator[str]:
     yield "no run"
     shutil.copytree(app.finished, app.runs, dirs_exist_ok=True)
     page.reload()
-    page.get_by_text("Reason of the failure").first.wait_for()
+    page.get_by_text("Publish as a checkpoint").first.wait_for()
+    page.locator(".st-key-training_charts canvas").first.wait_for()
     settled(page)
     yield "runs"
 
@@ -248,9 +253,16 @@ JOURNEYS = [
 
 def failures(page, scheme: str) -> list[str]:
     """What fails a rule of impact serious or critical, or skips a level of headings: rule, selector, why."""
+    page.wait_for_function(
+        "![...document.querySelectorAll('[data-testid=stSkeleton]')].some(each => each.offsetParent)"
+    )
+    # No colour on its way to another, and nothing pale because it is renewed just now
+    page.add_style_tag(content="* { transition: none !important; } .stElementContainer { opacity: 1 !important; }")
     page.emulate_media(color_scheme=scheme)
-    page.wait_for_timeout(200)
-    page.wait_for_function("document.getAnimations().every(each => !(each instanceof CSSTransition))")
+    page.wait_for_function(
+        "color => getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor === color",
+        arg=BACKGROUND[scheme],
+    )
     found = Axe().run(page, options={**RULES[scheme], "resultTypes": ["violations"]}).response["violations"]
     return [
         f"{each['id']} at {node['target']}: {node['failureSummary']}"
@@ -263,6 +275,7 @@ def failures(page, scheme: str) -> list[str]:
 
 @pytest.mark.parametrize(("path", "journey"), JOURNEYS, ids=[journey.__name__ for _, journey in JOURNEYS])
 def test_axe_finds_nothing_on_a_page_in_any_of_its_states(page, app, path, journey):
+    page.set_default_timeout(240_000)
     page.goto(f"{app.address}/{path}")
     settled(page)
     found = {}
