@@ -5,7 +5,7 @@ import pytest
 from kidney_core.app import lr_range_panel
 from kidney_core.common.errors import RunError
 from kidney_core.engines import mlflow_mirror
-from kidney_core.runs import recipes
+from kidney_core.runs import recipes, run_folder
 from kidney_core.search import search_process
 from kidney_core.search import study as studies
 from kidney_core.search.search_folder import Plan, Search, comparable, list_searches
@@ -122,16 +122,17 @@ def test_a_killed_search_says_so_and_can_be_resumed(small_dataset, monkeypatch, 
 
 
 @pytest.mark.slow
-def test_a_range_test_suggests_a_learning_rate(small_dataset, monkeypatch):
-    app = training(monkeypatch)
-    app.text_input(key="search_folder").set_value(str(small_dataset))
-    app.selectbox(key="search_architecture").set_value("resnet18")
-    app.text_input(key="search_init").set_value("scratch")
-    app.text_input(key="search_options").set_value("--trainable all --image-size 32 --batch-size 8")
-    app.run()
-    app.button(key="search_range_test").click().run(timeout=300)
-    assert not app.error, texts(app.error)
-    assert "Suggested learning rate" in texts(app.success)
+def test_a_range_test_is_a_process_whose_curve_is_kept_for_the_page(small_dataset, monkeypatch):
+    kept = {}
+    monkeypatch.setattr(lr_range_panel.st, "session_state", kept)
+    lr_range_panel.measure(recipes.config_from_recipe("paper", data=str(small_dataset), **TINY))
+    (result,) = kept.values()
+    assert 1e-7 < result["suggestion"] < 1
+    steps, average = lr_range_panel.curve(result).data
+    assert list(steps.y) == result["losses"]
+    assert list(average.y) == result["smoothed_losses"]
+    assert list_searches() == []
+    assert run_folder.list_runs() == []
 
 
 def test_a_range_test_that_fails_says_why():
