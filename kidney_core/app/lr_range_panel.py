@@ -6,10 +6,11 @@ import tempfile
 from dataclasses import fields
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from kidney_core.app import markdown
+from kidney_core.app import charts, markdown
 from kidney_core.common import child_process
 from kidney_core.common.errors import RunError
 from kidney_core.runs.recipes import TrainingConfig
@@ -74,7 +75,20 @@ def show() -> None:
     else:
         end = "The loss diverged at the end." if result["diverged"] else "The loss did not diverge."
         st.success(f"Suggested learning rate: {result['suggestion']:.1e}, where the loss falls fastest. {end}")
-    st.plotly_chart(curve(result), key="search_range_curve", alt="Loss against learning rate")
+    numbers = pd.DataFrame(
+        {
+            "Learning rate": result["learning_rates"],
+            "Loss": result["losses"],
+            "Moving average": result["smoothed_losses"],
+        }
+    )
+    charts.draw(
+        curve(result),
+        "Training loss over the learning rate.",
+        key="search_range_curve",
+        numbers=numbers,
+        has_toolbar=True,
+    )
 
 
 def curve(result: dict[str, Any]) -> go.Figure:

@@ -9,6 +9,7 @@ from kidney_core.app import architecture_choice, formatting, markdown, training_
 from kidney_core.metrics.splits import GROUPED, RANDOM
 from kidney_core.runs import durations, recipes, run_folder
 from kidney_core.runs.presets import PRESETS, Preset
+from kidney_core.runs.recipes import TrainingConfig
 
 PRESET, SPLIT, FOLDS, SEEDS = "training_preset", "training_protocol", "training_folds", "training_seeds"  # session keys
 BOTH = "both"
@@ -44,13 +45,22 @@ def recipe() -> str:
 def values_of(name: str) -> dict[str, Any]:
     """Session key -> value of every field that a preset fills."""
     preset = PRESETS[name]
+    split = BOTH if set(preset.protocols) == {GROUPED, RANDOM} else preset.protocols[0]
+    return {PRESET: name, **_values(preset.config, preset.architecture, split)}
+
+
+def fill_with(config: TrainingConfig) -> None:
+    """Fill the form with a configuration; called before its fields are drawn again. Folder and initial weights stay."""
+    st.session_state.update(_values(config, config.architecture, config.protocol))
+
+
+def _values(config: TrainingConfig, architecture: str, split: str) -> dict[str, Any]:
     return {
-        PRESET: name,
-        architecture_choice.CHOSEN: [preset.architecture],
-        SPLIT: BOTH if set(preset.protocols) == {GROUPED, RANDOM} else preset.protocols[0],
-        FOLDS: 0,
-        SEEDS: "0",
-        **training_options.values_of(preset.config),
+        architecture_choice.CHOSEN: [architecture],
+        SPLIT: split,
+        FOLDS: config.n_folds,
+        SEEDS: str(config.seed),
+        **training_options.values_of(config),
     }
 
 

@@ -7,7 +7,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, lr_range_panel, markdown, runs_table, search_form, tables
+from kidney_core.app import (
+    access,
+    audit_recorder,
+    charts,
+    lr_range_panel,
+    markdown,
+    preset_gallery,
+    runs_table,
+    search_form,
+    tables,
+)
 from kidney_core.common.errors import KidneyError
 from kidney_core.runs import recipes
 from kidney_core.runs.run_folder import CRASHED, FINISHED, RUNNING, STOPPED
@@ -159,11 +169,21 @@ def _show_trials(search: Search) -> None:
         what = "validation loss" if search.plan().objective == "loss" else "balanced accuracy"
         st.markdown(f"Best so far: trial {best.number:d}, {what} {best.value:.4f}. Its settings:")
         st.code(recipes.command_line(config), language="bash", wrap_lines=True)
+        if access.is_allowed(access.RESEARCHER) and st.button(
+            "Use these settings",
+            key="search_use",
+            on_click=preset_gallery.fill_with,
+            args=(config,),
+            help="Fills the form above. Folder and initial weights stay.",
+        ):
+            st.rerun()  # the form too
         st.caption("The best of many is somewhat too good. Measure it on new seeds, or by cross-validation.")
     history, importance = _figures(str(search.folder), int((table["State"] == "complete").sum()))
     left, right = st.columns(2)
-    _plot(left, history, "The objective of each trial", "search_history")
-    _plot(right, importance, "Which options matter", "search_importance")
+    with left:
+        _plot(history, "The objective of each trial, in order", "search_history")
+    with right:
+        _plot(importance, "Which options matter", "search_importance")
     st.dataframe(
         tables.drawn(table),
         hide_index=True,
@@ -183,10 +203,10 @@ def _figures(folder: str, n_complete: int) -> tuple[Any, Any]:
     return trials.history(search), trials.importance(search)
 
 
-def _plot(place: Any, figure: Any, title: str, key: str) -> None:
+def _plot(figure: Any, title: str, key: str) -> None:
     if figure is not None:
-        place.markdown(f"**{markdown.text(title)}**")
-        place.plotly_chart(figure, key=key, alt=title)
+        st.markdown(f"**{markdown.text(title)}**")
+        charts.draw(figure, f"{title}; the numbers are in the table of trials.", key=key, has_toolbar=True)
 
 
 def _columns(table: pd.DataFrame) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from kidney_core.app import lr_range_panel
 from kidney_core.common.errors import RunError
 from kidney_core.engines import mlflow_mirror
 from kidney_core.runs import recipes, run_folder
-from kidney_core.search import search_process
+from kidney_core.search import search_process, trials
 from kidney_core.search import study as studies
 from kidney_core.search.search_folder import Plan, Search, comparable, list_searches
 from tests.app.test_pages import opened, texts
@@ -110,6 +110,19 @@ def test_a_search_shows_its_trials_and_the_command_of_the_best(small_dataset, mo
     app.button(key="search_extend").click().run()
     assert search.plan().n_trials == 25
     assert started == [search]
+
+
+def test_the_best_settings_fill_the_form(small_dataset, monkeypatch, started):
+    search = made_search(small_dataset)
+    search.write_state("stopped")
+    best = trials.best_config(search)
+    app = training(monkeypatch)
+    assert app.number_input(key="training_option_learning_rate").value != best.learning_rate
+    app.button(key="search_use").click().run()
+    assert app.number_input(key="training_option_learning_rate").value == best.learning_rate
+    assert app.number_input(key="training_option_image_size_px").value == best.image_size_px
+    assert app.selectbox(key="training_protocol").value == best.protocol == "grouped"
+    assert app.multiselect(key="training_architectures").value == [best.architecture]
 
 
 def test_a_killed_search_says_so_and_can_be_resumed(small_dataset, monkeypatch, started):
