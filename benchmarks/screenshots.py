@@ -212,7 +212,7 @@ def teaching_answer(page: Page) -> None:
 
 def teaching_breaking(page: Page) -> None:
     page.get_by_text("What breaks a model", exact=True).click()
-    page.get_by_text("below the gate", exact=False).wait_for()
+    page.get_by_text("Lower chart: the gate", exact=False).wait_for()
     settled(page)
     page.wait_for_timeout(1500)
 

@@ -197,7 +197,7 @@ def teaching_class(page, app) -> Iterator[str]:
 
 def breaks(page, app) -> Iterator[str]:
     choose(page, "What breaks a model")
-    page.get_by_text("below the gate", exact=False).wait_for()
+    page.get_by_text("Lower chart: the gate", exact=False).wait_for()
     settled(page)
     yield "breaks"
 
