@@ -6,14 +6,22 @@ from dataclasses import asdict, replace
 
 import streamlit as st
 
-from kidney_core.app import access, audit_recorder, formatting, job_check, markdown, path_inputs, runs_table
+from kidney_core.app import (
+    access,
+    audit_recorder,
+    formatting,
+    initial_weights,
+    job_check,
+    markdown,
+    path_inputs,
+    runs_table,
+)
 from kidney_core.common.errors import KidneyError, RunError
 from kidney_core.engines import jobs
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import Run
 
-DOWNLOADED, RANDOM_WEIGHTS = "imagenet", "scratch"  # initial weights that are no file
-NO_FOLDER, NO_FILE = "FOLDER", "FILE"  # stand in a command for what is not entered yet
+NO_FOLDER = "FOLDER"  # stands in a command for what is not entered yet
 
 
 def choose_engine() -> str:
@@ -40,7 +48,7 @@ def choose_engine() -> str:
 def check(configs: Sequence[TrainingConfig], engine: str) -> None:
     """Check jobs in every way; `job_check.show` tells what that showed."""
     try:
-        job_check.check_and_keep(configs, _ready(configs), engine)
+        job_check.check_and_keep(configs, ready(configs), engine)
     except KidneyError as error:
         st.error(markdown.text(error))
 
@@ -48,16 +56,16 @@ def check(configs: Sequence[TrainingConfig], engine: str) -> None:
 def start(configs: Sequence[TrainingConfig], engine: str) -> None:
     """Start jobs, once it is sure that every one of them can be trained."""
     try:
-        ready = _ready(configs)
+        allowed = ready(configs)
     except KidneyError as error:
         st.error(markdown.text(error))
         return
-    if not job_check.check_and_keep(configs, ready, engine):
+    if not job_check.check_and_keep(configs, allowed, engine):
         return
     job_check.forget()
     try:
         started: list[str] = []
-        for config in ready:
+        for config in allowed:
             audit_recorder.job(asdict(config), engine=engine)
             run = Run.create(config)
             runs_table.select(started := [*started, run.name])
@@ -68,21 +76,27 @@ def start(configs: Sequence[TrainingConfig], engine: str) -> None:
     st.toast(f"{formatting.quantity(len(configs), 'job')} started")
 
 
-def _ready(configs: Sequence[TrainingConfig]) -> list[TrainingConfig]:
+def ready(configs: Sequence[TrainingConfig]) -> list[TrainingConfig]:
     """The jobs with their paths resolved and timm's names. Raises KidneyError for what is not filled in or not allowed."""
     from kidney_core.networks import models
 
     access.require(access.RESEARCHER)
     if configs[0].data in ("", NO_FOLDER):
         raise RunError("Enter the folder of images first.")
-    if NO_FILE in {config.init for config in configs}:
+    if initial_weights.NO_FILE in {config.init for config in configs}:
         raise RunError("Enter the file of weights, or choose other initial weights.")
-    allowed = [_with_allowed_paths(config) for config in configs]
-    return [replace(config, architecture=models.timm_name(config.architecture)).validated() for config in allowed]
+    return [
+        replace(_with_allowed_paths(config), architecture=models.timm_name(config.architecture)).validated()
+        for config in configs
+    ]
 
 
 def _with_allowed_paths(config: TrainingConfig) -> TrainingConfig:
     """The same configuration with its paths checked and resolved. Raises PathError, AccessError."""
-    init = config.init if config.init in (DOWNLOADED, RANDOM_WEIGHTS) else path_inputs.allowed_path(config.init)
+    init = (
+        config.init
+        if config.init in (initial_weights.DOWNLOADED, initial_weights.RANDOM)
+        else path_inputs.allowed_path(config.init)
+    )
     extra = os.pathsep.join(path_inputs.allowed_path(folder) for folder in config.extra_folders)
     return replace(config, data=path_inputs.allowed_path(config.data), extra_data=extra, init=init)

@@ -1,12 +1,11 @@
 """The form of a new search: what is trained, what is varied in which range, how often, and what is made best."""
 
-import os
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from kidney_core.app import access, markdown, path_inputs, progress
+from kidney_core.app import initial_weights, job_start, markdown, path_inputs, progress
 from kidney_core.common.errors import RunError
 from kidney_core.common.paper import ARCHITECTURE_NAMES
 from kidney_core.engines import jobs
@@ -16,8 +15,6 @@ from kidney_core.runs.recipes import RECIPES, TrainingConfig
 from kidney_core.search import search_command, space
 from kidney_core.search.search_folder import MAX_TRIALS, OBJECTIVE_TITLES, Plan, comparable
 
-NO_FOLDER = "FOLDER"  # stands for what is not entered yet
-_DOWNLOADED, _RANDOM = "imagenet", "scratch"
 _A_THIRD = 3  # ranges in a row
 
 
@@ -37,12 +34,8 @@ def show() -> Plan:
         help="One of these, or any timm name",
     )
     recipe = middle.selectbox("Recipe", list(RECIPES), key="search_recipe")
-    init = right.text_input(
-        "Initial weights",
-        _DOWNLOADED,
-        key="search_init",
-        help="“imagenet” (timm downloads them), “scratch”, or the path of a file",
-    )
+    with right:
+        init = initial_weights.choose(start_key="search_start_from", file_key="search_weights")
     options = st.text_input(
         "Other options of every trial",
         key="search_options",
@@ -56,9 +49,9 @@ def show() -> Plan:
         "Choose by", list(OBJECTIVE_TITLES), format_func=OBJECTIVE_TITLES.__getitem__, key="search_objective"
     )
     seed = right.number_input("Seed of the search", 0, 2**31 - 1, 0, key="search_seed")
-    given = {"protocol": "grouped", "recipe": recipe, "architecture": architecture, "init": init.strip()}
+    given = {"protocol": "grouped", "recipe": recipe, "architecture": architecture, "init": init}
     given |= search_command.read_options(options)
-    given |= {"data": folder or NO_FOLDER}
+    given |= {"data": folder or job_start.NO_FOLDER}
     config = comparable(recipes.config_from_recipe(given.pop("recipe"), **given))
     return Plan(
         config=config,
@@ -103,14 +96,9 @@ def ready(plan: Plan, *, varies: bool = True) -> Plan:
 
     Raises: KidneyError for what is not filled in, not allowed, or cannot be trained.
     """
-    from kidney_core.networks import models
     from kidney_core.training import readiness
 
-    access.require(access.RESEARCHER)
-    config = plan.config
-    if config.data == NO_FOLDER:
-        raise RunError("Enter the folder of images first.")
-    config = replace(_with_allowed_paths(config), architecture=models.timm_name(config.architecture))
+    (config,) = job_start.ready([plan.config])
     config = _with_labelling(config)
     plan = replace(plan, config=config)
     if varies:
@@ -120,13 +108,6 @@ def ready(plan: Plan, *, varies: bool = True) -> Plan:
     if found.problems:
         raise RunError(" ".join(found.problems))
     return plan
-
-
-def _with_allowed_paths(config: TrainingConfig) -> TrainingConfig:
-    """Raises PathError, AccessError."""
-    init = config.init if config.init in (_DOWNLOADED, _RANDOM) else path_inputs.allowed_path(config.init)
-    extra = os.pathsep.join(path_inputs.allowed_path(folder) for folder in config.extra_folders)
-    return replace(config, data=path_inputs.allowed_path(config.data), extra_data=extra, init=init)
 
 
 def _with_labelling(config: TrainingConfig) -> TrainingConfig:

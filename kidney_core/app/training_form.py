@@ -6,6 +6,7 @@ from kidney_core.app import (
     architecture_choice,
     form_memory,
     formatting,
+    initial_weights,
     job_check,
     job_files,
     job_start,
@@ -23,14 +24,8 @@ from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, RANDOM
 from kidney_core.runs import presets, recipes
 from kidney_core.runs.recipes import TrainingConfig
 
-FILE = "file"
-STARTS = {
-    "ImageNet weights (downloaded by timm)": job_start.DOWNLOADED,
-    "A file": FILE,
-    "Random weights": job_start.RANDOM_WEIGHTS,
-}
 _START, _WEIGHTS, _EXTRA = "training_start", "training_weights", "training_extra_data"
-_AT_FIRST = {_START: next(iter(STARTS)), _WEIGHTS: "", _EXTRA: "", **preset_gallery.values_of(presets.DEFAULT)}
+_AT_FIRST = {_START: initial_weights.AT_FIRST, _WEIGHTS: "", _EXTRA: "", **preset_gallery.values_of(presets.DEFAULT)}
 
 
 def show() -> None:
@@ -52,7 +47,7 @@ def show() -> None:
             help="“Both” trains two networks: the accuracy on unseen scans shows what data leakage adds to that of a random split. “Split of the folder” needs folders such as train and test.",
         )
     with middle:
-        init = _initial_weights()
+        init = initial_weights.choose(start_key=_START, file_key=_WEIGHTS)
     with right:
         seeds = st.text_input(
             "Seeds",
@@ -63,14 +58,14 @@ def show() -> None:
         extra, n_folds, engine = _beyond_the_recipe()
         options = training_options.show()
     form_memory.keep(_AT_FIRST)
-    if init == job_start.RANDOM_WEIGHTS and options["trainable"] != "all":
+    if init == initial_weights.RANDOM and options["trainable"] != "all":
         st.info("Random weights are trained in all layers: “Trainable” is set to “all”.")
         options["trainable"] = "all"
     try:
         options |= {
             "data": folder or job_start.NO_FOLDER,
             "extra_data": extra,
-            "init": init or job_start.NO_FILE,
+            "init": init,
             **_labelling(folder, extra),
         }
         configs = sweep.configs(
@@ -117,19 +112,6 @@ def _start(folder: str, configs: list[TrainingConfig], engine: str) -> None:
             job_start.check(selected, engine)
         with st.container():  # what is drawn below stays where it is
             job_check.show(folder, selected)
-
-
-def _initial_weights() -> str:
-    """What the networks start from: DOWNLOADED, RANDOM_WEIGHTS, or a path; empty for a file that is not entered yet."""
-    init = STARTS[st.selectbox("Initial weights", list(STARTS), key=_START)]
-    if init != FILE:
-        return init
-    return path_inputs.path_input(
-        "File of weights",
-        key=_WEIGHTS,
-        placeholder="/models/weights.pth",
-        help="safetensors, or PyTorch (.pth, .pt, .bin), with the names of timm or torchvision. Its head is replaced.",
-    )
 
 
 def _beyond_the_recipe() -> tuple[str, int, str]:

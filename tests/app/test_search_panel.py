@@ -49,7 +49,7 @@ def test_a_search_is_started_with_what_was_entered(small_dataset, monkeypatch, s
     app = training(monkeypatch)
     app.text_input(key="search_folder").set_value(str(small_dataset))
     app.selectbox(key="search_architecture").set_value("resnet18")
-    app.text_input(key="search_init").set_value("scratch")
+    app.selectbox(key="search_start_from").set_value("Random weights")
     app.text_input(key="search_options").set_value("--trainable all --image-size 32 --epochs 2")
     app.multiselect(key="search_varied").set_value(["learning_rate", "image_size_px"])
     app.number_input(key="search_n_trials").set_value(7)
@@ -83,7 +83,7 @@ def test_a_search_is_started_with_what_was_entered(small_dataset, monkeypatch, s
 def test_what_cannot_be_searched_is_told_and_nothing_starts(small_dataset, monkeypatch, started, key, value, told):
     app = training(monkeypatch)
     app.text_input(key="search_folder").set_value(str(small_dataset))
-    app.text_input(key="search_init").set_value("scratch")
+    app.selectbox(key="search_start_from").set_value("Random weights")
     app.text_input(key="search_options").set_value("--trainable all")
     app.text_input(key=key).set_value(value)
     app.run()
