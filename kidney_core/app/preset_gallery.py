@@ -12,6 +12,7 @@ from kidney_core.runs.presets import PRESETS, Preset
 from kidney_core.runs.recipes import TrainingConfig
 
 PRESET, SPLIT, FOLDS, SEEDS = "training_preset", "training_protocol", "training_folds", "training_seeds"  # session keys
+_FILLING = "training_filling"  # session key: key of a field -> its value before and after, until all are drawn
 BOTH = "both"
 _SLICES = 1000  # of which a duration is told
 _SECONDS_KEPT = 60.0
@@ -51,7 +52,7 @@ def values_of(name: str) -> dict[str, Any]:
 
 def fill_with(config: TrainingConfig) -> None:
     """Fill the form with a configuration; called before its fields are drawn again. Folder and initial weights stay."""
-    st.session_state.update(_values(config, config.architecture, config.protocol))
+    _fill_fields(_values(config, config.architecture, config.protocol))
 
 
 def _values(config: TrainingConfig, architecture: str, split: str) -> dict[str, Any]:
@@ -64,8 +65,29 @@ def _values(config: TrainingConfig, architecture: str, split: str) -> dict[str, 
     }
 
 
+def go_on_filling() -> None:
+    """Fill again what the browser did not get yet; called before the fields are drawn.
+
+    A press or an entry that comes at once interrupts the run that fills them, and brings the old values of all fields along.
+    What was changed meanwhile stays.
+    """
+    for key, (before, value) in st.session_state.get(_FILLING, {}).items():
+        if st.session_state.get(key, before) == before:
+            st.session_state[key] = value
+
+
+def end_filling() -> None:
+    """The fields are drawn with what was filled in."""
+    st.session_state.pop(_FILLING, None)
+
+
 def _fill(name: str) -> None:
-    st.session_state.update(values_of(name))
+    _fill_fields(values_of(name))
+
+
+def _fill_fields(values: dict[str, Any]) -> None:
+    st.session_state[_FILLING] = {key: (st.session_state.get(key), value) for key, value in values.items()}
+    st.session_state.update(values)
 
 
 def _changed(preset: Preset) -> Iterator[str]:

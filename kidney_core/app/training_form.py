@@ -31,6 +31,7 @@ _AT_FIRST = {_START: initial_weights.AT_FIRST, _WEIGHTS: "", _EXTRA: "", **prese
 def show() -> None:
     """The form; its button submits one job per architecture, seed, protocol and fold."""
     form_memory.start(_AT_FIRST)
+    preset_gallery.go_on_filling()
     preset_gallery.show()
     left, right = st.columns(2)
     with left:
@@ -58,6 +59,7 @@ def show() -> None:
         extra, n_folds, engine = _beyond_the_recipe()
         options = training_options.show()
     form_memory.keep(_AT_FIRST)
+    preset_gallery.end_filling()
     if init == initial_weights.RANDOM and options["trainable"] != "all":
         st.info("Random weights are trained in all layers: “Trainable” is set to “all”.")
         options["trainable"] = "all"

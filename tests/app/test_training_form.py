@@ -132,3 +132,17 @@ def test_only_the_newest_browsers_are_remembered(monkeypatch, browser, small_dat
     opened(PAGE, monkeypatch)
     browser.secret = "one"
     assert opened(PAGE, monkeypatch).text_input(key="training_seeds").value == "0"
+
+
+def test_what_a_preset_fills_outlives_an_interrupted_run(monkeypatch):
+    """The run that fills the fields is interrupted by an entry, with which the browser sends the old values of all fields."""
+    app = opened("pages/3_Training.py", monkeypatch)
+    old = {key: app.session_state[key] for key in preset_gallery.values_of("paper") if key in app.session_state}
+    new = preset_gallery.values_of("quick")
+    app.session_state[preset_gallery._FILLING] = {key: (old.get(key), value) for key, value in new.items()}
+    app.session_state[preset_gallery.SEEDS] = "7, 8"  # what interrupted it
+    app.run()
+    assert not app.exception
+    for key, value in new.items():
+        assert app.session_state[key] == ("7, 8" if key == preset_gallery.SEEDS else value), key
+    assert preset_gallery._FILLING not in app.session_state
