@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page
 
 from benchmarks.app_speed import RESULTS
 from benchmarks.browser import launched_browser, running_app, settled
+from benchmarks.training_speed import machine
 from kidney_core.common.files import write_json
 
 # Page -> what stands for its first useful content, as a CSS selector.
@@ -94,7 +95,8 @@ def main() -> int:
     print(f"load before: {load:.1f} a core")
     if keep:
         stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-        write_json(RESULTS, {**stored, "pages": {"load": round(load, 1), "cold": cold, "warm": warm}})
+        pages = {"machine": machine(), "load": round(load, 1), "cold": cold, "warm": warm}
+        write_json(RESULTS, {**stored, "pages": pages})
     return 0
 
 

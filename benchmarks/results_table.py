@@ -290,7 +290,7 @@ def page_speed_table(measured: dict) -> str:
     for title, milliseconds in warm.items():
         ratio = milliseconds / min(warm.values())
         lines.append(f"| {title} | {cold[title] / 1000:.1f} s | {milliseconds / 1000:.2f} s | {ratio:.1f} x |")
-    return "\n".join([*lines, "", f"Load of the machine before: {measured['load']} a core."])
+    return "\n".join([*lines, "", f"On {measured['machine']}; load before: {measured['load']} a core."])
 
 
 def speed() -> str:
@@ -309,7 +309,9 @@ def speed() -> str:
         app_speed(app) if app else "",
         page_speed_table(app["pages"]) if app and "pages" in app else "",
     ]
-    return "\n\n".join([*(part for part in parts if part), f"Measured on: {'; '.join(machines)}."])
+    return "\n\n".join(
+        [*(part for part in parts if part), f"Everything else was measured on: {'; '.join(machines)}."]
+    )
 
 
 def options_table() -> str:
