@@ -309,9 +309,7 @@ def speed() -> str:
         app_speed(app) if app else "",
         page_speed_table(app["pages"]) if app and "pages" in app else "",
     ]
-    return "\n\n".join(
-        [*(part for part in parts if part), f"Everything else was measured on: {'; '.join(machines)}."]
-    )
+    return "\n\n".join([*(part for part in parts if part), f"Everything else was measured on: {'; '.join(machines)}."])
 
 
 def options_table() -> str:

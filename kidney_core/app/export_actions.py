@@ -12,9 +12,8 @@ from kidney_core.common.errors import KidneyError
 from kidney_core.runs.run_folder import Run
 
 MLFLOW_ADDRESS = "MLFLOW_TRACKING_URI"  # MLflow's own variable
-_KEPT = (
-    "training_exported"  # session key: what became of the last export, since live parts are redrawn every two seconds
-)
+# Session key: what became of the last export, since live parts are redrawn every two seconds.
+_KEPT = "training_exported"
 
 
 @dataclass(frozen=True)

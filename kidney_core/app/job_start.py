@@ -17,6 +17,8 @@ from kidney_core.app import (
     runs_table,
 )
 from kidney_core.common.errors import KidneyError, RunError
+from kidney_core.common.labelling import Labelling
+from kidney_core.common.typed_paths import clean_paths
 from kidney_core.engines import jobs
 from kidney_core.runs.recipes import TrainingConfig
 from kidney_core.runs.run_folder import Run
@@ -89,6 +91,15 @@ def ready(configs: Sequence[TrainingConfig]) -> list[TrainingConfig]:
         replace(_with_allowed_paths(config), architecture=models.timm_name(config.architecture)).validated()
         for config in configs
     ]
+
+
+def remembered_classes(folder: str, extra: str) -> dict[str, str]:
+    """The options that say what the class names of the folders stand for, as the user stated it before. Raises DatasetError."""
+    from kidney_core.data import remembered_labels
+
+    stated = remembered_labels.recall(folder) if folder else Labelling()
+    extra_classes = remembered_labels.recall_classes(clean_paths(extra))
+    return {"classes": stated.classes_text, "table": stated.table_text, "extra_classes": extra_classes}
 
 
 def _with_allowed_paths(config: TrainingConfig) -> TrainingConfig:

@@ -6,7 +6,6 @@ from typing import Any
 import streamlit as st
 
 from kidney_core.app import initial_weights, job_start, markdown, path_inputs, progress
-from kidney_core.common.errors import RunError
 from kidney_core.common.paper import ARCHITECTURE_NAMES
 from kidney_core.engines import jobs
 from kidney_core.metrics import number_format
@@ -104,20 +103,15 @@ def ready(plan: Plan, *, varies: bool = True) -> Plan:
     if varies:
         plan.validated()
     configs = space.extremes(config, plan.ranges) if varies else [config.validated()]
-    found = readiness.check(configs, progress.progress_bar)
-    if found.problems:
-        raise RunError(" ".join(found.problems))
+    readiness.require_all_trainable(configs, progress.progress_bar)
     return plan
 
 
 def _with_labelling(config: TrainingConfig) -> TrainingConfig:
-    """The configuration with what the user said before about the class names of its folders."""
-    from kidney_core.data import remembered_labels
-
-    chosen: dict[str, Any] = {}
-    if not config.classes and not config.table:
-        stated = remembered_labels.recall(config.data)
-        chosen |= {"classes": stated.classes_text, "table": stated.table_text}
-    if not config.extra_classes:
-        chosen["extra_classes"] = remembered_labels.recall_classes(config.extra_folders)
-    return replace(config, **chosen)
+    """The configuration with what the user said before about the class names of its folders, where its options say nothing."""
+    before: dict[str, Any] = job_start.remembered_classes(config.data, config.extra_data)
+    if config.classes or config.table:
+        before |= {"classes": config.classes, "table": config.table}
+    if config.extra_classes:
+        before["extra_classes"] = config.extra_classes
+    return replace(config, **before)

@@ -22,7 +22,7 @@ from kidney_core.common.errors import KidneyError
 from kidney_core.runs import recipes
 from kidney_core.runs.run_folder import CRASHED, FINISHED, RUNNING, STOPPED
 from kidney_core.search import search_folder
-from kidney_core.search.search_folder import Plan, Search
+from kidney_core.search.search_folder import OBJECTIVE_TITLES, Plan, Search
 
 _SECONDS_BETWEEN_UPDATES = 3.0
 _PANEL, _CHOSEN = "search_panel", "search_chosen"  # session keys
@@ -76,13 +76,8 @@ def _free_name() -> str:
 
 def _start(plan: Plan, name: str) -> None:
     """Start a search, once it is sure that its trials can be trained."""
-    from kidney_core.search import search_process
-
     try:
-        plan = search_form.ready(plan)
-        search = Search.create(plan, name)
-        audit_recorder.job({**asdict(plan.config), "search": name, "varied": plan.varied}, engine=plan.engine)
-        search_process.start(search)
+        _go(Search.create(search_form.ready(plan), name))
     except KidneyError as error:
         st.error(markdown.text(error))
         return
@@ -147,13 +142,18 @@ def _show_standing(search: Search) -> None:
 
 
 def _resume(search: Search) -> None:
+    access.require(access.RESEARCHER)
+    _go(search)
+    st.rerun()
+
+
+def _go(search: Search) -> None:
+    """Start the process of a search, and say so in the audit log. Raises KidneyError."""
     from kidney_core.search import search_process
 
-    access.require(access.RESEARCHER)
     plan = search.plan()
     audit_recorder.job({**asdict(plan.config), "search": search.name, "varied": plan.varied}, engine=plan.engine)
     search_process.start(search)
-    st.rerun()
 
 
 def _show_trials(search: Search) -> None:
@@ -164,9 +164,9 @@ def _show_trials(search: Search) -> None:
     if table.empty:
         st.info("No trial yet.")
         return
-    best, config = trials.best(search), trials.best_config(search)
-    if best is not None and config is not None:
-        what = "validation loss" if search.plan().objective == "loss" else "balanced accuracy"
+    plan, best = search.plan(), trials.best(search)
+    if best is not None:
+        config, what = plan.config_of(best.params), OBJECTIVE_TITLES[plan.objective]
         st.markdown(f"Best so far: trial {best.number:d}, {what} {best.value:.4f}. Its settings:")
         st.code(recipes.command_line(config), language="bash", wrap_lines=True)
         if access.is_allowed(access.RESEARCHER) and st.button(

@@ -7,10 +7,8 @@ from kidney_core.app.case_panel import Sitting
 from kidney_core.teaching.classroom import ClassSession
 from kidney_core.teaching.seats import MAX_NAME
 
-MIN_POLL_S, MAX_POLLS_PER_S = (
-    2.0,
-    5.0,
-)  # of one page, and of all pages of a class together: each runs a part of the page
+# Of one page, and of all pages of a class together: each look runs a part of the page.
+MIN_POLL_S, MAX_POLLS_PER_S = 2.0, 5.0
 
 
 def show(session: ClassSession) -> None:

@@ -18,8 +18,6 @@ from kidney_core.app import (
 )
 from kidney_core.app.preset_gallery import BOTH
 from kidney_core.common.errors import KidneyError
-from kidney_core.common.labelling import Labelling
-from kidney_core.common.typed_paths import clean_paths
 from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, RANDOM
 from kidney_core.runs import presets, recipes
 from kidney_core.runs.recipes import TrainingConfig
@@ -68,7 +66,7 @@ def show() -> None:
             "data": folder or job_start.NO_FOLDER,
             "extra_data": extra,
             "init": init,
-            **_labelling(folder, extra),
+            **job_start.remembered_classes(folder, extra),
         }
         configs = sweep.configs(
             preset_gallery.recipe(),
@@ -136,12 +134,3 @@ def _beyond_the_recipe() -> tuple[str, int, str]:
         "trained on it.",
     )
     return extra, int(n_folds), job_start.choose_engine()
-
-
-def _labelling(folder: str, extra: str) -> dict[str, str]:
-    """The options that say what the class names of the folders stand for, as the user stated it before. Raises DatasetError."""
-    from kidney_core.data import remembered_labels
-
-    stated = remembered_labels.recall(folder) if folder else Labelling()
-    extra_classes = remembered_labels.recall_classes(clean_paths(extra))
-    return {"classes": stated.classes_text, "table": stated.table_text, "extra_classes": extra_classes}

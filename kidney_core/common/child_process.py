@@ -5,17 +5,46 @@ the user's named torch.py must not be run.
 """
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
+from typing import IO
 
 from kidney_core.common import settings
 
+_started: list[subprocess.Popen[bytes]] = []
 _BARE = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "VIRTUAL_ENV")
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
     """The command that runs a module of this package; start it with `environment()`."""
     return [sys.executable, "-m", module, *arguments]
+
+
+def start_detached(
+    module: str, *arguments: str, output: IO[bytes], keeps: tuple[int, ...], variables: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process that outlives this one.
+
+    Args:
+        output: takes what it prints.
+        keeps: descriptors that it inherits, such as of a lock, which is then held without a gap.
+        variables: as of `environment`.
+
+    Raises: OSError.
+    """
+    process = subprocess.Popen(
+        python_command(module, *arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=keeps,
+        env=environment({"PYTHONUNBUFFERED": "1", **(variables or {})}),
+    )
+    # poll() lets the system forget processes that ended: no zombies in a long-lived app.
+    _started[:] = [each for each in _started if each.poll() is None] + [process]
+    return process
 
 
 def environment(

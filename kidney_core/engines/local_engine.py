@@ -9,7 +9,6 @@ which keeps the locks and whose workers end with it.
 import os
 import platform
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -30,7 +29,6 @@ _STOP_TIMEOUT_S = 10.0
 _KILL_TIMEOUT_S = 10.0
 _START_TIME_TOLERANCE_S = 1.0  # of the start time that the system reports for a process
 _WSL_GPU = Path("/usr/lib/wsl/lib/libcuda.so.1")  # in WSL2, where no GPU is a file in /dev
-_started: list[subprocess.Popen] = []
 
 
 class LocalEngine:
@@ -52,20 +50,15 @@ class LocalEngine:
         run.write_job(self.name, submitted_at=(submitted_at := _last_place(run.folder.parent)))
         run.write_state(QUEUED, **run.standing())
         with (run.folder / "log.txt").open("ab") as log:
-            # The job inherits the lock: it is held without a gap.
-            started = subprocess.Popen(
-                child_process.python_command("kidney_core.engines.local_engine", str(run.folder.resolve())),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=(lock,),
-                env=child_process.environment({"PYTHONUNBUFFERED": "1", launch.LOGGED: "1"}),
+            started = child_process.start_detached(
+                "kidney_core.engines.local_engine",
+                str(run.folder.resolve()),
+                output=log,
+                keeps=(lock,),
+                variables={launch.LOGGED: "1"},
             )
         born = _start_time(psutil.Process(started.pid))
         run.write_job(self.name, str(started.pid), submitted_at=submitted_at, born=born)
-        # poll() lets the system forget processes that ended: no zombies in a long-lived app.
-        _started[:] = [process for process in _started if process.poll() is None] + [started]
 
     def status(self, run: Run) -> str:
         """The state of a run; "crashed" when its folder says queued or running and no process holds its lock."""

@@ -120,9 +120,7 @@ def new_search(given: dict[str, Any]) -> Search:
         seed=of_search.get("search_seed", 0),
         engine=of_search.get("engine", jobs.default_engine()),
     ).validated()
-    found = readiness.check(space.extremes(plan.config, plan.ranges), progress_printer)
-    if found.problems:
-        raise RunError(" ".join(found.problems))
+    readiness.require_all_trainable(space.extremes(plan.config, plan.ranges), progress_printer)
     return Search.create(plan, of_search["name"])
 
 

@@ -200,10 +200,6 @@ class Search:
         with (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
-    def log_tail(self, n_lines: int = 40) -> str:
-        """The end of the log."""
-        return Run(self.folder).log_tail(n_lines)
-
     def _state(self) -> dict[str, Any]:
         try:
             stored = json.loads((self.folder / STATE_FILE).read_text(encoding="utf-8"))

@@ -6,7 +6,6 @@ goes on watching them, and proposes what the killed process would have proposed.
 
 import os
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -26,7 +25,6 @@ from kidney_core.search.trial_progress import TrialProgress
 _POLL_S = 0.5
 _MAX_FAILURES = 3  # trials in a row that fail: the next ones would as well
 _AT_WORK = (QUEUED, RUNNING)
-_started: list[subprocess.Popen] = []
 
 
 def start(search: Search) -> None:
@@ -41,18 +39,11 @@ def start(search: Search) -> None:
             (search.folder / CANCEL_FILE).unlink(missing_ok=True)
             search.write_state(RUNNING)
             with (search.folder / PRINTED_FILE).open("ab") as printed:
-                process = subprocess.Popen(
-                    child_process.python_command("kidney_core.search.search_process", str(search.folder.resolve())),
-                    stdin=subprocess.DEVNULL,
-                    stdout=printed,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=(lock,),
-                    env=child_process.environment({"PYTHONUNBUFFERED": "1"}),
+                child_process.start_detached(
+                    "kidney_core.search.search_process", str(search.folder.resolve()), output=printed, keeps=(lock,)
                 )
     finally:
         os.close(lock)
-    _started[:] = [each for each in _started if each.poll() is None] + [process]  # poll() leaves no zombies
 
 
 def require_unfinished(search: Search) -> None:

@@ -64,15 +64,11 @@ def counts(search: Search) -> str:
     told = [
         f"{n} {word}"
         for word in ("complete", "pruned", "failed", "open")
-        if (n := sum(_word(t) == word for t in every))
+        if (n := sum(IN_WORDS[trial.state] == word for trial in every))
     ]
     return f"{len([t for t in every if t.state in studies.CLOSED])} of {plan.n_trials} trials done" + (
         f" ({', '.join(told)})" if told else ""
     )
-
-
-def _word(trial: FrozenTrial) -> str:
-    return IN_WORDS[trial.state]
 
 
 def best(search: Search) -> FrozenTrial | None:

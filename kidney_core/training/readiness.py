@@ -72,6 +72,13 @@ def check(configs: Sequence[TrainingConfig], progress_of: ProgressOf) -> Readine
     return Readiness(problems, checks.dataset_of(first), checks.table_of(first), names, unclear)
 
 
+def require_all_trainable(configs: Sequence[TrainingConfig], progress_of: ProgressOf) -> None:
+    """Raise RunError, with all problems, for configurations of which one cannot be trained; see `check`."""
+    found = check(configs, progress_of)
+    if found.problems:
+        raise RunError(" ".join(found.problems))
+
+
 def require_trainable(config: TrainingConfig, progress_of: ProgressOf, *, checked: Dataset | None = None) -> Dataset:
     """Raise for a configuration that cannot be trained: its network, weights, folders, classes, split, kidneys and disk.
 

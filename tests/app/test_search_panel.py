@@ -7,10 +7,10 @@ from kidney_core.common.errors import RunError
 from kidney_core.engines import mlflow_mirror
 from kidney_core.runs import recipes, run_folder
 from kidney_core.search import search_process, trials
-from kidney_core.search import study as studies
 from kidney_core.search.search_folder import Plan, Search, comparable, list_searches
 from tests.app.test_pages import opened, texts
 from tests.conftest import TINY, tiny_run
+from tests.search.test_search_folder import with_complete_trials
 
 
 @pytest.fixture
@@ -30,12 +30,7 @@ def training(monkeypatch):
 def made_search(dataset, name="made", *, values=(0.5, 0.25, 0.75)):
     config = comparable(recipes.config_from_recipe("paper", data=str(dataset), **TINY))
     search = Search.create(Plan(config=config, varied={"learning_rate": "1e-4..1e-2"}), name)
-    study = studies.open_to_write(search, search.plan())
-    for value in values:
-        trial = studies.begin_trial(study, search.plan())
-        studies.draw_values(study, search.plan(), trial)
-        trial.report(value, 1)
-        study.tell(trial, value)
+    with_complete_trials(search, values)
     return search
 
 
