@@ -42,6 +42,17 @@ def keep(keys: Iterable[str]) -> None:
             kept[key] = st.session_state[key]
 
 
+def set_aside(keys: Iterable[str]) -> None:
+    """Keep what these fields hold, while they are not drawn.
+
+    Left in the session, the value from before a field was first drawn would come back once it is not drawn any more.
+    """
+    keys = list(keys)
+    keep(keys)
+    for key in keys:
+        st.session_state.pop(key, None)
+
+
 def opened_folder() -> str:
     """The folder that this person opened last on any page; empty before the first."""
     return _kept().get(_FOLDER, "")

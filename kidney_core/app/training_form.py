@@ -22,6 +22,7 @@ from kidney_core.metrics.splits import FOLDER, GROUPED, PROTOCOL_NAMES, RANDOM
 from kidney_core.runs import presets, recipes
 from kidney_core.runs.recipes import TrainingConfig
 
+OPTIONS = "training_recipe_options"  # session key: whether they are open
 _START, _WEIGHTS, _EXTRA = "training_start", "training_weights", "training_extra_data"
 _AT_FIRST = {_START: initial_weights.AT_FIRST, _WEIGHTS: "", _EXTRA: "", **preset_gallery.values_of(presets.DEFAULT)}
 
@@ -53,9 +54,10 @@ def show() -> None:
             key=preset_gallery.SEEDS,
             help="Separated by commas. One job per seed; several seeds show how much results vary by chance.",
         )
-    with st.expander("Options", key="training_recipe_options"):
+    with st.expander("Options", key=OPTIONS, on_change="rerun") as opened:
         extra, n_folds, engine = _beyond_the_recipe()
-        options = training_options.show()
+        # two dozen inputs take the browser longer than the rest of the page
+        options = training_options.show() if opened.open else training_options.entered()
     form_memory.keep(_AT_FIRST)
     preset_gallery.end_filling()
     if init == initial_weights.RANDOM and options["trainable"] != "all":

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from kidney_core.app import markdown
+from kidney_core.app import form_memory, markdown
 from kidney_core.common.labels import LABELS
 from kidney_core.runs import recipes
 from kidney_core.runs.recipes import TrainingConfig
@@ -55,6 +55,13 @@ def key(name: str) -> str:
 def values_of(config: TrainingConfig) -> dict[str, Any]:
     """Session key -> value of each option here, as a configuration has it."""
     return {key(name): _typed(name, getattr(config, name)) for name in NAMES}
+
+
+def entered() -> dict[str, Any]:
+    """Option -> value as it was last entered or filled in, while no input is drawn."""
+    values = {name: st.session_state[key(name)] for name in NAMES}
+    form_memory.set_aside(key(name) for name in NAMES)
+    return values
 
 
 def show() -> dict[str, Any]:

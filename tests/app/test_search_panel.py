@@ -112,6 +112,8 @@ def test_the_best_settings_fill_the_form(small_dataset, monkeypatch, started):
     search.write_state("stopped")
     best = trials.best_config(search)
     app = training(monkeypatch)
+    app.session_state["training_recipe_options"] = True
+    app.run()
     assert app.number_input(key="training_option_learning_rate").value != best.learning_rate
     app.button(key="search_use").click().run()
     assert app.number_input(key="training_option_learning_rate").value == best.learning_rate

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kidney_core.app import access, form_memory, preset_gallery, streamlit_internals
+from kidney_core.app import access, form_memory, preset_gallery, streamlit_internals, training_form
 from kidney_core.app.access import Person
 from kidney_core.runs.presets import PRESETS
 from tests.app.test_pages import opened, texts
@@ -27,8 +27,14 @@ def browser(monkeypatch):
     return here
 
 
+def with_options(app):
+    """The page with its options open."""
+    app.session_state[training_form.OPTIONS] = True
+    return app.run()
+
+
 def test_one_press_fills_the_form_and_changes_are_named(monkeypatch):
-    app = opened(PAGE, monkeypatch)
+    app = with_options(opened(PAGE, monkeypatch))
     app.button(key="training_preset_quick").click().run()
     assert app.number_input(key="training_option_n_epochs").value == 2
     assert app.number_input(key="training_option_image_size_px").value == 96
@@ -51,6 +57,21 @@ def test_a_preset_leaves_folder_extra_data_and_initial_weights(monkeypatch, smal
     assert app.text_input(key="training_folder").value == str(small_dataset)
     assert app.text_input(key="training_extra_data").value == str(tmp_path)
     assert app.selectbox(key="training_start").value == "Random weights"
+
+
+def test_folded_options_count(monkeypatch, small_dataset):
+    app = with_options(opened(PAGE, monkeypatch))
+    app.button(key="training_preset_paper").click().run()
+    app.text_input(key="training_folder").set_value(str(small_dataset)).run()
+    app.number_input(key="training_option_batch_size").set_value(8).run()
+    app.session_state[training_form.OPTIONS] = False
+    app.run()
+    app.text_input(key="training_seeds").set_value("3").run()
+    assert not [each for each in app.number_input if each.key == "training_option_batch_size"]
+    assert all("--batch-size 8" in line for line in app.code[0].value.splitlines())
+    app.button(key="training_preset_paper").click().run()
+    assert "--batch-size" not in app.code[0].value
+    assert with_options(app).number_input(key="training_option_batch_size").value == PRESETS["paper"].config.batch_size
 
 
 def test_the_commands_of_all_jobs_of_a_sweep_are_lines_to_copy(monkeypatch, small_dataset):
@@ -87,7 +108,7 @@ def test_the_duration_of_a_preset_is_told_where_runs_of_this_machine_tell_it(mon
 
 
 def test_the_form_survives_a_reload_and_another_page(monkeypatch, browser, small_dataset):
-    app = opened(PAGE, monkeypatch)
+    app = with_options(opened(PAGE, monkeypatch))
     app.button(key="training_preset_quick").click().run()
     app.text_input(key="training_folder").set_value(str(small_dataset)).run()
     app.number_input(key="training_option_batch_size").set_value(8).run()
@@ -95,6 +116,8 @@ def test_the_form_survives_a_reload_and_another_page(monkeypatch, browser, small
     app.switch_page(PAGE).run()
     reloaded = opened(PAGE, monkeypatch)
     for each in (app, reloaded):
+        assert "**Changed:** Batch size" in texts(each.caption)  # with the options folded
+        with_options(each)
         assert each.text_input(key="training_folder").value == str(small_dataset)
         assert each.number_input(key="training_option_batch_size").value == 8
         assert "**Changed:** Batch size" in texts(each.caption)
@@ -136,7 +159,7 @@ def test_only_the_newest_browsers_are_remembered(monkeypatch, browser, small_dat
 
 def test_what_a_preset_fills_outlives_an_interrupted_run(monkeypatch):
     """The run that fills the fields is interrupted by an entry, with which the browser sends the old values of all fields."""
-    app = opened("pages/3_Training.py", monkeypatch)
+    app = with_options(opened(PAGE, monkeypatch))
     old = {key: app.session_state[key] for key in preset_gallery.values_of("paper") if key in app.session_state}
     new = preset_gallery.values_of("quick")
     app.session_state[preset_gallery._FILLING] = {key: (old.get(key), value) for key, value in new.items()}
