@@ -18,9 +18,7 @@ from kidney_core.common.errors import KidneyError
 # With an image on the page the picture comes first: what is needed to choose another one goes into a menu.
 CHOICE = upload_panel.chosen_before()
 IS_READING, MENU_KEY = bool(CHOICE), f"diagnosis_menu_{CHOICE}"
-LEAD = (
-    "Upload CT slices of the kidneys, or a whole scan. The model predicts a label and shows a heatmap of the evidence."
-)
+LEAD = "Upload CT slices of the kidneys or a whole scan: the model predicts a label and shows a heatmap."
 page_frame.start_page("Diagnosis", "🔎", "" if IS_READING else LEAD, needs=access.DIAGNOSER)
 
 

@@ -28,7 +28,7 @@ PARTS = {
 page_frame.start_page(
     "Teaching",
     "🎓",
-    "For a class: a quiz against the model, and experiments that show its limits.",
+    "A quiz against the model, and what breaks it.",
 )
 
 
@@ -39,9 +39,11 @@ def main() -> None:
     checkpoints = loading.usable_checkpoints()
     if not checkpoints:
         return
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    left, right = st.columns([9, 4], vertical_alignment="bottom")
     first = teaching_link.titled(teaching_link.PART, list(PARTS))
-    part = left.segmented_control("Part", list(PARTS), default=first, required=True, key="teaching_part")
+    part = left.segmented_control(
+        "Part", list(PARTS), default=first, required=True, key="teaching_part", label_visibility="collapsed"
+    )
     with right:
         teaching_link.prefer_model("teaching_model")
         checkpoint = checkpoint_choice.choose_checkpoint("Model", checkpoints, key="teaching_model")

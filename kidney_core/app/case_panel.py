@@ -183,8 +183,8 @@ def _tell_about_mark(case: "Case", label: str | None, marked: tuple[int, int] | 
         st.markdown("**2. No mark needed:** you see no lesion.")
     else:
         where = f" on slice {marked_at + 1}" if case.stack else ""
-        keys = "Enter, arrow keys, Enter" if case.stack else "arrow keys, then Enter"
-        st.markdown(f"**2. Mark it:** click on the lesion (or {keys})." + (f" ✓ Marked{where}." if marked else ""))
+        keys = "Enter, arrow keys, Enter" if case.stack else "arrow keys and Enter"
+        st.markdown(f"**2. Mark it:** click, or {keys}." + (f" ✓ Marked{where}." if marked else ""))
 
 
 def _show_picture(

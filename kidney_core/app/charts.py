@@ -11,6 +11,8 @@ from kidney_core.app import tables
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+_AXIS_TEXT = {"light": "#4F6067", "dark": "#AAB8BD"}  # Streamlit's own is too pale on white: 3.7:1
+
 
 def draw(
     figure: "go.Figure | dict[str, Any]",
@@ -32,13 +34,31 @@ def draw(
         options: of the element of Streamlit.
     """
     if isinstance(figure, dict):
-        state = st.echarts_chart(figure, key=key, alt=says, **options)
+        state = st.echarts_chart(with_readable_axes(figure, st.context.theme.type), key=key, alt=says, **options)
     else:
         config = {} if has_toolbar else {"displayModeBar": False}
         state = st.plotly_chart(figure, key=key, alt=says, config=config, **options)
     if numbers is not None:
         show_numbers(numbers, key=key)
     return state
+
+
+def with_readable_axes(figure: dict[str, Any], theme: str | None) -> dict[str, Any]:
+    """The options of ECharts, with the names and numbers of all axes in a colour that has contrast on the page.
+
+    Args:
+        theme: "light" or "dark"; None where the browser has not told yet.
+    """
+    color = {"color": _AXIS_TEXT[theme or "light"]}
+    base = figure.get("baseOption", figure)
+    colored = base | {
+        name: [
+            axis | {part: axis.get(part, {}) | color for part in ("axisLabel", "nameTextStyle")}
+            for axis in (base[name] if isinstance(base[name], list) else [base[name]])
+        ]
+        for name in ("xAxis", "yAxis")
+    }
+    return figure | {"baseOption": colored} if "baseOption" in figure else colored
 
 
 def show_numbers(numbers: pd.DataFrame | Callable[[], pd.DataFrame], *, key: str, **options: Any) -> Any:

@@ -1,15 +1,19 @@
 """Charts and pictures have a text alternative: all are drawn in one place, or say what they show."""
 
 import ast
+import tomllib
 
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from kidney_core.metrics import chart_text, curve_plots, plots
+from kidney_core.app import charts
+from kidney_core.metrics import chart_text, curve_charts, curve_plots, echarts, plots
 from kidney_core.metrics.calibration import Reliability
 from kidney_core.metrics.curve_charts import RATE, STEPS, VALIDATION, Line, Panel, numbers
+from tests.app.contrast import contrast
 from tests.app.drawn_words import sources
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: path.name)
@@ -84,3 +88,22 @@ def test_the_numbers_of_training_curves_leave_single_steps_out():
         "Epoch": [1, 2],
         "Value": ["50.0 %", "75.0 %"],
     }
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_axes_of_a_chart_have_contrast_on_every_ground_of_the_page(theme):
+    grounds = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["theme"][theme]
+    lines = (Line("one", 0, VALIDATION, [(0, 1.0), (1, 0.5)]),)
+    for figure in (
+        echarts.confusion_options([[3, 1], [0, 2]], ["Cyst", "Stone"]),
+        curve_charts.options([Panel("loss", lines), Panel("accuracy", lines)], x_title="epoch", whole_numbers=True),
+    ):
+        drawn = charts.with_readable_axes(figure, theme)
+        drawn = drawn.get("baseOption", drawn)
+        axes = [*drawn["xAxis"], *drawn["yAxis"]]
+        assert len(axes) >= 2
+        for axis in axes:
+            for part in ("axisLabel", "nameTextStyle"):
+                for ground in ("backgroundColor", "secondaryBackgroundColor"):
+                    assert contrast(axis[part]["color"], grounds[ground]) >= 4.5, (axis, ground)
+    assert charts.with_readable_axes(figure, None) == charts.with_readable_axes(figure, "light")

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from benchmarks.browser import running_app, settled
 from kidney_core.common.labels import DESCRIPTIONS
 from kidney_core.teaching import quiz
+from tests.app.contrast import contrast
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)
@@ -80,18 +81,6 @@ def aim(page: Page, target: tuple[int, int], size: tuple[int, int]) -> None:
         by = round((target[axis] - size[axis] // 2) / step)
         key = forth if by > 0 else back
         press(page, *[f"Shift+{key}"] * (abs(by) // 10), *[key] * (abs(by) % 10))
-
-
-def contrast(one: str, other: str) -> float:
-    """The contrast of two CSS colours. Source: WCAG 2.2, definition of relative luminance."""
-
-    def luminance(color: str) -> float:
-        channels = np.array([float(each) for each in re.findall(r"[\d.]+", color)[:3]]) / 255
-        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-        return float(linear @ [0.2126, 0.7152, 0.0722])
-
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_a_case_is_marked_and_answered_by_tab_arrows_and_enter(page, published):
