@@ -11,7 +11,7 @@ from kidney_core.app import case_picture, markdown, solution_panel
 from kidney_core.app.viewer import show_scan
 from kidney_core.common.labels import DESCRIPTIONS, LABELS, NORMAL, order_labels
 from kidney_core.metrics.number_format import percent
-from kidney_core.teaching.seats import CONFIDENCE_WORDS, CONFIDENCES, Reading, Seat
+from kidney_core.teaching.seats import CONFIDENCE_WORDS, CONFIDENCES, Draft, Reading, Seat
 
 if TYPE_CHECKING:
     from kidney_core.teaching.cases import Case
@@ -29,7 +29,7 @@ class Sitting:
         answer_of: the model's answer for the case of a number.
         shows: whether the truth of a case may be shown to a reader who answered it.
         looks_again: whether the reader answers again after the model's answer.
-        keep: called after each answer.
+        keep: called after each answer, and where one is begun.
     """
 
     name: str
@@ -106,26 +106,27 @@ def _ask(sitting: Sitting, at: int, reading: Reading | None, picture: DeltaGener
     """The picture, the questions, and with `reading` the model's answer between the first answer and the second."""
     case, labels = sitting.cases[at], offered_labels(sitting.cases)
     again = reading is not None
-    place = f"teaching_mark_{sitting.name}_{at}{'_again' * again}"
+    suffix = f"{sitting.name}_{at}{'_again' * again}"
+    place, label_key, confidence_key = (f"teaching_{each}_{suffix}" for each in ("mark", "label", "confidence"))
+    begun = sitting.seat.draft(at) or _second_begins(reading)  # what was chosen before the page was loaded again
+    st.session_state.setdefault(place, begun.mark)
+    st.session_state.setdefault(f"{place}_slice", begun.at)
+    st.session_state.setdefault(label_key, begun.label if begun.label in labels else None)
+    st.session_state.setdefault(confidence_key, begun.confidence)
     if reading is not None:
-        st.session_state.setdefault(place, reading.first.mark)
-        st.session_state.setdefault(f"{place}_slice", reading.first.at)
         _show_advice(sitting, at, reading)
     with picture:
-        shown, clicked = _show_picture(
-            sitting, at, st.session_state.get(place), st.session_state.get(f"{place}_slice", 0)
-        )
-        if clicked and (clicked, shown) != (st.session_state.get(place), st.session_state.get(f"{place}_slice", 0)):
+        shown, clicked = _show_picture(sitting, at, st.session_state[place], st.session_state[f"{place}_slice"])
+        if clicked and (clicked, shown) != (st.session_state[place], st.session_state[f"{place}_slice"]):
             st.session_state[place], st.session_state[f"{place}_slice"] = clicked, shown
             st.rerun()
-    marked, marked_at = st.session_state.get(place), st.session_state.get(f"{place}_slice", 0)
-    suffix = f"{sitting.name}_{at}{'_again' * again}"
+    marked, marked_at = st.session_state[place], st.session_state[f"{place}_slice"]
     label = st.radio(
         "1. What do you see now?" if again else "1. What do you see?",
         labels,
-        index=labels.index(reading.first.label) if reading and reading.first.label in labels else None,
+        index=None,
         format_func=markdown.text,
-        key=f"teaching_label_{suffix}",
+        key=label_key,
         help="  \n".join(
             f"**{markdown.text(each)}**: {DESCRIPTIONS[each].plain}" for each in labels if each in DESCRIPTIONS
         )
@@ -136,8 +137,11 @@ def _ask(sitting: Sitting, at: int, reading: Reading | None, picture: DeltaGener
         "3. How sure are you?",
         CONFIDENCES,
         format_func=lambda each: markdown.text(f"{each} {CONFIDENCE_WORDS.get(each, '')}"),
-        key=f"teaching_confidence_{suffix}",
+        key=confidence_key,
     )
+    draft = Draft(label, marked, marked_at, confidence)
+    if sitting.seat.keep_draft(at, draft):
+        sitting.keep()
     needs_mark = case.has_known_lesion and label not in (NORMAL, None) and marked is None
     is_submitted = st.button(
         "Submit second answer" if again else "Submit answer",
@@ -151,6 +155,11 @@ def _ask(sitting: Sitting, at: int, reading: Reading | None, picture: DeltaGener
         st.rerun()
     for note in case.image.notes:
         st.caption(f":material/info: {markdown.text(note)}")
+
+
+def _second_begins(reading: Reading | None) -> Draft:
+    """What a second answer begins with: the first, but for how sure the reader is."""
+    return Draft(reading.first.label, reading.first.mark, reading.first.at) if reading else Draft()
 
 
 def _keep(

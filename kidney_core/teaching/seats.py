@@ -40,6 +40,20 @@ class Reading:
         return self.second or self.first
 
 
+@dataclass(frozen=True)
+class Draft:
+    """An answer that is not submitted yet; None for what is not chosen.
+
+    Attributes:
+        mark: (x, y) in px of the slice with the index `at`.
+    """
+
+    label: str | None = None
+    mark: tuple[int, int] | None = None
+    at: int = 0
+    confidence: int | None = None
+
+
 class Seat:
     """A reader with their answers by case, counted from 0."""
 
@@ -49,6 +63,7 @@ class Seat:
         self._lock = threading.Lock()
         self._readings: dict[int, Reading] = {}
         self._since: dict[int, float] = {}
+        self._drafts: dict[int, Draft] = {}
 
     def open(self, case: int) -> None:
         """Note that a case is shown: its time runs from the first call on."""
@@ -63,6 +78,7 @@ class Seat:
             if case not in self._readings:
                 self._readings[case] = Reading(guess, confidence, now - self._since.get(case, now))
                 self._since[case] = now
+                self._drafts.pop(case, None)
 
     def answer_again(self, case: int, guess: Guess, confidence: int) -> None:
         """Keep the second answer to a case that was answered; only one counts. Raises ValueError as `answer`."""
@@ -72,6 +88,18 @@ class Seat:
             if reading is not None and reading.second is None:
                 taken = self._clock() - self._since.get(case, self._clock())
                 self._readings[case] = replace(reading, second=guess, second_confidence=confidence, second_time_s=taken)
+                self._drafts.pop(case, None)
+
+    def draft(self, case: int) -> Draft | None:
+        """What was chosen for a case and not submitted; None where nothing was."""
+        with self._lock:
+            return self._drafts.get(case)
+
+    def keep_draft(self, case: int, draft: Draft) -> bool:
+        """Keep what is chosen for a case; whether that is new."""
+        with self._lock:
+            is_new, self._drafts[case] = self._drafts.get(case, Draft()) != draft, draft
+            return is_new
 
     def readings(self) -> dict[int, Reading]:
         """A copy of the answers by case, in the order of the cases."""

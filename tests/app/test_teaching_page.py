@@ -317,6 +317,11 @@ def test_a_class_joins_by_its_link_and_sees_the_truth_when_the_teacher_reveals_i
     name = f"class {code}"
     student.radio(key=f"teaching_label_{name}_0").set_value("Normal").run()
     student.segmented_control(key=f"teaching_confidence_{name}_0").set_value(5).run()
+    student = in_class(
+        monkeypatch, code, seat=in_address(student, "seat")
+    )  # loaded again before the answer is submitted
+    assert student.radio(key=f"teaching_label_{name}_0").value == "Normal"
+    assert student.segmented_control(key=f"teaching_confidence_{name}_0").value == 5
     student.button(key="teaching_answer").click().run()
     assert "Your teacher reveals the truth" in texts(student.info)
     assert "### It is" not in texts(student.markdown)

@@ -3,7 +3,7 @@
 import pytest
 
 from kidney_core.teaching.cases import Guess
-from kidney_core.teaching.seats import Seat, clean_name
+from kidney_core.teaching.seats import Draft, Seat, clean_name
 
 
 class Clock:
@@ -25,6 +25,22 @@ def test_an_answer_is_kept_with_its_time_and_cannot_be_changed():
     (reading,) = seat.readings().values()
     assert (reading.first, reading.confidence, reading.time_s) == (Guess("Cyst", (1, 2)), 4, 12.5)
     assert reading.final == reading.first
+
+
+def test_what_is_not_submitted_is_kept_until_it_is():
+    seat = Seat()
+    assert seat.draft(0) is None
+    assert not seat.keep_draft(0, Draft())  # nothing is chosen yet
+    begun = Draft("Stone", (3, 4), 0, None)
+    assert seat.keep_draft(0, begun)
+    assert not seat.keep_draft(0, begun)
+    assert seat.keep_draft(1, Draft("Cyst"))
+    assert (seat.draft(0), seat.draft(1)) == (begun, Draft("Cyst"))
+    seat.answer(0, Guess("Stone", (3, 4)), 2)
+    assert seat.draft(0) is None
+    seat.keep_draft(0, Draft("Tumor"))
+    seat.answer_again(0, Guess("Tumor", None), 5)
+    assert seat.draft(0) is None
 
 
 def test_a_second_answer_follows_a_first_one_and_has_its_own_time():
