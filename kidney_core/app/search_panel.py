@@ -1,8 +1,7 @@
 """A search for good settings, below the form: start, watch, stop, resume; and the settings that came out best."""
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
@@ -23,6 +22,9 @@ from kidney_core.runs import recipes
 from kidney_core.runs.run_folder import CRASHED, FINISHED, RUNNING, STOPPED
 from kidney_core.search import search_folder
 from kidney_core.search.search_folder import OBJECTIVE_TITLES, Plan, Search
+
+if TYPE_CHECKING:
+    from kidney_core.search.trials import Trials
 
 _SECONDS_BETWEEN_UPDATES = 3.0
 _PANEL, _CHOSEN = "search_panel", "search_chosen"  # session keys
@@ -106,18 +108,21 @@ def _show_live(search: Search, was_running: bool) -> None:
     access.enter()  # this part runs by itself, without the beginning of the page
     if was_running and search.status() != RUNNING:
         st.rerun()  # it ended: draw once more, then stop refreshing
+    from kidney_core.search.trials import Trials
+
     try:
-        _show_standing(search)
-        _show_trials(search)
+        trials = Trials(search)
+        _show_standing(search, trials)
+        _show_trials(search, trials)
     except KidneyError as error:
         st.error(markdown.text(error))
 
 
-def _show_standing(search: Search) -> None:
-    from kidney_core.search import search_process, trials
+def _show_standing(search: Search, trials: "Trials") -> None:
+    from kidney_core.search import search_process
 
     status = search.status()
-    st.markdown(markdown.text(f"{status.capitalize()}: {trials.counts(search)}."))
+    st.markdown(markdown.text(f"{status.capitalize()}: {trials.counts()}."))
     if search.message():
         st.error(markdown.text(search.message()))
     if status == CRASHED:
@@ -137,7 +142,7 @@ def _show_standing(search: Search) -> None:
                 search.extend(n_trials + int(more))
                 _resume(search)
         if st.button("Select its runs", key="search_select", help="In the table of jobs below."):
-            runs_table.select(list(trials.table(search).get("Run", [])))
+            runs_table.select(trials.runs())
             st.rerun()
 
 
@@ -156,15 +161,13 @@ def _go(search: Search) -> None:
     search_process.start(search)
 
 
-def _show_trials(search: Search) -> None:
+def _show_trials(search: Search, trials: "Trials") -> None:
     """The best settings, how the objective came down, which options matter, and every trial."""
-    from kidney_core.search import trials
-
-    table = trials.table(search)
+    table = trials.table()
     if table.empty:
         st.info("No trial yet.")
         return
-    plan, best = search.plan(), trials.best(search)
+    plan, best = search.plan(), trials.best()
     if best is not None:
         config, what = plan.config_of(best.params), OBJECTIVE_TITLES[plan.objective]
         st.markdown(f"Best so far: trial {best.number:d}, {what} {best.value:.4f}. Its settings:")
@@ -178,7 +181,7 @@ def _show_trials(search: Search) -> None:
         ):
             st.rerun()  # the form too
         st.caption("The best of many is somewhat too good. Measure it on new seeds, or by cross-validation.")
-    history, importance = _figures(str(search.folder), int((table["State"] == "complete").sum()))
+    history, importance = _figures(trials, str(search.folder), int((table["State"] == "complete").sum()))
     left, right = st.columns(2)
     with left:
         _plot(history, "The objective of each trial, in order", "search_history")
@@ -195,12 +198,9 @@ def _show_trials(search: Search) -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _figures(folder: str, n_complete: int) -> tuple[Any, Any]:
+def _figures(_trials: "Trials", folder: str, n_complete: int) -> tuple[Any, Any]:
     """The plots of a search, made once for each number of complete trials: ranking options takes a second."""
-    from kidney_core.search import trials
-
-    search = Search(Path(folder))
-    return trials.history(search), trials.importance(search)
+    return _trials.history(), _trials.importance()
 
 
 def _plot(figure: Any, title: str, key: str) -> None:

@@ -126,13 +126,14 @@ def new_search(given: dict[str, Any]) -> Search:
 
 def show(search: Search) -> None:
     """Print the trials of a search and the command line of the best."""
-    from kidney_core.search import trials
+    from kidney_core.search.trials import Trials
 
-    table = trials.table(search)
-    print(f"search “{search.name}”: {search.status()}, {trials.counts(search)}")
+    trials = Trials(search)
+    table = trials.table()
+    print(f"search “{search.name}”: {search.status()}, {trials.counts()}")
     if len(table):
         print(table.to_string(index=False, na_rep="–"))
-    best = trials.best_config(search)
+    best = trials.best_config()
     if best is not None:
         print(f"best settings:\n{recipes.command_line(best)}")
 

@@ -25,90 +25,91 @@ IN_WORDS = {
 _N_FOR_IMPORTANCE = 4  # complete trials; fewer say nothing on which option matters
 
 
-def table(search: Search) -> pd.DataFrame:
-    """One row a trial, in order: Trial, State, the objective, Epochs done, one column for each varied option, Run, Note.
+class Trials:
+    """The trials of a search, of one reading of its journal. Raises RunError where that is damaged."""
 
-    The objective of a pruned trial is that of its last epoch. Raises RunError for a damaged journal.
-    """
-    study, plan = studies.open_to_read(search), search.plan()
-    rows = []
-    for trial in study.get_trials(deepcopy=False) if study is not None else ():
-        epochs = sorted(trial.intermediate_values)
-        value = trial.value if trial.state == TrialState.COMPLETE else None
-        if value is None and epochs:
-            value = trial.intermediate_values[epochs[-1]]
-        rows.append(
-            {
-                "Trial": trial.number,
-                "State": IN_WORDS[trial.state],
-                objective_title(search): value,
-                "Epochs done": epochs[-1] if epochs else 0,
-                **{recipes.title(name): trial.params.get(name) for name in plan.varied},
-                "Run": search.run_of(trial.number).name,
-                "Note": trial.user_attrs.get(REASON, ""),
-            }
+    def __init__(self, search: Search) -> None:
+        self._search, self._plan = search, search.plan()
+        self._study = studies.open_to_read(search)
+        self._all = self._study.get_trials(deepcopy=False) if self._study is not None else []
+
+    @property
+    def objective_title(self) -> str:
+        """The name of the objective as people read it."""
+        text = OBJECTIVE_TITLES[self._plan.objective]
+        return text[:1].upper() + text[1:]
+
+    def runs(self) -> list[str]:
+        """The names of the runs, in the order of the trials."""
+        return [self._search.run_of(trial.number).name for trial in self._all]
+
+    def table(self) -> pd.DataFrame:
+        """One row a trial, in order: Trial, State, the objective, Epochs done, one column for each varied option, Run, Note.
+
+        The objective of a pruned trial is that of its last epoch.
+        """
+        rows = []
+        for trial, run in zip(self._all, self.runs(), strict=True):
+            epochs = sorted(trial.intermediate_values)
+            value = trial.value if trial.state == TrialState.COMPLETE else None
+            if value is None and epochs:
+                value = trial.intermediate_values[epochs[-1]]
+            rows.append(
+                {
+                    "Trial": trial.number,
+                    "State": IN_WORDS[trial.state],
+                    self.objective_title: value,
+                    "Epochs done": epochs[-1] if epochs else 0,
+                    **{recipes.title(name): trial.params.get(name) for name in self._plan.varied},
+                    "Run": run,
+                    "Note": trial.user_attrs.get(REASON, ""),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def counts(self) -> str:
+        """How many trials are complete, pruned, failed and open, of how many; in a sentence without its full stop."""
+        told = [
+            f"{n} {word}"
+            for word in ("complete", "pruned", "failed", "open")
+            if (n := sum(IN_WORDS[trial.state] == word for trial in self._all))
+        ]
+        n_closed = sum(trial.state in studies.CLOSED for trial in self._all)
+        return f"{n_closed} of {self._plan.n_trials} trials done" + (f" ({', '.join(told)})" if told else "")
+
+    def best(self) -> FrozenTrial | None:
+        """The complete trial with the best objective; None before the first."""
+        return None if self._study is None else studies.best_of(self._study)
+
+    def best_config(self) -> TrainingConfig | None:
+        """The configuration of the best trial; None before the first is complete. Raises RunError."""
+        found = self.best()
+        return None if found is None else self._plan.config_of(found.params)
+
+    def history(self) -> "go.Figure | None":
+        """The objective of each complete trial, and the best so far; None before the first."""
+        from optuna import visualization
+
+        if self._study is None or self.best() is None:
+            return None
+        return _plain(visualization.plot_optimization_history(self._study, target_name=self.objective_title))
+
+    def importance(self) -> "go.Figure | None":
+        """How much each option moved the objective (fANOVA); None before there are enough complete trials that differ.
+
+        Source: Hutter, Hoos & Leyton-Brown 2014, An Efficient Approach for Assessing Hyperparameter Importance.
+        """
+        from optuna import importance, visualization
+
+        if self._study is None or not _can_rank(self._study):
+            return None
+        evaluator = importance.FanovaImportanceEvaluator(seed=0)
+        figure = visualization.plot_param_importances(
+            self._study, evaluator=evaluator, target_name=self.objective_title
         )
-    return pd.DataFrame(rows)
-
-
-def objective_title(search: Search) -> str:
-    """The name of the objective as people read it."""
-    text = OBJECTIVE_TITLES[search.plan().objective]
-    return text[:1].upper() + text[1:]
-
-
-def counts(search: Search) -> str:
-    """How many trials are complete, pruned, failed and open, of how many; in a sentence without its full stop."""
-    study, plan = studies.open_to_read(search), search.plan()
-    every = study.get_trials(deepcopy=False) if study is not None else []
-    told = [
-        f"{n} {word}"
-        for word in ("complete", "pruned", "failed", "open")
-        if (n := sum(IN_WORDS[trial.state] == word for trial in every))
-    ]
-    return f"{len([t for t in every if t.state in studies.CLOSED])} of {plan.n_trials} trials done" + (
-        f" ({', '.join(told)})" if told else ""
-    )
-
-
-def best(search: Search) -> FrozenTrial | None:
-    """The complete trial with the best objective; None before the first."""
-    study = studies.open_to_read(search)
-    return None if study is None else studies.best_of(study)
-
-
-def best_config(search: Search) -> TrainingConfig | None:
-    """The configuration of the best trial; None before the first is complete. Raises RunError."""
-    found = best(search)
-    return None if found is None else search.plan().config_of(found.params)
-
-
-def history(search: Search) -> "go.Figure | None":
-    """The objective of each complete trial, and the best so far; None before the first."""
-    from optuna import visualization
-
-    study = studies.open_to_read(search)
-    if study is None or studies.best_of(study) is None:
-        return None
-    figure = visualization.plot_optimization_history(study, target_name=objective_title(search))
-    return _plain(figure)
-
-
-def importance(search: Search) -> "go.Figure | None":
-    """How much each option moved the objective (fANOVA); None before there are enough complete trials that differ.
-
-    Source: Hutter, Hoos & Leyton-Brown 2014, An Efficient Approach for Assessing Hyperparameter Importance.
-    """
-    from optuna import importance, visualization
-
-    study = studies.open_to_read(search)
-    if study is None or not _can_rank(study):
-        return None
-    evaluator = importance.FanovaImportanceEvaluator(seed=0)
-    figure = visualization.plot_param_importances(study, evaluator=evaluator, target_name=objective_title(search))
-    figure.update_xaxes(title="Share of the spread that it explains")
-    figure.update_yaxes(title=None, labelalias={name: recipes.title(name) for name in search.plan().varied})
-    return _plain(figure)
+        figure.update_xaxes(title="Share of the spread that it explains")
+        figure.update_yaxes(title=None, labelalias={name: recipes.title(name) for name in self._plan.varied})
+        return _plain(figure)
 
 
 def _can_rank(study: "optuna.Study") -> bool:

@@ -6,8 +6,9 @@ from kidney_core.app import lr_range_panel
 from kidney_core.common.errors import RunError
 from kidney_core.engines import mlflow_mirror
 from kidney_core.runs import recipes, run_folder
-from kidney_core.search import search_process, trials
+from kidney_core.search import search_process
 from kidney_core.search.search_folder import Plan, Search, comparable, list_searches
+from kidney_core.search.trials import Trials
 from tests.app.test_pages import opened, texts
 from tests.conftest import TINY, tiny_run
 from tests.search.test_search_folder import with_complete_trials
@@ -110,7 +111,7 @@ def test_a_search_shows_its_trials_and_the_command_of_the_best(small_dataset, mo
 def test_the_best_settings_fill_the_form(small_dataset, monkeypatch, started):
     search = made_search(small_dataset)
     search.write_state("stopped")
-    best = trials.best_config(search)
+    best = Trials(search).best_config()
     app = training(monkeypatch)
     app.session_state["training_recipe_options"] = True
     app.run()

@@ -9,9 +9,10 @@ from kidney_core.common import settings
 from kidney_core.common.errors import RunError
 from kidney_core.runs import recipes, run_folder
 from kidney_core.runs.run_folder import CRASHED
-from kidney_core.search import search_command, space, trials
+from kidney_core.search import search_command, space
 from kidney_core.search import study as studies
 from kidney_core.search.search_folder import Plan, Search, comparable, find, list_searches
+from kidney_core.search.trials import Trials
 from tests.conftest import tiny_run
 
 
@@ -81,7 +82,7 @@ def test_half_a_line_and_a_left_over_lock_do_not_stop_a_search():
     with search.journal.open("ab") as file:
         file.write(whole.splitlines()[-1][:15])
     search.journal.with_name("journal.log.lock").symlink_to(search.journal)
-    assert len(trials.table(search)) == 2, "a reader does not mind"
+    assert len(Trials(search).table()) == 2, "a reader does not mind"
     study = with_complete_trials(search, [0.75])
     assert [each.value for each in study.get_trials()] == [0.5, 0.25, 0.75]
     assert search.journal.read_bytes().startswith(whole)
@@ -111,17 +112,17 @@ def test_values_of_a_trial_depend_on_its_number_alone():
 
 def test_the_best_trial_and_its_settings():
     search = Search.create(plan(objective="balanced_accuracy"), "one")
-    assert trials.best_config(search) is None
-    assert trials.history(search) is None
+    assert Trials(search).best_config() is None
+    assert Trials(search).history() is None
     study = with_complete_trials(search, [0.5, 0.75, 0.25])
     studies.begin_trial(study, search.plan())
-    assert trials.best(search).number == 1
-    assert trials.best_config(search).learning_rate == trials.best(search).params["learning_rate"]
-    assert trials.counts(search) == "3 of 20 trials done (3 complete, 1 open)"
-    assert trials.importance(search) is None, "three trials do not tell what matters"
+    assert Trials(search).best().number == 1
+    assert Trials(search).best_config().learning_rate == Trials(search).best().params["learning_rate"]
+    assert Trials(search).counts() == "3 of 20 trials done (3 complete, 1 open)"
+    assert Trials(search).importance() is None, "three trials do not tell what matters"
     with_complete_trials(search, [0.3, 0.6])
-    assert trials.importance(search).data[0].x[0] == pytest.approx(1.0), "the only option that is varied"
-    assert list(trials.history(search).data[0].y) == [0.5, 0.75, 0.25, 0.3, 0.6]
+    assert Trials(search).importance().data[0].x[0] == pytest.approx(1.0), "the only option that is varied"
+    assert list(Trials(search).history().data[0].y) == [0.5, 0.75, 0.25, 0.3, 0.6]
     assert studies.open_to_read(search).get_trials()[3].state == TrialState.RUNNING
 
 

@@ -16,9 +16,10 @@ from kidney_core.common.errors import RunError
 from kidney_core.engines import jobs, local_engine
 from kidney_core.runs import recipes, run_folder
 from kidney_core.runs.run_folder import CRASHED, FINISHED, RUNNING, STOPPED
-from kidney_core.search import search_process, trials
+from kidney_core.search import search_process
 from kidney_core.search import study as studies
 from kidney_core.search.search_folder import Plan, Search, comparable, find, list_searches
+from kidney_core.search.trials import Trials
 from tests.conftest import ROOT, TINY, write_series_dataset
 from tests.engines.test_jobs import wait_for
 
@@ -138,7 +139,7 @@ def test_a_poor_trial_is_pruned_and_its_run_is_stopped(dataset):
     run = search.run_of(5)
     assert jobs.status(run) == STOPPED
     assert run.state()["epoch"] < 300
-    assert trials.table(search)["State"].to_list() == ["complete"] * 5 + ["pruned"]
+    assert Trials(search).table()["State"].to_list() == ["complete"] * 5 + ["pruned"]
 
 
 @pytest.mark.slow
