@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -99,15 +100,31 @@ def tiny_run(data, name="run", **changes):
     )
 
 
-@pytest.fixture
-def pair(small_dataset):
-    """Two finished runs of one recipe, one under each protocol."""
+@pytest.fixture(scope="session")
+def trained_pair(tmp_path_factory):
+    """The folder in which two runs of one recipe were trained, one under each protocol, on `dataset` in it."""
     from kidney_core.training import trainer
 
+    folder = tmp_path_factory.mktemp("trained")
+    data = write_series_dataset(folder / "dataset")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("runs", "cache"):
+            patch.setenv(f"KIDNEY_{name.upper()}", str(folder / name))
+        for protocol in ("grouped", "random"):
+            trainer.train(tiny_run(data, protocol, protocol=protocol))
+    return folder
+
+
+@pytest.fixture
+def pair(small_dataset, trained_pair, tmp_path):
+    """Two finished runs of one recipe, one under each protocol; copies of `trained_pair` on the dataset of this test."""
     made = {}
+    shutil.copytree(trained_pair / "cache", tmp_path / "cache")
     for protocol in ("grouped", "random"):
-        made[protocol] = tiny_run(small_dataset, protocol, protocol=protocol)
-        trainer.train(made[protocol])
+        folder = shutil.copytree(trained_pair / "runs" / protocol, tmp_path / "runs" / protocol)
+        config = (folder / "config.json").read_text(encoding="utf-8")
+        (folder / "config.json").write_text(config.replace(str(trained_pair / "dataset"), str(small_dataset)), "utf-8")
+        made[protocol] = run_folder.Run(folder)
     return made
 
 
