@@ -87,12 +87,17 @@ AGAIN_HELP = "After the first answer the model’s answer is shown, and everybod
 
 def show_link(link: str, *, size_rem: float) -> None:
     """A link with its QR code, which is drawn on this machine."""
-    import segno
-
-    picture = segno.make(link, error="m").svg_data_uri(scale=4, border=3, dark="#000", light="#fff")
     st.html(
-        f'<img src="{escape(picture)}" alt="QR code of the link" style="width:{size_rem:g}rem;max-width:100%;border-radius:.4rem">'
+        f'<img src="{escape(_qr_code(link))}" alt="QR code of the link" style="width:{size_rem:g}rem;max-width:100%;border-radius:.4rem">'
     )
     st.code(link, language=None, wrap_lines=True)
     if access.is_loopback(urlsplit(link).hostname):
         st.caption("Other machines cannot open this address. For a class, deploy the workbench with a log-in.")
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def _qr_code(link: str) -> str:
+    """The QR code of a link as a data URI of an SVG."""
+    import segno
+
+    return segno.make(link, error="m").svg_data_uri(scale=4, border=3, dark="#000", light="#fff")
