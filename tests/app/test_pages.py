@@ -201,7 +201,7 @@ def test_uploads_good_and_bad_together(monkeypatch, without_finder, tiny_checkpo
     probabilities = reading.table.loc[1:, [f"p_{label}" for label in tiny_checkpoint.labels]]
     assert probabilities.sum(axis=1).tolist() == pytest.approx([1, 1])
     sure = probabilities.max(axis=1) >= 0.5
-    assert table["Verdict"].tolist() == ["accepted" if each else "abstains" for each in sure]
+    assert table["Verdict"].tolist() == ["answered" if each else "abstains" for each in sure]
 
 
 @pytest.mark.slow
