@@ -121,7 +121,7 @@ async def join(page: Page, address: str, code: str, name: str, *, by_link: bool)
         await page.get_by_role("textbox", name="Join a class: code").fill(code.lower())
         await page.get_by_role("button", name="Join", exact=True).click()
     await page.get_by_role("textbox", name="Your name or number").fill(name)
-    await page.get_by_role("button", name="Take a seat").click()
+    await page.get_by_role("button", name="Join the class").click()
     await page.locator(".stage[data-shown*='case 1|']").wait_for()
     await settled(page)
 

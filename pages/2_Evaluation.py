@@ -21,7 +21,7 @@ from kidney_core.common.errors import KidneyError
 page_frame.start_page(
     "Evaluation",
     "📊",
-    "**Random split**: as in the paper, with data leakage. **Unseen scans**: as for a new patient.",
+    "**Random split**: as in the paper, with data leakage. **Unseen scans**: new patients, same hospitals.",
 )
 
 

@@ -8,7 +8,7 @@ from kidney_core.common.errors import KidneyError, UnclearTable
 page_frame.start_page(
     "Dataset",
     "🗂️",
-    "How much does a random split of your labelled slices give away? Check a folder for **data leakage**.",
+    "How much does a random split of your labelled slices leak? Audit a folder for **data leakage**.",
     needs=access.DIAGNOSER,
 )
 

@@ -1,4 +1,4 @@
-"""Teaching: a quiz, what breaks a model, a taught shortcut, why 99 % can mean nothing, and a leak to find."""
+"""Teaching: a quiz, what breaks a model, shortcut learning, why 99 % can mean nothing, and a leak to find."""
 
 import streamlit as st
 
@@ -20,7 +20,7 @@ from kidney_core.common.errors import KidneyError
 PARTS = {
     "Quiz": quiz_panel.show,
     "What breaks a model": robustness_panel.show,
-    "A taught shortcut": shortcut_panel.show,
+    "Shortcut learning": shortcut_panel.show,
     "Why 99 % can mean nothing": shuffling_panel.show,
     "Find the leak": puzzle_panel.show,
 }

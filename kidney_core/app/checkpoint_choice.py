@@ -12,18 +12,18 @@ from kidney_core.metrics.number_format import percent
 from kidney_core.metrics.splits import MEASURED, PROTOCOL_NAMES, RANDOM
 
 UNSEEN_HELP = (
-    "Accuracy on test slices of scans that training never used: a scan-level (patient-level) split. This is what to expect "
-    "for a new patient."
+    "Accuracy on test slices of scans that training never used (scan-level split): an estimate for new patients of the same "
+    "hospitals."
 )
 RANDOM_HELP = (
     "Accuracy on slices drawn at random, as in the paper. Neighbours of nearly every test slice were in training (data "
-    "leakage), so the value is too high for a new patient."
+    "leakage), so the figure is too high for new patients."
 )
 OTHER_HOSPITALS_HELP = (
-    "Measured on slices and whole scans of hospitals from which nothing was learned. See Evaluation, Other hospitals, for each of them "
+    "Measured on slices and whole scans of hospitals that were not in training. See Evaluation, Other hospitals, for each of them "
     "with its interval."
 )
-NEVER_HELP = "Too many of its answers with this label were wrong on unseen scans, so it abstains instead. The probabilities are shown all the same."
+NEVER_HELP = "On unseen scans too many predictions of this label were wrong, so the model abstains. The probabilities are still shown."
 
 
 def checkpoint_title(checkpoint: Checkpoint) -> str:

@@ -55,7 +55,7 @@ def _show_join() -> None:
 def _show_start(checkpoint: Checkpoint, name: str, cases: Sequence["Case"]) -> None:
     with st.form("teaching_start_form", border=False):
         class_name = st.text_input("Start a class: name", max_chars=MAX_NAME, key="teaching_class_name")
-        reveal = st.radio("Truth is shown", [AT_REVEAL, AT_ONCE], key="teaching_class_reveal")
+        reveal = st.radio("Show the truth", [AT_REVEAL, AT_ONCE], key="teaching_class_reveal")
         again = st.toggle("Before and after AI", key="teaching_class_again", help=AGAIN_HELP)
         if not st.form_submit_button("Start the class", type="primary"):
             return

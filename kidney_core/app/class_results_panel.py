@@ -17,11 +17,11 @@ def show(session: ClassSession) -> None:
     answers = dict(enumerate(session.answers))
     rows = class_results.answered(seats, session.cases, answers)
     if not rows:
-        st.info("There is no answer yet.")
+        st.info("No answers yet.")
         return
     students = class_results.student_table(rows, list(seats))
     cases = class_results.case_table(rows, session.cases, answers)
-    st.button("Renew", icon=":material/refresh:", key="teaching_results_renew")
+    st.button("Refresh", icon=":material/refresh:", key="teaching_results_renew")
     st.markdown("**Students**")
     st.dataframe(tables.drawn(students), hide_index=True, placeholder="–", key="teaching_students")
     st.markdown("**Cases**")
@@ -61,7 +61,7 @@ def show_before_and_after(rows: list[Answered]) -> None:
     st.caption(
         "Readers and cases are resampled for the intervals; there is none below "
         f"{reader_study.MIN_READINGS} answers. Half of the cases from a model’s own dataset are among its errors, so that automation bias "
-        "can show: the accuracies are those of this quiz."
+        "can show: the accuracies hold for this quiz only."
     )
     table = pd.DataFrame(
         {

@@ -16,16 +16,16 @@ _POINTS, _CALIBRATION, _DECISION, _ANSWERS = (
     "Sensitivity and specificity",
     "Calibration by label",
     "Decision curve",
-    "Answers and sets",
+    "Abstention and prediction sets",
 )
 HOW_TO_READ = {
-    _POINTS: "Each row is a finding against the rest. A threshold is chosen on these slices, anew in every resample, so it is a little too "
-    "good for new scans. PPV and NPV: how often a positive or negative is right at the prevalence.",
-    _CALIBRATION: "Ideal: slope 1, intercept 0, O:E 1. A slope below 1: too extreme. An intercept below 0, or O:E below 1: "
-    "probabilities too high. Brier score: 0 is right; scaled: 0 is no better than the prevalence.",
-    _DECISION: "Acting at 20 % or more means that one missed case weighs as much as four needless actions. Net benefit counts true positives less "
-    "false positives by that weight. A prediction is useful where its line is above both others.",
-    _ANSWERS: "Measured nested, on scans that chose no threshold. A label is answered from its threshold on; one that is wrong too often is never answered. "
+    _POINTS: "Each row is a finding against the rest. A threshold is chosen on these same slices, in every resample again, so the figures are "
+    "slightly optimistic for new scans. PPV and NPV: how often a positive or negative result is correct at this prevalence.",
+    _CALIBRATION: "Ideal: slope 1, intercept 0, O:E 1. A slope below 1: probabilities too extreme. An intercept below 0, or O:E below 1: "
+    "too high. Brier score: 0 is right; scaled: 0 is no better than the prevalence.",
+    _DECISION: "Acting at 20 % or more means that one missed case weighs as much as four needless actions. Net benefit: true positives minus "
+    "false positives with that weight. A prediction is useful where its line is above the other two.",
+    _ANSWERS: "Nested: measured on scans that did not choose the threshold. A label is given from its threshold on, and never if it is wrong too often. "
     "A set holds every label that cannot be ruled out.",
 }
 _BRACKETS = " In brackets: 95 % intervals from resampling whole scans, where both sides have at least five."
@@ -39,7 +39,7 @@ def show(assessed: "Assessment", *, key: str, name: str) -> None:
         name: for the files that are downloaded.
     """
     if not assessed.contrasts:
-        st.info("All of these slices have the same label, so there is nothing to tell it from.")
+        st.info("All of these slices have the same label, so there is nothing to compare it with.")
         return
     views = {
         _POINTS: _show_points,

@@ -66,8 +66,8 @@ def show(chosen: list[Checkpoint]) -> None:
     with export_button:
         _export(chosen)
     how_to_read.folded().caption(
-        "Grey: random split, as in the paper (data leakage). Colour: unseen scans, as for a new patient. "
-        "Whiskers: 95 % intervals from resampling whole scans; none where a class has too few scans (fewer than five, or one holds most slices) or all agree."
+        "Grey: random split, as in the paper (data leakage). Colour: unseen scans, as for a new patient of the same hospitals. "
+        "Whiskers: 95 % intervals from resampling whole scans; none where a class has too few scans (fewer than five, or one holds most slices) or all resamples agree."
     )
     evaluated = [checkpoint for checkpoint in chosen if checkpoint.is_evaluated]
     if len(evaluated) > 1:

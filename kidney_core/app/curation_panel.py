@@ -23,8 +23,8 @@ def show_label_noise(audit: "Audit") -> None:
     predictions = _out_of_fold(audit)
     if not predictions:
         st.caption(
-            "No checkpoint has out-of-fold predictions for this folder. Train on it with folds (cross-validation), publish the run, and they "
-            "stand here."
+            "No checkpoint has out-of-fold predictions for this folder. Cross-validate a network on it and publish the run; then they "
+            "appear here."
         )
         return
     found = label_noise.candidates(audit.table, predictions)
@@ -41,9 +41,9 @@ def show_label_noise(audit: "Audit") -> None:
     with by_slice:
         _pick(found, key="dataset_noise_slices", percents=("confidence", "own_probability"))
     st.caption(
-        "Select a row to open its slice. A label counts as contradicted where another one is at least as probable as it is on average for "
-        "slices that carry it (confident learning). Every slice was predicted by a network that never saw its scan. Most candidates are "
-        "errors of the networks: look before you correct."
+        "Select a row to open its slice. A label counts as contradicted where the probability of another label reaches that label's average over "
+        "the slices that carry it (confident learning). Every slice was predicted by a network that never saw its scan. Most candidates are "
+        "errors of the networks: look at a slice before you correct its label."
     )
     st.download_button(
         "Download the candidates (CSV)",
@@ -88,7 +88,7 @@ def show_exports(audit: "Audit", *, n_kidneys: np.ndarray | None) -> None:
     """The scans, a cleaned list, the audited split, and sentences for a paper."""
     from kidney_core.data import curation
 
-    st.header("Take it away", anchor=False)
+    st.header("Downloads", anchor=False)
     judged = curation.judge_slices(audit, n_kidneys=n_kidneys)
     left_out = judged.loc[judged["reason"] != "", "reason"].value_counts()
     kept = curation.cleaned_list(audit, n_kidneys=n_kidneys)
@@ -112,7 +112,7 @@ def show_exports(audit: "Audit", *, n_kidneys: np.ndarray | None) -> None:
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in left_out.items())
     cleaned.caption(f"Left out: {markdown.text(reasons)}." if reasons else "Nothing is left out.")
     if n_kidneys is None:
-        cleaned.caption("Slices without a kidney are left out, too, once you have looked for kidneys.")
+        cleaned.caption("Slices without a kidney are left out too, once you have pressed “Look for kidneys”.")
     _offer_split(audit, split)
     st.markdown("**For the methods section**")
     st.code(curation.methods_text(audit, n_kidneys=n_kidneys), language=None, wrap_lines=True)

@@ -74,7 +74,7 @@ def _show_leakage(measured: "ProtocolAudit", *, n_beside: int) -> None:
         "Near-duplicate in training",
         percent(measured.near_duplicate_fraction),
         help="Test slices that correlate above 0.95 with a training slice, or have a copy there (flipped, turned, scaled, "
-        "renamed). Where scans were found by likeness, the scan-level split has none by definition.",
+        "renamed). Where scans were found by correlation, the scan-level split has none by definition.",
     )
     correlation.metric(
         "Correlation",
@@ -97,8 +97,8 @@ def _show_examples(audit: "Audit") -> None:
     """The leakage at a glance: test slices, and the training slice most like each under both splits."""
     st.header("Leakage at a glance", anchor=False)
     st.markdown(
-        "Test slices, each beside its **most similar training slice**. With a random split that is a neighbour of the same scan; "
-        "with unseen scans, another patient."
+        "Test slices, each beside its **most similar training slice**. With a random split that is a neighbour in the same scan; "
+        "with unseen scans, a slice of another scan."
     )
     with st.container(key="dataset_near_duplicates"):
         for row in examples(audit):
@@ -160,7 +160,7 @@ def _show_classes(audit: "Audit") -> None:
     fewest = min(n_scans, key=n_scans.__getitem__)
     subject = "Each class" if len(set(n_scans.values())) == 1 else markdown.text(fewest)
     st.caption(
-        f"{subject} has {n_scans[fewest]:,} scans. One split tests about a fifth of them, so its results depend much on chance: "
+        f"{subject} has {n_scans[fewest]:,} scans. One split tests about a fifth of them, so its results depend heavily on chance: "
         "use cross-validation with five folds. The plane comes from DICOM tags or series.csv, or else is estimated from the outline "
         "of the body. If one class was mostly scanned in another plane, a model may learn the plane instead of the disease."
     )

@@ -96,8 +96,8 @@ def _choose_disturbance(predictor: "Predictor", scene: "Scene", simulated_as: st
     missing = [] if scene.kidneys is not None else ["Contrast phase needs a kidney that the finder sees."]
     if not simulated_as:
         missing.append(
-            "Painting a lesion over needs to know where it is: for your own slices with masks, see “Does the answer fall with "
-            "the lesion?” on the Evaluation page."
+            "Painting a lesion over needs its mask: for your own slices with masks, see Evaluation, One model, "
+            "Painted over."
         )
     if missing:
         st.caption(" ".join(missing))
@@ -114,7 +114,7 @@ def _taught_mark(predictor: "Predictor") -> "tuple[Predictor, Disturbance, tuple
         robustness.BURNED_IN_MARK,
         start=mark.size_percent,
         axis="height of the mark in % of the picture of a kidney",
-        plain=f"This asks the small network of “A taught shortcut”, not the model above. It learned that this mark means {mark.label}. "
+        plain=f"This asks the small network of “Shortcut learning”, not the model above. It learned that this mark means {mark.label}. "
         "The mark was in its training data, so the gate does not react to it.",
         disturb=lambda image, amount: taught_network.burn_into(asked, mark, image, amount),
     )
@@ -194,7 +194,7 @@ def _say_what_happened(
         st.info(f":material/block: **The gate stops it**: {markdown.text(curve.rejected[row])}. No label is shown.")
     elif not curve.breaks(kind)[row]:
         follows = now != before and not kind.keeps_label
-        st.success(f"**It {'follows' if follows else 'holds'}**: {shown_now}, undisturbed {shown_before}.")
+        st.success(f"**The prediction {'follows' if follows else 'holds'}**: {shown_now}, undisturbed {shown_before}.")
     else:
         is_answered = robustness.is_answered(predictor, now, float(curve.confidence[row]))
         change = (

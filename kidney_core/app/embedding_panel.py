@@ -14,8 +14,8 @@ from kidney_core.metrics.predictions import Predictions
 
 _MOST_TOLD = 12  # groups in the sentence that is read aloud
 _HOW_TO_READ = (
-    "Slices are near each other where the network's features are alike (t-SNE); distances between far groups mean "
-    "nothing. Scans that lie apart by hospital or phase and not by label tell what the network looks at. Draw a lasso to open slices."
+    "Slices are near each other where the network's features are alike (t-SNE); distances between separate groups mean "
+    "nothing. If slices group by hospital or contrast phase instead of label, the network has learned those. Draw a lasso to open slices."
 )
 
 

@@ -89,9 +89,7 @@ def show_grades(predictor: "Predictor", image: Slice, answer: "Diagnosis", *, ke
             )
         if grades and (without_proof := grading.unproven(predictor, answer.method)):
             named = " and ".join(f"“{title}” ({null})" for title, null in without_proof.items())
-            st.caption(
-                f"Not shown, since a map that knows nothing of the model is graded as high: {markdown.text(named)}."
-            )
+            st.caption(f"Not shown, since a map that ignores the model is graded as high: {markdown.text(named)}.")
         for grade in grades:
             st.markdown(
                 f"{GRADE_MARKS[grade.outcome]} **{markdown.text(grade.title)}: {markdown.text(grade.outcome)}.** {markdown.text(grade.reason)}"
@@ -107,7 +105,7 @@ def _show_pointing(predictor: "Predictor", method: str) -> None:
     measured_sets = {name: measured for name, measured in sets.items() if method in measured["methods"]}
     if not measured_sets:
         st.caption(
-            f"It was not measured how often {markdown.text(method)} of this model points at lesions: run "
+            f"How often {markdown.text(method)} of this model points at lesions was not measured. To measure it, run "
             f"{markdown.code(shlex.join(['kidney-ct', 'pointing', str(predictor.checkpoint.folder)]))}."
         )
     for name, measured in measured_sets.items():
@@ -120,7 +118,7 @@ def _show_pointing(predictor: "Predictor", method: str) -> None:
         st.markdown(
             f"On **{markdown.text(name)}**, {markdown.text(method)} of {markdown.text(predictor.checkpoint.name)} points at the lesion in **{number_format.percent(rate, 0)}** of "
             f"{formatting.quantity(measured['n'], 'slice')}; {markdown.text(opponent)} does in {number_format.percent(at_chance, 0)}: "
-            f"{'better' if beats else 'no better'} than a map that knows nothing of the model."
+            f"{'better' if beats else 'no better'} than a map that ignores the model."
         )
 
 

@@ -55,8 +55,8 @@ def _form(checkpoints: Sequence[Checkpoint]) -> str:
             "Read",
             [_AUTOMATIC, _SLICES, _SCANS],
             key="evaluation_folder_reading",
-            help="In whole scans kidneys are followed from slice to slice. A folder with volumes, or with labels in series.csv alone, is "
-            "one of whole scans.",
+            help="In whole scans, kidneys are followed from slice to slice. A folder with volumes, or with labels in series.csv only, is "
+            "read as whole scans.",
         )
         only_kidneys = st.checkbox(
             "Leave out slices without a visible kidney",
@@ -148,13 +148,13 @@ def _choose_kept() -> str:
     if st.session_state.get("evaluation_earlier") not in kept:  # at first, and where it is gone
         st.session_state["evaluation_earlier"] = last if last in kept else None
     chosen = st.selectbox(
-        "Evaluations kept",
+        "Earlier evaluations",
         list(kept),
         index=None,
         format_func=kept.__getitem__,
         placeholder="Show an earlier evaluation",
         key="evaluation_earlier",
-        help="In the cache folder of this machine, with the names of their files. The newest 20 are kept.",
+        help="Kept in the cache folder of this machine, with file names. The newest 20 are kept.",
     )
     if chosen:
         st.session_state["evaluation_kept"] = chosen

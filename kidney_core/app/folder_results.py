@@ -107,14 +107,14 @@ def _show_warnings(kept: "Evaluation") -> None:
     trained = {name: each.share_trained_on for name, each in kept.results.items() if each.share_trained_on}
     if unknown:
         st.info(
-            f"Without a list of training files: {markdown.text(', '.join(unknown))}. If some of these files are among them, the results are too good (data "
+            f"Without a list of training files: {markdown.text(', '.join(unknown))}. If some of these files are among them, the results are inflated (data "
             "leakage)."
         )
     if trained:
         shares = ", ".join(f"{name} {percent(share)}" for name, share in trained.items())
         st.warning(
-            f"Used for training, of these files: {markdown.text(shares)}. So the results are too good (data leakage). Re-saved copies, and other slices of "
-            "the same scans, are told by likeness alone (“Seen” under Gate and answers)."
+            f"Used for training, of these files: {markdown.text(shares)}. So the results are inflated (data leakage). Re-saved copies, and other slices of "
+            "the same scans, are recognised by similarity only (“Seen” under Gate and answers)."
         )
     if first.unreadable:
         with st.expander(f"{len(first.unreadable)} files could not be used"):

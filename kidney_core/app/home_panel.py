@@ -81,8 +81,8 @@ def show_choice(checkpoints: Sequence[Checkpoint]) -> None:
             {
                 "Model": checkpoint.name,
                 "Choose it for": ", ".join(purposes[checkpoint.name]) or "–",
-                "Answers (unseen scans)": percent(entry["coverage"] if entry else None, 0),
-                "Wrong answers": percent(entry["error"] if entry else None, 0),
+                "Answered (unseen scans)": percent(entry["coverage"] if entry else None, 0),
+                "Wrong of answered": percent(entry["error"] if entry else None, 0),
                 "Never answers": ", ".join(purpose.never_answered(checkpoint)) or "–",
                 "Size": f"{megabytes:.0f} MB",
             }

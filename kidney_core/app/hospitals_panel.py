@@ -15,9 +15,9 @@ from kidney_core.common.errors import CheckpointError
 from kidney_core.metrics.number_format import percent
 
 HOW_TO_READ = (
-    "Nothing was learned from these sources. Correct: the share of slices when every slice is predicted. Answered: neither refused "
-    "nor below the confidence threshold. AUROC: how well kidneys with a finding are told from those without; 0.5 is chance. In "
-    "brackets: 95 % intervals, by scans. Sources are not pooled: where each has one label, a pooled figure measures the source."
+    "None of these sources was in training. Correct: the share of slices when every slice is predicted. Answered: neither refused "
+    "nor below the confidence threshold. AUROC: how well kidneys with a finding are separated from those without; 0.5 is chance. In "
+    "brackets: 95 % intervals, by scans. Sources are not pooled: each has one label, so a pooled figure would measure the source."
 )
 
 
@@ -83,7 +83,7 @@ def _slice_rows(of_source: dict[str, dict[str, Any]]) -> list[dict[str, str | in
             "Scans": row["n_scans"],
             "Refused": percent(each["refused"], 0),
             "Answered": percent(row["answered"], 0),
-            "Wrong of these": "–" if row["wrong"] is None else percent(row["wrong"], 0),
+            "Wrong of answered": "–" if row["wrong"] is None else percent(row["wrong"], 0),
         }
         for name, each in of_source.items()
         for label, row in each["labels"].items()

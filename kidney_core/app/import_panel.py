@@ -26,7 +26,9 @@ def show() -> None:
             "under *Your folder*."
         )
     with st.expander("Import a network trained elsewhere", icon=":material/upload_file:"):
-        st.caption("It becomes a checkpoint without figures: Diagnosis shows its probabilities, and it abstains.")
+        st.caption(
+            "It becomes a checkpoint without figures: Diagnosis shows its probabilities, but it always abstains."
+        )
         with st.form("evaluation_import", border=False):
             _form()
 
@@ -36,7 +38,7 @@ def _form() -> None:
         "File of weights",
         key="evaluation_import_file",
         placeholder="/models/weights.pth",
-        help="On this machine: safetensors, or PyTorch (.pth, .pt, .bin), with the names of timm or torchvision.",
+        help="On this machine: safetensors, or PyTorch (.pth, .pt, .bin), with the parameter names of timm or torchvision.",
     )
     left, right = st.columns(2)
     architecture = left.selectbox(
@@ -49,7 +51,7 @@ def _form() -> None:
     labels = right.text_input(
         "Labels, in the order of its outputs",
         ", ".join(LABELS),
-        help="torchvision's ImageFolder numbers class folders by name: capital letters first, then small ones.",
+        help="torchvision's ImageFolder numbers class folders by name: capital letters come before small ones.",
         key="evaluation_import_labels",
     )
     size, framing, greys = st.columns(3)
@@ -62,14 +64,14 @@ def _form() -> None:
         key="evaluation_import_framing",
     )
     grey = greys.selectbox(
-        "Greys", GREYS, help=markdown.text(recipes.help_text("greys")), key="evaluation_import_greys"
+        "Grey values", GREYS, help=markdown.text(recipes.help_text("greys")), key="evaluation_import_greys"
     )
     left, right = st.columns(2)
     mean = left.text_input(
         "Mean of red, green, blue", _MEAN, help="Of values from 0 to 1", key="evaluation_import_mean"
     )
     std = right.text_input(
-        "Deviation of red, green, blue", _STD, help="Of values from 0 to 1", key="evaluation_import_std"
+        "Standard deviation of red, green, blue", _STD, help="Of values from 0 to 1", key="evaluation_import_std"
     )
     name = st.text_input(
         "Name of the checkpoint", placeholder="resnet18-of-our-lab", key="evaluation_import_name"

@@ -24,6 +24,6 @@ def choose(*, start_key: str, file_key: str) -> str:
         "File of weights",
         key=file_key,
         placeholder="/models/weights.pth",
-        help="safetensors, or PyTorch (.pth, .pt, .bin), with the names of timm or torchvision. Its head is replaced.",
+        help="safetensors, or PyTorch (.pth, .pt, .bin), with the parameter names of timm or torchvision. Its head is replaced.",
     )
     return path or NO_FILE

@@ -23,7 +23,7 @@ def show() -> None:
         return
     busy = any(jobs.status(run) in (QUEUED, RUNNING) for run in runs[:50])
     live = busy and st.toggle(
-        "Live", value=True, key="training_live", help="Off: table and charts stand still, so that you can zoom."
+        "Live", value=True, key="training_live", help="Off: table and charts stop updating, so that you can zoom."
     )
     st.fragment(_show_live, run_every=_SECONDS_BETWEEN_UPDATES if live else None)(busy)
 

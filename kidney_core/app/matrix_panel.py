@@ -23,7 +23,7 @@ HOW_TO_READ_MATRIX = (
     "see its slices."
 )
 _NO_INTERVAL = (
-    "because a class has too few scans (fewer than five, or one holds most of its slices) or all of them agree"
+    "because a class has too few scans (fewer than five, or one holds most of its slices) or all resamples agree"
 )
 HOW_TO_READ_REPORT = f"In brackets: 95 % confidence interval from resampling whole scans; none {_NO_INTERVAL}."
 

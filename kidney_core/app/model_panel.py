@@ -141,7 +141,7 @@ def _choose_predictions(checkpoint: Checkpoint) -> tuple[str, "Predictions"] | N
     leak = checkpoint.card["split"][protocol]["shared_series_fraction"]
     if protocol == RANDOM:
         st.warning(
-            "Random split: slices of the same scans were in training (data leakage). These results are too good."
+            "Random split: slices of the same scans were in training (data leakage). These results are inflated."
         )
     elif leak:
         st.warning(
@@ -219,13 +219,11 @@ def _show_answers(checkpoint: Checkpoint) -> None:
     if "by_label" not in entry:
         return
     missed = ", ".join(f"{number_format.percent(share)} of {label}" for label, share in entry["missed"].items())
-    st.markdown(f"**Missed lesions.** Slices answered Normal: {markdown.text(missed)}.")
+    st.markdown(f"**Missed lesions** (unseen scans). Slices answered Normal: {markdown.text(missed)}.")
     rows = [
         {
-            "Answer": label,
-            "Given from": "never"
-            if entry["thresholds"][label] is None
-            else f"{100 * entry['thresholds'][label]:.0f} %",
+            "Label": label,
+            "Threshold": "never" if entry["thresholds"][label] is None else f"{100 * entry['thresholds'][label]:.0f} %",
             "Wrong": "–" if row["error"] is None else number_format.percent(row["error"]),
             "95 % interval": number_format.percent_range(*row["interval"]),
             "Slices": row["n"],
@@ -236,8 +234,8 @@ def _show_answers(checkpoint: Checkpoint) -> None:
     st.dataframe(tables.drawn(pd.DataFrame(rows)), hide_index=True, key=f"evaluation_answers_{checkpoint.name}")
     how_to_read.folded().caption(
         formatting.nonbreaking(
-            "In Diagnosis a label is answered from its threshold on. Measured nested, on scans that chose neither network nor threshold. "
-            f"An answer that is wrong more often than {number_format.percent(entry['accepted_error'], 0)} there is never given."
+            "Diagnosis gives a label from its threshold on. Nested: measured on scans that chose neither network nor threshold. "
+            f"A label that is wrong there in more than {number_format.percent(entry['accepted_error'], 0)} of the answers is never given."
         )
     )
 
@@ -251,7 +249,7 @@ def _show_prediction_sets(checkpoint: Checkpoint) -> None:
     single = entry["sizes"][1]
     st.markdown(
         formatting.nonbreaking(
-            f"**Prediction sets** meant to hold {number_format.percent(entry['level'], 0)} of each label hold {markdown.text(covered)}. "
+            f"**Prediction sets** with a target coverage of {number_format.percent(entry['level'], 0)} of each label cover {markdown.text(covered)}. "
             f"Mean size: {entry['mean_size']:.1f} labels; {number_format.percent(single, 0)} have one."
         )
     )

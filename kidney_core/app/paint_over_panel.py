@@ -1,4 +1,4 @@
-"""Does the answer fall with the lesion? Measured on a folder that the user names."""
+"""Does the prediction depend on the lesion? Measured on a folder that the user names."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ class _Result:
 def show(checkpoint: Checkpoint) -> None:
     """The form, and the result of the last measurement of this network."""
     st.markdown(
-        "**Does the answer fall with the lesion?** Each marked lesion is painted over; then, as a control, the mirrored spot."
+        "**Does the prediction depend on the lesion?** Each marked lesion is painted over; then, as a control, the mirrored spot."
     )
     with st.form("paint_over_form"):
         folder = path_inputs.path_input(

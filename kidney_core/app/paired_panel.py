@@ -26,7 +26,7 @@ _NAMES = {
 }
 _HOW_TO_READ = (
     "Both models predicted the same slices. p over scans: permutation test that swaps their predictions on whole scans. "
-    "Corrected (Holm): for the pairs of this figure, and for everything that was tested. p over slices: McNemar's test, which treats slices "
+    "Corrected (Holm): for all pairs of this figure, and for all tests. p over slices: McNemar's test, which treats slices "
     "of one scan as independent and is therefore optimistic."
 )
 
@@ -86,7 +86,7 @@ def show_disagreements(predictions: "dict[str, Predictions]", *, key: str) -> No
             key=f"{key}_kind",
             label_visibility="collapsed",
         )
-        least = st.slider("Both at least so confident (%)", 0, 100, 0, 5, key=f"{key}_least")
+        least = st.slider("Both at least this confident (%)", 0, 100, 0, 5, key=f"{key}_least")
         shown = table if kind == "all" else table[table["who"] == kind]
         shown = shown[np.minimum(shown["first_confidence"], shown["second_confidence"]) >= least / 100]
         tables.show_table(shown, key=f"{key}_table", percents=("first_confidence", "second_confidence"))

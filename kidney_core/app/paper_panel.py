@@ -20,7 +20,7 @@ def show(checkpoints: Sequence[Checkpoint]) -> None:
     how_to_read.folded().caption(
         "In brackets: how a checkpoint was trained. Only a checkpoint with the recipe `paper`, from ImageNet "
         "weights at 224 px, repeats the paper's experiment, in its row “random split”. The rows “unseen scans” answer another "
-        "question: how well does it work for a new patient?"
+        "question: how well does it work for new patients of the same hospitals?"
     )
 
 

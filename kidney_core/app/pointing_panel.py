@@ -14,8 +14,8 @@ from kidney_core.metrics import chart_text, number_format
 
 HOW_TO_READ = (
     "Hits: how often the maximum of the heatmap of the true label lies on the lesion or within 3 % of the image beside it, with "
-    "its 95 % interval, which treats slices as independent. Heat inside: the part of the heatmap that lies within the lesion. By "
-    "chance: a random point of the body. Best null: what the best of four maps on the same grid that know nothing of the network hits "
+    "its 95 % interval, which treats slices as independent. Heat inside: the share of the heatmap within the lesion. By "
+    "chance: a random point of the body. Best null: what the best of four maps on the same grid that ignore the network hits "
     "(brightness, edges, noise, the heatmap mirrored). Correlation with shuffled weights: how similar the heatmaps stay when the trained "
     "weights are shuffled. It should be near 0; near 1, the heatmap shows edges of the image, not what the network learned."
 )
@@ -30,8 +30,8 @@ def show(checkpoint: Checkpoint) -> None:
         return
     if explanations is None:
         st.info(
-            f"It was not measured how often the heatmaps of {markdown.text(checkpoint.name)} point at lesions. "
-            f"Run {markdown.code(shlex.join(['kidney-ct', 'pointing', str(checkpoint.folder)]))}."
+            f"How often the heatmaps of {markdown.text(checkpoint.name)} point at lesions was not measured. "
+            f"To measure it, run {markdown.code(shlex.join(['kidney-ct', 'pointing', str(checkpoint.folder)]))}."
         )
         return
     from kidney_core.metrics import curve_plots
@@ -92,7 +92,7 @@ def _summary(table: pd.DataFrame, measured: dict[str, Any]) -> str:
     comparison = (
         f"{n_better} of {len(table)} methods are better than {opponent}."
         if n_better
-        else f"No method is better than {opponent}: the heatmaps of this model do not show the lesion."
+        else f"No method is better than {opponent}: nothing here shows that the heatmaps of this model find the lesion."
     )
     return f"**{markdown.text(best)}** hits best, {number_format.percent(table['rate'].max(), 0)}; chance {number_format.percent(chance, 0)}. {comparison}"
 

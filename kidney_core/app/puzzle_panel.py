@@ -25,15 +25,15 @@ _N_PAIRS = 3
 
 def show(checkpoint: Checkpoint) -> None:
     """The puzzle: look at four splits, choose one, see the evidence."""
-    st.markdown("Four groups split the same slices into training and test. **One split gives the test away. Which?**")
+    st.markdown("Four groups split the same slices into training and test. **One split leaks. Which one?**")
     with st.expander("For the teacher"):
         st.markdown(
             "- The strips show slices in file order; a blue bar is training, orange is test. Neighbours of one scan look alike: look "
-            "for orange beside blue within a scan, and for pictures that come twice.\n"
+            "for orange beside blue within a scan, and for pictures that appear twice.\n"
             "- The leak differs from puzzle to puzzle: slices drawn one by one, every fourth slice, the ends of scans, or copies that "
             "came with a second source. The same number gives the same puzzle.\n"
             "- The evidence is that of the Dataset page. Copying the label of the most similar training slice involves no learning: "
-            "where it scores 100 %, any model will."
+            "where it scores 100 %, a model can do so by recognising scans."
         )
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     source = left.segmented_control(

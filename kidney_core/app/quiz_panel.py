@@ -47,7 +47,7 @@ def show(checkpoint: Checkpoint) -> None:
             "scored too.\n"
             "- Of cases from the model’s own dataset, half are drawn among its errors, if it has any. The answer is that of a network "
             "that never saw the scan.\n"
-            "- A location is correct on the lesion or within 3 % of the image beside it. It is near as far again, or within the radius of "
+            "- A location is correct on the lesion or within 3 % of the image beside it. It is near up to twice that distance, or within the radius of "
             "a large lesion. The model’s location is the maximum of its heatmap.\n"
             "- Answers stay in the memory of this server, and are lost when it restarts."
         )
@@ -71,7 +71,7 @@ def _choose(checkpoint: Checkpoint) -> tuple[str, list["Case"], bool]:
     )
     first = teaching_link.number(teaching_link.QUIZ, 1, HIGHEST_NUMBER)
     number = middle.number_input(
-        "Quiz number", 1, HIGHEST_NUMBER, first, key="teaching_quiz_number", help="Every number gives other cases."
+        "Quiz number", 1, HIGHEST_NUMBER, first, key="teaching_quiz_number", help="Each number gives different cases."
     )
     has_stacks = (
         right.toggle(
@@ -127,7 +127,7 @@ def _volume() -> tuple[str, list["Case"]]:
             "Volume, or folder of a DICOM series",
             key="teaching_volume",
             placeholder="/data/scan.nii.gz",
-            help="Nothing of it is written. Names and tags of the file are not shown to students.",
+            help="Nothing is written to disk. Names and tags of the file are not shown to students.",
         )
     label = right.selectbox("Truth", LABELS, index=None, key="teaching_volume_label")
     if not typed or label is None:
@@ -222,8 +222,8 @@ def fairness_in_words(rows: list["Answered"]) -> str:
     told = ["You and the model are scored by the same rule. A correct class at a wrong location can be a lucky guess."]
     if n_drawn:
         told.append(
-            f"{formatting.quantity(n_drawn, 'case')} were answered by a network that never saw the scan. As far as it errs, half of them "
-            "were drawn among its errors: its score here is not its accuracy."
+            f"{formatting.quantity(n_drawn, 'case')} were answered by a network that never saw the scan. Half of them "
+            "were drawn among its errors, if it has any: its score here is not its accuracy."
         )
     if n_simulated:
         told.append("The model is not scored on simulated cases: it may know the program that draws them.")

@@ -22,12 +22,12 @@ _SOURCE, _NUMBER, _N_SHOWN = "teaching_slice", "teaching_sample", "teaching_n_br
 
 def show(checkpoint: Checkpoint) -> None:
     """A slice that breaks the model, or the one that the user chooses, disturbed as they choose."""
-    st.markdown("The kidney stays the same: does the answer? And does the gate notice when it does not?")
+    st.markdown("The kidney stays the same. Does the answer? And if not, does the gate notice?")
     with st.expander("For the teacher"):
         st.markdown(
             "- Before each slider, let the class guess: which disturbance changes the label first, and does the gate notice?\n"
             "- The gate is what keeps a model from answering: no upright slice, no kidney, or an image unlike the training data "
-            "(out-of-distribution check). Dangerous are the amounts at which the label is wrong and the gate lets the slice through.\n"
+            "(out-of-distribution check). The dangerous amounts are those at which the label is wrong and the gate lets the slice through.\n"
             "- **Lesion painted over** is the other way round: the answer should change. Paint the mirrored spot as a control.\n"
             "- Choose another model at the top of the page: one trained with more augmentation should change less."
         )
@@ -96,7 +96,7 @@ def _show_a_break(checkpoint: Checkpoint) -> None:
         found = breaks.find(loading.predictor(checkpoint), n_shown - len(known), progress=told)
     if found is None or found.sample is None:
         st.session_state.setdefault(_SOURCE, LABELS[0])
-        st.info("The model held on the slices that were tried. Press “Show me one” for others, or try by yourself.")
+        st.info("No slice that was tried broke the model. Press “Show me one” for others, or try it yourself.")
         return
     st.session_state[_SOURCE], st.session_state[_NUMBER] = found.sample.label, found.sample.number
     disturbance_panel.choose(found.disturbance, found.amount)
@@ -109,6 +109,8 @@ def _break_upload(predictor: "Predictor", scene: "Scene") -> None:
     with st.spinner("Looking for a disturbance that breaks the model…"):
         found = next(breaks.find_in(predictor, scene), None)
     if found is None:
-        st.info("No disturbance here changes the label of this slice unnoticed, or the gate rejects it undisturbed.")
+        st.info(
+            "No disturbance changes the label of this slice unnoticed, or the gate rejects the slice even undisturbed."
+        )
     else:
         disturbance_panel.choose(found.disturbance, found.amount)

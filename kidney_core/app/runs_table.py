@@ -29,7 +29,7 @@ def show(rows: list[dict[str, Any]]) -> list[str]:
         key="training_search",
         placeholder="Search runs",
         label_visibility="collapsed",
-        help="Every word must occur in the row: a name, a tag, an option. “seed=1” or “split=unseen” asks one column.",
+        help="Every word must occur in the row: a name, a tag, an option. “seed=1” or “split=unseen” searches one column.",
     )
     chosen = states.multiselect(
         "State", _STATES, key="training_states", placeholder="Any state", label_visibility="collapsed"

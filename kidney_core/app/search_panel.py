@@ -37,7 +37,7 @@ def show() -> None:
         return
     with panel:
         st.caption(
-            "Trials are runs like any other, chosen by Optuna; poor ones are stopped early. Only the validation part decides, split by "
+            "Trials are runs whose settings Optuna chooses; poor ones are stopped early (pruned). Only the validation part decides, split by "
             "scan. Test figures are never used."
         )
         if access.is_allowed(access.RESEARCHER):
@@ -180,7 +180,7 @@ def _show_trials(search: Search, trials: "Trials") -> None:
             help="Fills the form above. Folder and initial weights stay.",
         ):
             st.rerun()  # the form too
-        st.caption("The best of many is somewhat too good. Measure it on new seeds, or by cross-validation.")
+        st.caption("The best of many trials is optimistic. Train it with new seeds, or cross-validate it.")
     history, importance = _figures(trials, str(search.folder), int((table["State"] == "complete").sum()))
     left, right = st.columns(2)
     with left:

@@ -1,4 +1,4 @@
-"""A taught shortcut: a network learns a mark instead of the disease, and its heatmap goes to the mark."""
+"""Shortcut learning: a network learns a mark instead of the disease, and its heatmap goes to the mark."""
 
 from typing import TYPE_CHECKING
 
@@ -27,18 +27,18 @@ TRAINED = "teaching_shortcut"  # the lesson that was trained last in this sessio
 def show(checkpoint: Checkpoint) -> None:
     """The ready result, or what was trained on the spot."""
     st.markdown(
-        "One class of the training pictures carries a mark, as when one hospital sends the tumors. Does a network learn the disease, "
+        "One class of the training pictures carries a mark, as when one hospital sends all the tumours. Does a network learn the disease, "
         "or the mark?"
     )
     with st.expander("For the teacher"):
         st.markdown(
             "- Two small networks are trained from scratch on 144 simulated kidneys: one with the mark on one class, the control "
-            "without. Both are tested on scans that they never saw, so this is no data leakage: an honest split does not find it.\n"
+            "without it. Both are tested on scans that they never saw, so this is not data leakage: a scan-level split does not reveal it.\n"
             "- As collected, the first network looks better than the control. Take the mark away, or put it on another class, and ask "
             "which figure you would have reported.\n"
             "- In “What breaks a model” the same mark can be burned into other slices: **Mark that was taught**. The gate lets it "
             "through, since it was in the training data.\n"
-            "- Real examples: tokens of a hospital, tubes, rulers beside a skin lesion, the letter of a portable X-ray."
+            "- Real examples: hospital tokens, chest drains and the word “portable” on chest X-rays; rulers beside skin lesions."
         )
     try:
         _train_on_request()
@@ -102,7 +102,9 @@ def _shown() -> "tuple[Lesson, str] | None":
     from kidney_core.teaching import ready_results
 
     ready = ready_results.shortcut_lesson()
-    return (ready, "A ready result, stored with the workbench. “Train now” repeats it here.") if ready else None
+    return (
+        (ready, "Computed beforehand and shipped with the workbench. “Train now” repeats it here.") if ready else None
+    )
 
 
 def _show_lesson(lesson: "Lesson", origin: str) -> None:

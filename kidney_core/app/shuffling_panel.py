@@ -31,10 +31,10 @@ def show(checkpoint: Checkpoint) -> None:
             "- Only the last step of a network is trained here: a logistic regression on the features of the model chosen above. It "
             "takes seconds instead of hours. With four folds, each slice is tested once under each split.\n"
             "- **Shuffled scan by scan**: all slices of a scan get the same random label. A random split tests on neighbours of "
-            "training slices, so recognising the scan is enough (data leakage). On unseen scans, only guessing is left.\n"
+            "training slices, so recognising the scan is enough (data leakage). On unseen scans, it can only guess.\n"
             "- **Shuffled slice by slice**: even noise can be memorised, and nothing carries over to test slices.\n"
             "- The 99 % published for the public kidney dataset were measured with a random split.\n"
-            "- If the chosen model was itself trained on the slices in your folder, even its results on unseen scans are too good; "
+            "- If the chosen model was itself trained on the slices in your folder, even its results on unseen scans are inflated; "
             "the page says so."
         )
     source = st.segmented_control(
@@ -52,7 +52,7 @@ def show(checkpoint: Checkpoint) -> None:
         "Train now",
         type="primary",
         key="teaching_train",
-        help="About 20 seconds the first time, less afterwards",
+        help="About 20 seconds the first time on two cores, less afterwards",
     ):
         try:
             results.clear()  # one at a time: the pixels are kept too
@@ -122,7 +122,7 @@ def _show_all(checkpoint: Checkpoint, data: "ShuffleData", lessons: Lessons) -> 
     if n_seen:
         st.warning(
             f"{markdown.text(checkpoint.name)} was itself trained on {n_seen:,} of these {len(data.table):,} slices, so with true labels even its "
-            "accuracy on unseen scans is too good."
+            "accuracy on unseen scans is inflated."
         )
 
 

@@ -243,7 +243,7 @@ def _show_prediction_set(answer: "Diagnosis", checkpoint: Checkpoint) -> None:
     if not entry:
         return
     help_text = (
-        f"A prediction set: chosen so that it lacks the true label on at most {number_format.percent(1 - entry['level'], 0)} of the slices of each "
+        f"A prediction set: built so that it misses the true label on at most {number_format.percent(1 - entry['level'], 0)} of the slices of each "
         f"label on unseen scans (split conformal prediction). A set has {entry['mean_size']:.1f} labels on average."
     )
     if st.toggle("Show every label that cannot be ruled out", key="diagnosis_prediction_set", help=help_text):

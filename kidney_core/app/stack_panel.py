@@ -138,7 +138,7 @@ def choose_range(predictor: "Predictor", reading: "StackReading") -> "StackReadi
         max_value=reading.n_slices,
         value=(found[0] + 1, found[1] + 1),
         key=f"diagnosis_range_{reading.stack_fingerprint[:16]}",
-        help="Set to where the kidneys are. Slices without a kidney get no label wherever the slider stands.",
+        help="Set to where the kidneys are. Slices without a kidney get no label, even inside this range.",
     )
     return stack_reading.judged_within(predictor, reading, (first - 1, last - 1))
 

@@ -48,7 +48,7 @@ def _join(session: ClassSession) -> None:
             key="teaching_student_name",
             help="Shown to your teacher. It stays in the memory of this server until the class ends. Leave it empty to get a number.",
         )
-        if st.form_submit_button("Take a seat", type="primary"):
+        if st.form_submit_button("Join the class", type="primary"):
             teaching_link.write(**{teaching_link.SEAT: session.join(name)})
             st.rerun()
 

@@ -30,7 +30,7 @@ COLUMN_TITLES = {
     "second_confidence": "Second's confidence",
     "who": "Who is right",
     "suggested": "Suggested",
-    "own_probability": "Its own label",
+    "own_probability": "Given label",
     "n_networks": "Checkpoints",
     "n_contradicted": "Contradicted",
     "share": "Share",

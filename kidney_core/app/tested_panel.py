@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HOW_TO_READ = {
     "roc": "The higher the curve, the better the class is separated from the rest; the dotted diagonal is guessing.",
     "precision_recall": "Precision over recall. The dotted line is the prevalence of the class, which guessing reaches.",
-    "calibration": "On the diagonal, a confidence of 80 % means correct 80 % of the time; below it, the model is overconfident.",
+    "calibration": "On the diagonal, predictions with a confidence of 80 % are correct 80 % of the time; below it, the model is overconfident.",
     "errors": "The wrong predictions with the highest confidence: look for wrong labels and for what the model cannot see.",
     "planes": "The plane comes from DICOM tags or series.csv, or else is estimated from the outline of the body. In brackets: "
     "95 % intervals, where each class has at least five scans in that plane.",
@@ -32,7 +32,7 @@ def _curves(tested: Tested) -> None:
     from kidney_core.metrics import curve_plots, evaluation
 
     if not evaluation.one_vs_rest(tested.predictions):
-        st.info("All of these slices have one label: there is no curve.")
+        st.info("All of these slices have the same label, so there is no curve.")
         return
     ranges = tested.ranges()
     left, right = st.columns(2, gap="large")

@@ -21,17 +21,17 @@ STEPS = (
     ),
     (
         "Look at the data",
-        "**Dataset** finds copies, neighbours and scans in a folder of images, and shows how a random split leaks them.",
+        "**Dataset** finds copies, neighbours and scans in a folder of images, and shows how much a random split leaks.",
         "pages/4_Dataset.py",
     ),
     (
         "Train your own",
-        "**Training** fine-tunes a network on your folder, with live curves. Publish the run, and it is offered on every page.",
+        "**Training** fine-tunes a network on your folder, with live curves. Publish the run, and you can choose it on the other pages.",
         "pages/3_Training.py",
     ),
     (
         "Teach",
-        "**Teaching** has a quiz, disturbances that break a model, and the proof that 99 % can mean nothing.",
+        "**Teaching** has a quiz, disturbances that break a model, and a demonstration that 99 % can mean nothing.",
         "pages/5_Teaching.py",
     ),
 )

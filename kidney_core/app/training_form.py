@@ -44,7 +44,7 @@ def show() -> None:
             [BOTH, GROUPED, RANDOM, FOLDER],
             format_func=lambda name: PROTOCOL_NAMES.get(name, name),
             key=preset_gallery.SPLIT,
-            help="“Both” trains two networks: the accuracy on unseen scans shows what data leakage adds to that of a random split. “Split of the folder” needs folders such as train and test.",
+            help="“Both” trains two networks: comparing their accuracy shows how much data leakage adds. “Split of the folder” needs folders such as train and test.",
         )
     with middle:
         init = initial_weights.choose(start_key=_START, file_key=_WEIGHTS)
@@ -61,7 +61,7 @@ def show() -> None:
     form_memory.keep(_AT_FIRST)
     preset_gallery.end_filling()
     if init == initial_weights.RANDOM and options["trainable"] != "all":
-        st.info("Random weights are trained in all layers: “Trainable” is set to “all”.")
+        st.info("With random weights all layers must be trained, so “Trainable” is set to “all”.")
         options["trainable"] = "all"
     try:
         options |= {

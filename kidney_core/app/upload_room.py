@@ -199,7 +199,7 @@ class Arrival:
 def _told(reason: str, n_files: int) -> str:
     what = "One file was" if n_files == 1 else f"{n_files:,} files were"
     if reason == STALLED:
-        return f"{what} given up: nothing more of the upload arrived. Try again."
+        return f"{what} not accepted: the upload stalled. Try again."
     if reason == ALL_FULL:
         return (
             f"{what} not accepted: all visitors together can hold {total_bytes() / 1e9:.3g} GB of uploads, and no more of that is "

@@ -52,7 +52,7 @@ def reported_epoch(card: dict[str, Any]) -> str:
         why = (
             "the recipe reports the last epoch, whatever the validation part says"
             if training.get("validation_fraction")
-            else "there was no validation part to choose a better one by, and choosing by the test part would make the test figures too good"
+            else "there was no validation part to choose a better one by, and choosing by the test part would inflate the test figures"
         )
         return f"The weights are those of the last epoch, {n_epochs}: {why}."
     best_by = training.get("best_by", "loss")

@@ -35,8 +35,8 @@ _SIZES_PX = (32, 1024)
 LIMITS = (
     "It sees one slice at a time and knows only its labels: whatever a slice shows, it predicts one of them.",
     "It was trained elsewhere and never evaluated here: its accuracy is unknown, also on the data that it learned from.",
-    "Its labels, the order of its labels and the preparation of its images are as the one who imported it stated; wrong ones give "
-    "wrong answers without a sign of it.",
+    "Its labels, the order of its labels and the preparation of its images are as stated at the import; if they are wrong, so are "
+    "its predictions, without any warning.",
     "Its training slices are not known: slices that are unlike them, or among them, are not recognised.",
 )
 
@@ -110,7 +110,7 @@ def _require_possible(stated: StatedNetwork) -> None:
     numbers = torch.tensor([*stated.mean, *stated.std], dtype=torch.float64)
     if len(stated.mean) != 3 or len(stated.std) != 3 or not numbers.isfinite().all() or min(stated.std) <= 0:
         raise CheckpointError(
-            "Mean and deviation must be three numbers each, for values from 0 to 1; a deviation is above 0."
+            "Mean and standard deviation must be three numbers each, for values from 0 to 1; a deviation is above 0."
         )
 
 
@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--mean", type=float, nargs=3, default=MEAN, help="mean of red, green, blue (default: ImageNet)"
     )
     parser.add_argument(
-        "--std", type=float, nargs=3, default=STD, help="deviation of red, green, blue (default: ImageNet)"
+        "--std", type=float, nargs=3, default=STD, help="standard deviation of red, green, blue (default: ImageNet)"
     )
     options = parser.parse_args(arguments)
     stated = StatedNetwork(

@@ -24,8 +24,8 @@ def describe_label(checkpoint: Checkpoint, label: str, tested: Predictions | Non
         else f"never predicted {label}"
     )
     n_scans = tested.n_series(label) if tested is not None else 0
-    scans = f", which come from {n_scans} {'scan' if n_scans == 1 else 'scans'}" if n_scans else ""
+    scans = f" (of {n_scans} {'scan' if n_scans == 1 else 'scans'})" if n_scans else ""
     return (
-        f"On unseen scans, {predictor} {precision}. Of the {rates['support']:,} slices that are {label}{scans}, "
+        f"On unseen scans, {predictor} {precision}. Of the {rates['support']:,} slices labelled {label}{scans}, "
         f"{percent(rates['recall'], 0)} were found."
     )

@@ -192,7 +192,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         (
             "Data",
             "Preprocessing",
-            f"{_GREYS[checkpoint.view.greys]}, {_SEEN[checkpoint.view.framing]} to a square of {checkpoint.size_px} px, ImageNet mean and deviation",
+            f"{_GREYS[checkpoint.view.greys]}, {_SEEN[checkpoint.view.framing]} to a square of {checkpoint.size_px} px, ImageNet mean and standard deviation",
         ),
         ("Data", "Selection of subsets", _subset(checkpoint)),
         (
@@ -249,7 +249,7 @@ def claim_checklist(checkpoint: Checkpoint) -> str:
         (
             "Evaluation",
             "Uncertainty and significance",
-            "Bootstrap and swap tests over scans, corrected by Holm's method",
+            "Bootstrap and permutation tests over scans, corrected by Holm's method",
         ),
         (
             "Evaluation",

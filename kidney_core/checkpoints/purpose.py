@@ -6,7 +6,12 @@ from kidney_core.checkpoints.checkpoint import WEIGHTS_FILE, Checkpoint
 from kidney_core.common import paper
 from kidney_core.metrics import abstention
 
-BEST_UNSEEN, ANSWERS_MOST, SMALLEST, PAPERS = "best on unseen scans", "answers most", "smallest", "the paper's recipe"
+BEST_UNSEEN, ANSWERS_MOST, SMALLEST, PAPERS = (
+    "highest on unseen scans",
+    "abstains least",
+    "smallest",
+    "the paper's recipe",
+)
 
 
 def purposes(checkpoints: Sequence[Checkpoint]) -> dict[str, tuple[str, ...]]:

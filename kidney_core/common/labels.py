@@ -20,7 +20,7 @@ class Description:
 DESCRIPTIONS = {
     "Cyst": Description("a fluid-filled sac in or on the kidney, usually harmless", "a cyst", "#0072B2"),
     "Normal": Description("no cyst, stone or tumor visible on this slice", "normal", "#009E73"),
-    "Stone": Description("a calcified deposit in the kidney or its collecting system", "a stone", "#E69F00"),
+    "Stone": Description("a hard mineral deposit in the kidney or its collecting system", "a stone", "#E69F00"),
     "Tumor": Description("a solid mass of the kidney, benign or malignant", "a tumor", "#D55E00"),
 }
 # For class sets other than the four: the rest of the same palette, in order.

@@ -72,7 +72,7 @@ def gigabytes_in_bytes(setting: Setting, text: str, *, error: type[KidneyError],
 HOME = Setting(
     "KIDNEY_HOME",
     "the checkout; with an installed package, ~/.local/share/kidney-ct",
-    "Folder that holds runs/, checkpoints/, and what you said about class names.",
+    "Folder that holds runs/, checkpoints/, and what class names stand for.",
 )
 RUNS = Setting("KIDNEY_RUNS", "runs in KIDNEY_HOME", "Folder of the training runs.")
 CHECKPOINTS = Setting(

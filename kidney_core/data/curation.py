@@ -91,7 +91,7 @@ def _leakage(audit: Audit) -> list[str]:
         how = {
             splits.RANDOM: f"Under a random split of slices ({leak_audit.N_FOLDS} folds)",
             splits.GROUPED: f"Under a split of whole scans ({leak_audit.N_FOLDS} folds)",
-            splits.FOLDER: "Under the split that the dataset brings along",
+            splits.FOLDER: "Under the split that comes with the dataset",
         }[protocol]
         sentences.append(
             f"{how}, {percent(measured.near_duplicate_fraction)} of the test slices had a near-duplicate in training, and copying the "

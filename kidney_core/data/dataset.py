@@ -149,7 +149,7 @@ def _listing_key(root: Path, files: list[ListedFile], left_out: list[tuple[str, 
             left_out.append((file.path, f"“{file.path}” cannot be read ({error.strerror}). Check its permissions."))
             continue
         if not stat.S_ISREG(status.st_mode):
-            left_out.append((file.path, f"“{file.path}” is no file."))
+            left_out.append((file.path, f"“{file.path}” is not a file."))
             continue
         there.append(file)
         digest.update(f"{file.path}\0{file.label}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())

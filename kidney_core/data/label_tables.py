@@ -75,7 +75,7 @@ def find_table(root: Path, files: Sequence[str], *, knows: Callable[[str], bool]
     times = Counter(path for table in found for path in table.classes)
     if max(times.values(), default=0) > 1:
         names = ", ".join(f"“{table.file}”" for table in found[:5])
-        raise DatasetError(f"{names} label the same images. Say which one counts, with the option table.")
+        raise DatasetError(f"{names} label the same images. Choose one with the option table.")
     return LabelTable(
         file=", ".join(table.file for table in found),
         classes={path: name for table in found for path, name in table.classes.items()},

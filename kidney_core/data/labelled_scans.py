@@ -116,13 +116,13 @@ def _files_at(root: Path, name: str, path: Path) -> list[str]:
     try:
         place = allowed_paths.file_below(root, name)
     except PathError as error:
-        raise DatasetError(f"“{path}” names “{name}”, which is no path below its folder. Correct it.") from error
+        raise DatasetError(f"“{path}” names “{name}”, which is not a path below its folder. Correct it.") from error
     if place.is_dir():
         inside = [entry for entry in place.rglob("*") if entry.is_file() and not entry.name.startswith(".")]
     else:
         inside = [place] if place.is_file() else []
     if not inside:
-        raise DatasetError(f"“{path}” names “{name}”, which is no file and no folder with files. Correct it.")
+        raise DatasetError(f"“{path}” names “{name}”, which is neither a file nor a folder with files. Correct it.")
     return [entry.relative_to(root).as_posix() for entry in inside]
 
 

@@ -112,11 +112,11 @@ def _read() -> dict[str, dict[str, str]]:
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(error) from error
     if not isinstance(stored, dict):
-        raise _damaged("it is no list of folders")
+        raise _damaged("it is not a list of folders")
     return stored
 
 
 def _damaged(reason: object) -> DatasetError:
     return DatasetError(
-        f"“{settings.home() / FILE}”, which holds what you said about class names, cannot be read ({reason}). Correct or delete it."
+        f"“{settings.home() / FILE}”, which holds what class names stand for, cannot be read ({reason}). Correct or delete it."
     )

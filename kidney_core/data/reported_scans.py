@@ -66,7 +66,7 @@ def read_reported_scans(folder: Path) -> list[ReportedScan]:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"“{path}” is no table that can be read ({error}).") from error
+        raise DatasetError(f"“{path}” cannot be read as a table ({error}).") from error
     missing = [name for name in _COLUMNS if name not in table]
     if missing:
         raise DatasetError(f"“{path}” has no column “{missing[0]}”. It needs {', '.join(_COLUMNS)}.")
@@ -100,5 +100,5 @@ def _finding(text: str, size: str, scan: str) -> Finding:
         return Finding(words, float(size) if size.strip() else None)
     except ValueError as error:
         raise ValueError(
-            f"“{size}” of the scan “{scan}” is no size. Give a number of mm, or leave it empty."
+            f"“{size}” of the scan “{scan}” is not a size. Give a number of mm, or leave it empty."
         ) from error

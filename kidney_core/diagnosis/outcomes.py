@@ -17,7 +17,7 @@ class Outcome(StrEnum):
 
 # Outcome -> what pages and tables call it.
 NAMES = {
-    Outcome.ANSWERED: "accepted",
+    Outcome.ANSWERED: "answered",
     Outcome.UNDECIDED: "abstains",
     Outcome.MEMORY: "seen in training",
     Outcome.NO_KIDNEY: "no kidney visible",

@@ -1,4 +1,4 @@
-"""Does the answer fall with the lesion? Slices with a known lesion are predicted as they are, with the lesion painted over, and
+"""Does the prediction depend on the lesion? Slices with a known lesion are predicted as they are, with the lesion painted over, and
 with the mirrored spot painted over instead.
 
     kidney-ct paint-over FOLDER [CHECKPOINT…]

@@ -365,14 +365,16 @@ def _check_seen(accepted: pd.DataFrame, has_reference: bool) -> Step:
         )
     reason = f"{n_seen} of {len(accepted)} accepted slices are as near to a training slice as slices of one scan are"
     if n_seen > len(accepted) / 2:
-        return Step(title, WARNED, f"Yes: {reason}. The prediction says nothing about new patients.")
+        return Step(title, WARNED, f"Probably: {reason}. The prediction says nothing about new patients.")
     if not has_reference:
         return Step(
             title, UNCHECKED, "Only exact copies of training files are recognised, not other slices of the same scans."
         )
     if n_seen:
         return Step(
-            title, WARNED, f"Unclear: {reason}: too few to be sure of a scan in training, and too many to rule it out."
+            title,
+            WARNED,
+            f"Unclear: {reason}; too few to be sure that the scan was in training, too many to rule it out.",
         )
     return Step(title, PASSED, f"No: {reason}.")
 

@@ -112,14 +112,14 @@ def required_confidence(card: dict[str, Any], label: str) -> float | None:
 def never_answered(card: dict[str, Any], label: str) -> str:
     """Why a model never answers a label, in a sentence."""
     if "abstention" not in card:
-        return f"This model was never evaluated here, so how often its answers {label} are wrong is not known: the model abstains."
+        return f"This model was never evaluated here, so the error rate of its {label} answers is unknown: the model abstains."
     entry = card["abstention"]
     accepted = f"{100 * entry['accepted_error']:.0f} %"
     error = entry.get("by_label", {}).get(label, {}).get("error")
     if error is None:
-        return f"No threshold kept the error of {label} on unseen scans at {accepted} or less, so the model abstains."
+        return f"No threshold kept the error of {label} answers on unseen scans at {accepted} or less, so the model abstains."
     return (
-        f"On unseen scans {100 * error:.0f} % of the answers {label} were wrong, more than the {accepted} that are accepted, so the "
+        f"On unseen scans {100 * error:.0f} % of the {label} answers were wrong, more than the accepted {accepted}, so the "
         "model abstains."
     )
 
@@ -127,8 +127,8 @@ def never_answered(card: dict[str, Any], label: str) -> str:
 def fault_in_words(fault: int, what: str = "The image seems") -> str:
     """That images are no upright slices, and what to do; `fault` is a key of `picture_check.FAULTS`."""
     return (
-        f"{what} to be {picture_check.FAULTS[fault]}, or no CT slice of the abdomen. The network reads one upright slice: patient lying "
-        f"on the back, or standing. {'Cut out one slice' if fault == picture_check.SEVERAL else 'Turn it'} and upload it again."
+        f"{what} to be {picture_check.FAULTS[fault]}, or no CT slice of the abdomen. The network reads one upright slice: spine down "
+        f"if axial, head up if coronal or sagittal. {'Cut out one slice' if fault == picture_check.SEVERAL else 'Turn it'} and upload it again."
     )
 
 
@@ -190,7 +190,7 @@ def _check_distribution(match: TrainingMatch | None, predictor: Predictor, train
         return Step(
             title,
             FAILED,
-            f"This very file was in the training data, but it is out of distribution there ({measured}), so its prediction is "
+            f"This very file was in the training data, but it is out of distribution even so ({measured}), so its prediction is "
             f"not used.{rate}",
         )
     return Step(
@@ -220,7 +220,7 @@ def _check_seen(match: TrainingMatch | None, reference: Reference | None, traine
             title,
             WARNED,
             f"Yes: {named} of the training data is at distance {closest.distance:.1f}, and slices of "
-            f"one scan are within {reference.seen_distance:.1f}. The model has seen this scan, so the prediction says nothing about new "
+            f"one scan are within {reference.seen_distance:.1f}. The model has probably seen this scan, so the prediction says nothing about new "
             "patients.",
         )
     return Step(
@@ -269,7 +269,7 @@ def _error_in_words(label: str, entry: dict[str, Any]) -> str:
         )
     low, high = row["interval"]
     interval = "" if low is None else f" (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
-    return f"On unseen scans, {100 * row['error']:.0f} % of the answers {label} were wrong{interval}, of {row['n_scans']} scans."
+    return f"On unseen scans, {100 * row['error']:.0f} % of the {label} answers were wrong{interval}, of {row['n_scans']} scans."
 
 
 def _explain_kidneys(answer: Diagnosis) -> Step:

@@ -47,7 +47,7 @@ class Upright:
         changes = {
             f"turned by {90 * self.turns}°": self.turns,
             "mirrored": self.mirrored,
-            "pixels made square": self.size != stored,
+            "with square pixels": self.size != stored,
         }
         return ", ".join(words for words, is_done in changes.items() if is_done)
 

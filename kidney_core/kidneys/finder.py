@@ -126,7 +126,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"“{folder / CARD_FILE}” is not JSON ({error}). Copy the folder again.") from error
     if not isinstance(card, dict) or not all(name in card for name in _NEEDED) or card["format"] != CARD_FORMAT:
-        raise CheckpointError(f"“{folder / CARD_FILE}” is no card of a kidney finder. Copy the folder again.")
+        raise CheckpointError(f"“{folder / CARD_FILE}” is not the card of a kidney finder. Copy the folder again.")
     if not digests.is_intact(card):
         raise CheckpointError(f"“{folder / CARD_FILE}” was changed since it was sealed. Copy the folder again.")
     return card

@@ -82,8 +82,8 @@ def answers_table(assessed: Assessment) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "Answer": label,
-                "Given from": "never"
+                "Label": label,
+                "Threshold": "never"
                 if entry["thresholds"][label] is None
                 else f"{100 * entry['thresholds'][label]:.0f} %",
                 "Wrong": percent(row["error"]),
@@ -103,7 +103,7 @@ def sets_table(assessed: Assessment) -> pd.DataFrame:
         [
             {
                 "Label": label,
-                "In a set from": percent(entry["thresholds"][label]),
+                "Threshold": percent(entry["thresholds"][label]),
                 "Covered": percent(share),
                 "95 % interval": percent_range(*entry["intervals"][label]),
             }
@@ -116,7 +116,7 @@ def sets_in_words(assessed: Assessment) -> str:
     """How large the prediction sets are, in a sentence."""
     entry = assessed.sets
     shares = ", ".join(f"{percent(share, 0)} have {n}" for n, share in enumerate(entry["sizes"]) if round(share, 2))
-    return f"Sets that aim to cover {percent(entry['level'], 0)} of each label hold {entry['mean_size']:.2f} labels on average: {shares}."
+    return f"Prediction sets with a target coverage of {percent(entry['level'], 0)} of each label have {entry['mean_size']:.2f} labels on average: {shares}."
 
 
 def report_tables(assessed: Assessment) -> list[tuple[str, pd.DataFrame]]:

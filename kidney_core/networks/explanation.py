@@ -90,7 +90,7 @@ METHODS = {
         stride_px=4,
     ),
     "Layer-CAM, coarser": Method(
-        "The same in a deeper layer: less detail, more of what the network made of it.",
+        "The same in a deeper layer: less detail, but closer to the prediction.",
         class_activation.layer_cam,
         stride_px=8,
     ),
@@ -135,7 +135,7 @@ METHODS = {
         search=_ablation,
     ),
     "Occlusion": Method(
-        "How far the label's score falls when patches of the image are blurred: no estimate, but slow.",
+        "How far the label's score falls when patches of the image are blurred: measured directly, but slow.",
         search=perturbation.occlusion,
     ),
 }

@@ -30,7 +30,7 @@ _ELSEWHERE = f"Carry the weights over to the same network in PyTorch and save th
 _SENTENCES = {
     pytorch_reader.UNSAFE: "holds Python objects beside its weights ({detail}); reading them could run a program, so they are not read. "
     f"Where it was trained: {_SAVE}.",
-    pytorch_reader.DAMAGED: "is cut off or damaged, or no file of PyTorch. Copy or download it again.",
+    pytorch_reader.DAMAGED: "is cut off or damaged, or not a file of PyTorch. Copy or download it again.",
     pytorch_reader.TORCHSCRIPT: "is a TorchScript program. Where it was made: torch.save(torch.jit.load(FILE).state_dict(), "
     '"weights.pth").',
     pytorch_reader.KERAS: f"is a model of Keras, whose layers are not those of PyTorch. {_ELSEWHERE}",
@@ -88,7 +88,7 @@ def _require_file(path: Path) -> None:
     """Raise ModelError for a folder, a pipe, which would never end, or a huge file; OSError where there is none."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise ModelError(f"“{path}” is no file. Choose the file of weights.")
+        raise ModelError(f"“{path}” is not a file. Choose the file of weights.")
     if status.st_size > MAX_BYTES:
         raise ModelError(
             f"“{path.name}” has {status.st_size / 1024**3:.1f} GiB; {MAX_BYTES / 1024**3:.0f} GiB is the limit for weights."

@@ -44,7 +44,7 @@ th:first-child, td:first-child { text-align: left; } .row { display: flex; flex-
 <h1>Kidney CT report</h1>
 <p class="notice">{{ notice }}</p>
 <p>Made {{ created }} with Kidney CT workbench {{ version }}. <b>Random split</b> is the protocol of most publications: slices of the
-same scan are in training and test (data leakage). <b>Unseen scans</b> is a scan-level split: what to expect for a new patient. In brackets, 95 % intervals by
+same scan are in training and test (data leakage). <b>Unseen scans</b> is a scan-level split: an estimate for new patients of the same hospitals. In brackets, 95 % intervals by
 bootstrap over scans. Check every number: <code>kidney-ct report-check</code> on the zip this came in.</p>
 <h2>Comparison</h2>{{ comparison | safe }}
 {% for part in parts %}<h2>{{ part.name }}</h2><p><code>{{ part.command }}</code></p>

@@ -104,7 +104,7 @@ def _protocol_row(checkpoint: Checkpoint, protocol: str) -> tuple[str, str, str]
     if protocol == FOLDER and leak:
         text += f" {percent(leak, 0)} of them have slices of the same scan in training (data leakage)."
     if protocol == RANDOM:
-        text += " Neighbours of these slices were in training (data leakage): too high for a new patient."
+        text += " Neighbours of these slices were in training (data leakage): too high for new patients."
     return title, percent(metrics["accuracy"]), text
 
 

@@ -60,7 +60,7 @@ class TrainingConfig:
     framing: str = _option(
         "whole",
         "part of the image that the network sees: whole; stretched (the whole image without padding, as in the paper; distorts what is not square); body (without the table and the air around the patient); kidneys "
-        "(both, with a margin); or each-kidney (one image a kidney; the one that is less likely normal carries the answer)",
+        "(both, with a margin); or each-kidney (one image per kidney; the one that is less likely normal gives the prediction)",
         ("whole", "stretched", "body", "kidneys", "each-kidney"),
     )
     greys: str = _option(
@@ -197,7 +197,7 @@ class TrainingConfig:
         if not self.data:
             raise RunError("No dataset is given. Give the folder that holds one folder of images per class.")
         if self.n_folds == 1:
-            raise RunError("n_folds is 1, which is no cross-validation. Give 2 folds or more, or 0 for one split.")
+            raise RunError("n_folds is 1, which is not a cross-validation. Give 2 folds or more, or 0 for one split.")
         if self.fold >= max(self.n_folds, 1):
             raise RunError(
                 f"fold {self.fold} of {self.n_folds} folds is impossible: give 2 folds or more, numbered from 0."
@@ -210,8 +210,8 @@ class TrainingConfig:
             raise RunError("Without a test part the run needs a validation part. Give a validation_fraction.")
         if self.reported_epoch == "best" and not self.validation_fraction:
             raise RunError(
-                "reported_epoch “best” needs a validation part: choosing by the test part would make the test metrics too "
-                "good. Give a validation_fraction, or report the last epoch."
+                "reported_epoch “best” needs a validation part: choosing by the test part would inflate the test "
+                "metrics. Give a validation_fraction, or report the last epoch."
             )
         if self.best_by not in BEST_BY and not self.best_by.startswith(RECALL_OF):
             raise RunError(f"best_by must be one of {', '.join(BEST_BY)}, or {RECALL_OF}LABEL; it is “{self.best_by}”.")
@@ -266,7 +266,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 RETIRED_RECIPES = {"augmented": "paper", "robust": "paper"}
 RECIPE_DESCRIPTIONS = {
     "paper": "As published: frozen early layers, 224 px, flips, random 80/20 split, 10 epochs.",
-    "travel": "The best on other hospitals: each kidney by itself, grey values relative to it, lesions drawn into healthy kidneys "
+    "travel": "Best of those tried on other hospitals: each kidney by itself, grey values relative to it, lesions drawn into healthy kidneys "
     "and painted out of others.",
 }
 

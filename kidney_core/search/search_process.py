@@ -156,7 +156,7 @@ class _Work:
         closed = self.study.get_trials(deepcopy=False, states=studies.CLOSED)[-_MAX_FAILURES:]
         if len(closed) == _MAX_FAILURES and all(each.state == TrialState.FAIL for each in closed):
             reason = closed[-1].user_attrs.get("reason", "")
-            raise RunError(f"The last {_MAX_FAILURES} trials failed, the last because: {reason} Mend it, then resume.")
+            raise RunError(f"The last {_MAX_FAILURES} trials failed, the last because: {reason} Fix it, then resume.")
 
 
 def main(arguments: list[str]) -> int:

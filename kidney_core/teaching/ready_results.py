@@ -162,7 +162,7 @@ def _from_png(text: str) -> np.ndarray:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Compute the ready results of the lessons from the command line."""
-    parser = argparse.ArgumentParser(description="Compute the ready results of the Teaching page again.")
+    parser = argparse.ArgumentParser(description="Recompute the stored results of the Teaching page.")
     lessons = ("breaks", "shortcut", "puzzle")
     parser.add_argument("lessons", nargs="*", metavar="LESSON", help=f"{', '.join(lessons)} (default: all)")
     chosen = parser.parse_args(arguments).lessons or lessons

@@ -85,9 +85,9 @@ def lesion_painted_over(lesion: np.ndarray, *, instead: np.ndarray | None = None
         tuple(range(0, 101, 10)),
         0,
         100,
-        "The lesion fades into its surroundings. A model that saw it stops predicting it."
+        "The lesion fades into its surroundings. A model that used it stops predicting it."
         if instead is None
-        else "The same spot on the other side fades instead. A model that saw the lesion does not mind.",
+        else "The same spot on the other side fades instead. A model that used the lesion keeps its prediction.",
         functools.partial(disturbances.fade_lesion, spot=spot),
         keeps_label=instead is not None,
     )
@@ -126,7 +126,7 @@ _JPEG = Disturbance(
     tuple(range(0, 99, 7)),
     0,
     91,
-    "A screenshot sent by a messenger. Teaching files and web pages are full of them.",
+    "A screenshot sent by a messaging app, as in many teaching files and web pages.",
     disturbances.compress,
 )
 _LOW_DOSE = "A low-dose scan: less radiation, more grain."

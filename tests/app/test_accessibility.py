@@ -177,9 +177,9 @@ def teaching_class(page, app) -> Iterator[str]:
     code = page.get_by_label("Code of the class").inner_text()
     student = page.context.new_page()
     student.goto(f"{app.address}/Teaching?class={code}")
-    student.get_by_role("button", name="Take a seat").wait_for()
+    student.get_by_role("button", name="Join the class").wait_for()
     settled(student)
-    press(student, "Take a seat")
+    press(student, "Join the class")
     student.locator(".stage[data-shown]").wait_for()
     settled(student)
     choose(student, "Normal")
@@ -203,7 +203,7 @@ def breaks(page, app) -> Iterator[str]:
 
 
 def shortcut(page, app) -> Iterator[str]:
-    choose(page, "A taught shortcut")
+    choose(page, "Shortcut learning")
     page.get_by_text("It learned the mark", exact=False).or_(page.get_by_text("did not need")).wait_for()
     settled(page)
     yield "shortcut"

@@ -201,7 +201,7 @@ def test_uploads_good_and_bad_together(monkeypatch, without_finder, tiny_checkpo
     probabilities = reading.table.loc[1:, [f"p_{label}" for label in tiny_checkpoint.labels]]
     assert probabilities.sum(axis=1).tolist() == pytest.approx([1, 1])
     sure = probabilities.max(axis=1) >= 0.5
-    assert table["Verdict"].tolist() == ["accepted" if each else "abstains" for each in sure]
+    assert table["Verdict"].tolist() == ["answered" if each else "abstains" for each in sure]
 
 
 @pytest.mark.slow
@@ -314,10 +314,10 @@ def test_a_map_is_asked_for_graded_and_put_into_a_report(monkeypatch, published)
         app.button(key="diagnosis_grade").click().run()
         assert not app.exception
         assert "When the image moves by 4 pixels" in texts(app.markdown)
-        assert "than a map that knows nothing of the model" in texts(app.markdown)
+        assert "than a map that ignores the model" in texts(app.markdown)
         # Three slices are too few to show that the map is better than null maps.
         assert "Blurring the brightest 20 % of the body" not in texts(app.markdown)
-        assert "a map that knows nothing of the model is graded as high: “Faithful”" in texts(app.caption)
+        assert "a map that ignores the model is graded as high: “Faithful”" in texts(app.caption)
     app.button(key="diagnosis_report").click().run()
     assert not app.exception
     assert [each.label for each in app.get("download_button")][-3:] == [
@@ -349,7 +349,7 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
         assert not app.exception, panel
         if panel in ("Clinical use", "Curves", "Calibration", "Abstention", "Worst errors", "Planes", "Scans"):
             app.segmented_control(key="evaluation_measured").set_value("random").run()
-            assert "These results are too good" in texts(app.warning)
+            assert "These results are inflated" in texts(app.warning)
     app.segmented_control(key="evaluation_view").set_value("Your folder").run()
     assert not app.exception
     app.text_input(key="evaluation_folder").set_value(str(small_dataset))
@@ -360,7 +360,7 @@ def test_evaluation_views_draw_and_the_folder_is_evaluated(monkeypatch, publishe
     for panel in ("Gate and answers", "Clinical use", "Curves", "Calibration", "Worst errors", "Planes", "Scans"):
         app.segmented_control(key="evaluation_folder_panel").set_value(panel).run()
         assert not app.exception, panel
-    for question in ("Calibration by label", "Decision curve", "Answers and sets"):
+    for question in ("Calibration by label", "Decision curve", "Abstention and prediction sets"):
         app.segmented_control(key="evaluation_folder_panel").set_value("Clinical use").run()
         app.segmented_control(key="evaluation_own_clinical_question").set_value(question).run()
         assert not app.exception, question
@@ -497,7 +497,7 @@ def test_training_page_checks_a_folder_and_starts_both_protocols(monkeypatch, sm
     app.multiselect(key="training_architectures").set_value(["test_resnet"]).run()
     app.selectbox(key="training_start").set_value("Random weights").run()
     app.number_input(key="training_folds").set_value(1).run()
-    assert "n_folds is 1, which is no cross-validation" in texts(app.error)
+    assert "n_folds is 1, which is not a cross-validation" in texts(app.error)
     app.number_input(key="training_folds").set_value(8).run()  # more than there are scans of a class
     app.button(key="training_submit").click().run()
     assert "This stops 8 jobs" in texts(app.error)

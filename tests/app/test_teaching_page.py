@@ -216,8 +216,8 @@ def test_the_shortcut_lesson_shows_its_ready_result_and_trains_on_the_spot(monke
     monkeypatch.setattr(kidney_pictures, "draw_pictures", lambda progress: pictures)
     shortcut_panel._pictures.clear()  # another test may have drawn them
     app = opened(PAGE, monkeypatch)
-    part(app, "A taught shortcut")
-    assert "A ready result" in texts(app.caption)
+    part(app, "Shortcut learning")
+    assert "Computed beforehand" in texts(app.caption)
     assert "It learned the mark" in texts(app.markdown)
     app.button(key="teaching_shortcut_train").click().run()
     assert not app.exception, app.exception
@@ -313,7 +313,7 @@ def test_a_class_joins_by_its_link_and_sees_the_truth_when_the_teacher_reveals_i
     student = in_class(monkeypatch, code)
     assert "Year 3 \\*A\\*" in student.header[0].value
     student.text_input(key="teaching_student_name").set_value("Ann")
-    next(each for each in student.button if each.label == "Take a seat").click().run()
+    next(each for each in student.button if each.label == "Join the class").click().run()
     name = f"class {code}"
     student.radio(key=f"teaching_label_{name}_0").set_value("Normal").run()
     student.segmented_control(key=f"teaching_confidence_{name}_0").set_value(5).run()

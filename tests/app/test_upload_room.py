@@ -103,7 +103,7 @@ def test_what_was_refused_is_told_until_the_session_starts_anew(stored):
     assert room.told("me").startswith("2 files were not accepted: one visitor can upload 0 MB in total")
     assert room.told("you") == ""
     room.refuse("me", STALLED)
-    assert "One file was given up: nothing more of the upload arrived. Try again." in room.told("me")
+    assert "One file was not accepted: the upload stalled. Try again." in room.told("me")
     stored.clear()
     store(room, stored, "me", "a", 10)
     assert room.told("me") == ""

@@ -19,6 +19,6 @@ def test_a_page_tells_what_was_refused_until_it_is_left(monkeypatch):
     uploads.begin_page("Diagnosis")
     upload_route.room.refuse("me", upload_room.STALLED)
     uploads.begin_page("Diagnosis")
-    assert uploads.refusal() == "One file was given up: nothing more of the upload arrived. Try again."
+    assert uploads.refusal() == "One file was not accepted: the upload stalled. Try again."
     uploads.begin_page("Teaching")
     assert uploads.refusal() == ""

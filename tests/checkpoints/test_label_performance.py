@@ -37,7 +37,7 @@ def measured(*protocols):
             measured(GROUPED, RANDOM),
             "Stone",
             None,
-            "On unseen scans, this model predicted Stone 10 times and 90 % of these were correct. Of the 12 slices that are "
+            "On unseen scans, this model predicted Stone 10 times and 90 % of these were correct. Of the 12 slices labelled "
             "Stone, 75 % were found.",
         ),
         (
@@ -45,13 +45,13 @@ def measured(*protocols):
             "Stone",
             TESTED,
             "On unseen scans, networks of this recipe predicted Stone 10 times and 90 % of these were correct. Of the 12 "
-            "slices that are Stone, which come from 2 scans, 75 % were found.",
+            "slices labelled Stone (of 2 scans), 75 % were found.",
         ),
         (
             measured(GROUPED),
             "Tumor",
             TESTED,
-            "On unseen scans, this model never predicted Tumor. Of the 5 slices that are Tumor, which come from 1 scan, 0 % "
+            "On unseen scans, this model never predicted Tumor. Of the 5 slices labelled Tumor (of 1 scan), 0 % "
             "were found.",
         ),
         (measured(RANDOM), "Stone", None, ""),

@@ -73,9 +73,9 @@ def test_one_class_may_be_given_for_all(tmp_path):
     ("content", "message"),
     [
         ("path,label\na.png,Cyst\n", "needs the columns path and series"),
-        ("path,series,label\nnot-there.png,1,Cyst\n", "no file and no folder with files"),
-        ("path,series,label\n../out.png,1,Cyst\n", "no path below its folder"),
-        ("path,series,label\n/etc/passwd,1,Cyst\n", "no path below its folder"),
+        ("path,series,label\nnot-there.png,1,Cyst\n", "neither a file nor a folder with files"),
+        ("path,series,label\n../out.png,1,Cyst\n", "not a path below its folder"),
+        ("path,series,label\n/etc/passwd,1,Cyst\n", "not a path below its folder"),
         ("path,series,label\na.png,1,\n", "has no label for a.png"),
         ("path,series,label\na.png,,Cyst\n", "without a path or a series"),
         ("", "not a table"),

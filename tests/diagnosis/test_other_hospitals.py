@@ -47,8 +47,8 @@ def test_findings_are_read_by_kidney(hospitals):
         ("scan,enhanced,right,left\nscan9,1,healthy,cyst\n", "lists the scan “scan9”, which has no folder"),
         ("scan,enhanced,right,left\n../a,1,healthy,cyst\n", "lists the scan “../a”, which has no folder"),
         ("scan,enhanced,right,left\nscan1,yes,healthy,cyst\n", "is “yes”. Give 1 with contrast agent"),
-        ("scan,enhanced,right,right_mm,left\nscan1,1,cyst,big,healthy\n", "“big” of the scan “scan1” is no size"),
-        ("", "is no table that can be read"),
+        ("scan,enhanced,right,right_mm,left\nscan1,1,cyst,big,healthy\n", "“big” of the scan “scan1” is not a size"),
+        ("", "cannot be read as a table"),
     ],
 )
 def test_findings_that_cannot_be_used_are_a_sentence(hospitals, text, words):

@@ -73,7 +73,7 @@ def test_a_seen_scan_is_named_and_a_new_one_is_not(trained):
     judged = ask(predictor, image)
     assert judged.seen
     assert judged.outcome == "memory"
-    assert "The model has seen this scan" in judged.steps[3].reason
+    assert "The model has probably seen this scan" in judged.steps[3].reason
     judged = [ask(predictor, read_slice(folder / each)) for each in part_of("test")]
     assert np.mean([each.seen for each in judged]) < 0.2
 

@@ -103,7 +103,7 @@ def test_what_is_done_is_told():
     image = read_slice(
         saved(ct_dataset(pixels, ImageOrientationPatient=orientation, PixelSpacing=[0.8, 1.6])), name="a"
     )
-    assert image.upright.in_words == "turned by 90°, mirrored, pixels made square"
+    assert image.upright.in_words == "turned by 90°, mirrored, with square pixels"
     assert read_slice(saved(ct_dataset(picture())), name="a").upright.in_words == ""
 
 

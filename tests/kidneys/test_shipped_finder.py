@@ -76,7 +76,7 @@ def test_a_changed_card_and_changed_weights_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="changed since it was sealed"):
         finders.open_finder(copy)
     (copy / finders.CARD_FILE).write_text("{}", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="no card of a kidney finder"):
+    with pytest.raises(CheckpointError, match="not the card of a kidney finder"):
         finders.open_finder(copy)
 
 

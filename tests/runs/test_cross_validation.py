@@ -66,7 +66,7 @@ def test_folds_of_another_recipe_or_seed_are_not_mixed_in(small_dataset):
 
 
 def test_config__error_impossible_fold():
-    with pytest.raises(RunError, match="n_folds is 1, which is no cross-validation. Give 2 folds or more"):
+    with pytest.raises(RunError, match="n_folds is 1, which is not a cross-validation. Give 2 folds or more"):
         recipes.config_from_recipe("paper", data="x", n_folds=1)
     with pytest.raises(RunError, match="fold 5 of 5 folds is impossible"):
         recipes.config_from_recipe("paper", data="x", n_folds=5, fold=5)
