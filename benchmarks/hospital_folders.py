@@ -4,11 +4,14 @@ DATA is the folder shared/data of the development machines. Links are made, noth
 """
 
 import argparse
+import csv
 import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from kidney_core.data.series import SERIES_FILE
 
 _MIN_KIDNEY_PX = 100  # of a slice that counts as one with a kidney
 
@@ -20,6 +23,15 @@ def link(source: Path, target: Path) -> None:
         target.symlink_to(source.resolve())
 
 
+def name_scans(source: Path) -> None:
+    """Write which scan each slice is of: its file begins with the patient's number, as in case01-0040.jpg or case10026_0060.jpg."""
+    rows = [
+        (path.relative_to(source), path.stem.replace("-", "_").split("_")[0]) for path in sorted(source.glob("*/*.jpg"))
+    ]
+    with (source / SERIES_FILE).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("path", "series"), *rows])
+
+
 def lay_out(data: Path, folder: Path) -> None:
     """A folder for each hospital: slices by class, or whole scans with findings."""
     volumes = data / "abdomen-volumes"
@@ -29,6 +41,8 @@ def lay_out(data: Path, folder: Path) -> None:
             link(path, folder / "Nashville" / "Normal" / f"{path.parent.name}-{path.name}")
     for path in sorted((data / "outside-tumor" / "Tumor").iterdir()):
         link(path, folder / "Minnesota" / "Tumor" / path.name)
+    for hospital in ("Nashville", "Minnesota"):
+        name_scans(folder / hospital)
     for path in sorted((data / "stone-boxes" / "images").iterdir()):
         link(path, folder / "Elazig" / "Stone" / path.name)
     link(data / "reported-scans", folder / "Irbid")

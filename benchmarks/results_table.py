@@ -343,14 +343,14 @@ def settings_table() -> str:
 
 
 def finder_table() -> str:
-    """The figures of the shipped kidney finder by plane, each the mean over the volumes with its 95 % interval."""
+    """The figures of the shipped kidney finder by plane, each the mean over the volumes and the lowest of them."""
     card = finder.read_card(settings.SHIPPED_CHECKPOINTS / finder.FOLDER)
     planes = list(card["metrics"])
-    lines = [f"Protocol: {card['protocol']}. Mean over the volumes (95 % interval by bootstrap over them).", ""]
+    lines = [f"Protocol: {card['protocol']}. Mean over the volumes (lowest of them).", ""]
     lines += [f"| measure | {' | '.join(planes)} |", f"|---|{'---|' * len(planes)}"]
     for name, title in MEASURES.items():
         cells = [card["metrics"][plane][name] for plane in planes]
-        shown = [f"{each['mean']:.3f} ({each['interval'][0]:.3f} to {each['interval'][1]:.3f})" for each in cells]
+        shown = [f"{each['mean']:.3f} ({each['lowest']:.3f})" for each in cells]
         lines.append(f"| {title} | {' | '.join(shown)} |")
     return "\n".join(lines)
 

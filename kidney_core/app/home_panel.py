@@ -30,7 +30,7 @@ def show_accuracy(checkpoints: Sequence[Checkpoint], measured: dict[str, dict[st
     rows = _own_rows(checkpoints) + _other_hospitals(measured)
     if not rows:
         return lambda: None
-    st.header("Accuracy falls on unseen scans and other hospitals", anchor=False)
+    st.header("Accuracy: random split, unseen scans, other hospitals", anchor=False)
     space = st.container(height=plots.situations_height_px(rows) + _NUMBERS_PX, border=False)
     st.caption("Slices predicted correctly, 95 % intervals over scans.")
 

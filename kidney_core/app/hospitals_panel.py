@@ -106,7 +106,7 @@ def _show_scans(source: str, of_source: dict[str, dict[str, Any]]) -> None:
                     {
                         "Finding": finding,
                         "Checkpoint": name,
-                        "AUROC": hospital_results.in_words(row["value"], row["interval"]),
+                        "AUROC": hospital_results.auroc_in_words(row),
                         "per": row["unit"],
                         "With it": row["n_with"],
                         "Without": row["n_without"],

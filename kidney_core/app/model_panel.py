@@ -25,6 +25,7 @@ from kidney_core.app import (
 from kidney_core.app.tested import Tested
 from kidney_core.checkpoints.card import reported_epoch
 from kidney_core.checkpoints.checkpoint import Checkpoint
+from kidney_core.common.labels import NORMAL
 from kidney_core.metrics import chart_text, number_format
 from kidney_core.metrics.splits import CROSS_VALIDATED, PROTOCOL_NAMES, RANDOM
 from kidney_core.runs import curve_panels
@@ -219,7 +220,11 @@ def _show_answers(checkpoint: Checkpoint) -> None:
     if "by_label" not in entry:
         return
     missed = ", ".join(f"{number_format.percent(share)} of {label}" for label, share in entry["missed"].items())
-    st.markdown(f"**Missed lesions** (unseen scans). Slices answered Normal: {markdown.text(missed)}.")
+    answers_normal = entry["thresholds"].get(NORMAL) is not None
+    told = (
+        f"Slices answered {NORMAL}: {missed}." if answers_normal else f"None, since this model never answers {NORMAL}."
+    )
+    st.markdown(f"**Missed lesions** (unseen scans). {markdown.text(told)}")
     rows = [
         {
             "Label": label,

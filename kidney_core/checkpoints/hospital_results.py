@@ -12,6 +12,7 @@ ALL, ENHANCED, UNENHANCED = "all", "with contrast agent", "without contrast agen
 PHASES = (ALL, ENHANCED, UNENHANCED)
 KIDNEY, SCAN = "kidney", "scan"  # what an AUROC is of
 ANY_LESION = "any of the three"
+FEWEST_KIDNEYS = 5  # with a finding, and without: an AUROC of fewer says nothing
 
 
 class Headline(NamedTuple):
@@ -68,7 +69,7 @@ def _of_scans(source: str, row: dict[str, Any]) -> Headline:
     name = "a lesion" if row["finding"] == ANY_LESION else row["finding"]
     phase = "" if row["phase"] == ALL else f", {row['phase']}"
     n = f"{row['n_with']} {row['unit']}s with it, {row['n_without']} without"
-    return Headline(source, f"AUROC of {name}{phase}", in_words(row["value"], row["interval"]), n)
+    return Headline(source, f"AUROC of {name}{phase}", auroc_in_words(row), n)
 
 
 def best_row(source: dict[str, Any], finding: str, phase: str) -> dict[str, Any] | None:
@@ -84,7 +85,7 @@ def summary(name: str, measured: dict[str, Any]) -> str:
         if each["kind"] == SCANS:
             lines.append(f"{source}: {each['n_scans']} scans, {each['n_kidneys']} kidneys found")
             lines += [
-                f"  AUROC of {row['finding']}, {row['phase']}, per {row['unit']}: {in_words(row['value'], row['interval'])} "
+                f"  AUROC of {row['finding']}, {row['phase']}, per {row['unit']}: {auroc_in_words(row)} "
                 f"({row['n_with']} with it, {row['n_without']} without)"
                 for row in each["auroc"]
             ]
@@ -108,9 +109,11 @@ def summary(name: str, measured: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def in_words(value: float, interval: Sequence[float | None]) -> str:
-    """A value with its 95 % interval, where it has one: "0.81 (0.70 to 0.90)"."""
-    low, high = interval
+def auroc_in_words(row: dict[str, Any]) -> str:
+    """An AUROC with its 95 % interval, where it has one: "0.81 (0.70 to 0.90)"; "too few" of fewer than FEWEST_KIDNEYS."""
+    if min(row["n_with"], row["n_without"]) < FEWEST_KIDNEYS:
+        return "too few"
+    value, (low, high) = row["value"], row["interval"]
     return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 

@@ -164,3 +164,10 @@ def test_a_folder_without_sources_is_a_sentence(published, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert evaluate.main(["--outside", str(tmp_path / "empty"), str(published.folder)]) == 1
     assert "holds no sources. Give a folder with one folder for each hospital" in capsys.readouterr().err
+
+
+def test_an_auroc_of_few_kidneys_is_not_told():
+    row = {"value": 0.8, "interval": (0.6, 0.9), "n_with": 5, "n_without": 5}
+    assert hospital_results.auroc_in_words(row) == "0.80 (0.60 to 0.90)"
+    assert hospital_results.auroc_in_words(row | {"interval": (None, None)}) == "0.80"
+    assert hospital_results.auroc_in_words(row | {"n_without": 4}) == "too few"

@@ -38,7 +38,17 @@ _RENDERED_JS = """host => {
     return found;
 }"""
 _VIEWS = {
-    "One model": ("Matrix and report", "Curves", "Calibration", "Abstention", "Worst errors", "Planes", "Scans"),
+    "One model": (
+        "Matrix and report",
+        "Clinical use",
+        "Curves",
+        "Calibration",
+        "Abstention",
+        "Worst errors",
+        "Planes",
+        "Scans",
+        "Map",
+    ),
     "Compared with the paper": (),
     "Other hospitals": (),
     "Comparison": (),
@@ -149,9 +159,12 @@ def _evaluate(page: Page, *, data: Path) -> None:
 
 def _train(page: Page, *, data: Path) -> None:
     _enter(page, "Folder of images", data)
-    _press(page, "Check the folder")
-    page.get_by_text("scans:").first.wait_for()
-    _enter(page, "Other timm architectures", names.PICTURE)
+    _press(page, "Check")
+    page.get_by_text(re.compile(r"slices in \d+ scans|stops")).first.wait_for()
+    architectures = page.get_by_role("combobox", name="Architectures")
+    architectures.fill(names.PICTURE)
+    architectures.press("Enter")
+    settled(page, seconds=_WAIT_S)
     page.get_by_role("button", name=re.compile(r"^Start \d+ job")).click()
     settled(page, seconds=_WAIT_S)
     expect(page.get_by_test_id("stAlert").first).to_be_visible()
