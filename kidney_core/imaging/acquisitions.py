@@ -167,8 +167,10 @@ def _in_runs(
     """Slices at different places, taken apart where their numbers run along the same part of the body more than once."""
     ordered = sorted(part, key=lambda each: each[1].number or 0)
     steps = np.diff([position.place for _, position in ordered])
-    turns = np.flatnonzero(steps * np.median(steps) < 0) + 1 if len(steps) else []
-    runs = [ordered[start:end] for start, end in pairwise([0, *map(int, turns), len(ordered)])]
+    if len(steps) == 0:
+        return [(title, part)]
+    turns = [int(turn) + 1 for turn in np.flatnonzero(steps * np.median(steps) < 0)]
+    runs = [ordered[start:end] for start, end in pairwise([0, *turns, len(ordered)])]
     if len(runs) < 2 or min(map(len, runs)) < _MIN_RUN or not _overlap([[p.place for _, p in run] for run in runs]):
         return [(title, part)]
     return [(_joined(title, f"pass {number}"), run) for number, run in enumerate(runs, start=1)]

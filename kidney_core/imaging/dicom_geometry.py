@@ -188,8 +188,10 @@ def _position(tags: dicom.FrameTags) -> FramePosition:
 
 
 def _series_of(dataset: pydicom.Dataset) -> str:
-    names = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "SeriesNumber")
-    names += ("PatientID", "PatientName", "PatientBirthDate")  # anonymised files often keep one that differs
+    names = (
+        *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "SeriesNumber"),
+        *("PatientID", "PatientName", "PatientBirthDate"),  # anonymised files often keep one that differs
+    )
     return hashlib.sha256("\0".join(str(dataset.get(name) or "") for name in names).encode()).hexdigest()
 
 
