@@ -117,12 +117,15 @@ def _refusal_of(error: Exception) -> _Refusal:
 
 def _state_of(loaded: Any, depth: int = 0) -> Any:
     """The state dict in what a training script saved."""
-    if not isinstance(loaded, Mapping) or depth > _MAX_DEPTH or any(map(_is_tensor, loaded.values())):
+    if not isinstance(loaded, Mapping) or depth > _MAX_DEPTH:
         return loaded
-    for name in _WRAPPERS:
+    for name in _WRAPPERS:  # also beside a tensor, such as the best accuracy so far
         if isinstance(loaded.get(name), Mapping) and _flat(loaded[name]):
             return _state_of(loaded[name], depth + 1)
-    return loaded
+    if any(map(_is_tensor, loaded.values())):
+        return loaded
+    others = [each for each in loaded.values() if isinstance(each, Mapping) and any(map(_is_tensor, each.values()))]
+    return others[0] if len(others) == 1 else loaded
 
 
 def _flat(loaded: Any, prefix: str = "", depth: int = 0) -> dict[str, Any]:

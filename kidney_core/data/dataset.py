@@ -26,7 +26,7 @@ from kidney_core.imaging.planes import plane_of
 from kidney_core.imaging.slices import FILES_PER_BATCH, Slice, read_slices
 
 THUMBNAIL_PX = 32
-DECODING_VERSION = 6  # raised when a file decodes to other pixels or another error, so that older caches are not used
+DECODING_VERSION = 7  # raised when a file decodes to other pixels or another error, so that older caches are not used
 Progress = Callable[[int, int], None]
 
 

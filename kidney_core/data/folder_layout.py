@@ -1,11 +1,13 @@
 """Where the images of a dataset lie in its folder: which folders are classes, and which are parts of a split of its own.
 
 The first folder of a path that is no part of a split names the class, wherever the parts are: `train/Cyst/a.png` and
-`Cyst/train/a.png` are the same. A folder such as `test` is never a class. Where no folder is called by one of the four
+`Cyst/train/a.png` are the same. A folder such as `test` is never a class, nor one such as `images` or `fold1`. Where no first folder
+is called by one of the four labels and folders below are, these name the classes. Where no folder is called by one of the four
 labels, a CSV file beside the images may name their classes: see `label_tables`.
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +27,19 @@ LAYOUT_HELP = (
 )
 # Lesion masks, boxes, and what NAS, macOS and Windows leave behind, in small letters.
 NOT_CLASSES = (
-    *("masks", "labels", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "__macosx", "$recycle.bin"),
+    *("masks", "mask", "labels", "annotations", "annotation", "segmentations", "segmentation", "bboxes"),
+    *(
+        "ground truth",
+        "ground_truth",
+        "groundtruth",
+        "gt",
+        "@eadir",
+        "#recycle",
+        "@recycle",
+        "@recently-snapshot",
+        "__macosx",
+        "$recycle.bin",
+    ),
     *("system volume information", "lost+found", "__pycache__"),
 )
 _NOT_IMAGES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
@@ -41,6 +55,10 @@ _ABOUT = (
     ".rst",
     "",
 )  # beside the folder of an archive
+# Folders that only hold others: images/, fold1/, original/.
+_CONTAINER = re.compile(
+    r"(?:images?|imgs?|pictures?|slices?|png|jpe?g|dicom|dcm|data|dataset|originals?|raw|folds?)[ _-]*\d*", re.I
+)
 _SEARCHED_FLOORS = 2  # an unpacked archive often holds a folder of its own name
 
 
@@ -115,14 +133,14 @@ def _table(root: Path, images: list[str], labelling: Labelling) -> LabelTable | 
     """The table that labels the images; None where folders do."""
     if labelling.table:
         return label_tables.read_table(root, labelling.table, images, knows=labelling.names)
-    if any(_is_known(name, labelling) for name in {_class_of(path) for path in images} if name):
+    if any(_is_known(name, labelling) for name in set(_classes_of(images, labelling).values())):
         return None
     return label_tables.find_table(root, images, knows=labelling.names)
 
 
 def _by_folders(root: Path, images: list[str], left_out: list[tuple[str, str]], labelling: Labelling) -> Layout:
     """The files whose first folder that is no part of a split names their class."""
-    of_class = {path: name for path in images if (name := _class_of(path))}
+    of_class = _classes_of(images, labelling)
     loose = Counter(PurePosixPath(path).parent.as_posix() for path in images if path not in of_class and "/" in path)
     left_out = left_out + [
         (folder, f"“{folder}” holds {n} files that are in no class folder; they are left out.")
@@ -254,9 +272,19 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _class_of(path: str) -> str | None:
-    """The name of the class that a file's folders tell."""
-    return next((name for name in PurePosixPath(path).parts[:-1] if part_of(name) is None), None)
+def _classes_of(paths: list[str], labelling: Labelling) -> dict[str, str]:
+    """Path -> the name of the class that its folders tell, for each that they tell one of."""
+    folders = {path: _telling_folders(path) for path in paths}
+    known = {name for names in folders.values() for name in names if _is_known(name, labelling)}
+    labels = {labelling.label_of(name) for name in known}
+    if len(labels) < 2 or known & {names[0] for names in folders.values() if names}:
+        return {path: names[0] for path, names in folders.items() if names}
+    return {path: found for path, names in folders.items() if (found := next((n for n in names if n in known), ""))}
+
+
+def _telling_folders(path: str) -> list[str]:
+    """The folders of a file that may be classes, from the top: no parts of a split, and none that only holds others."""
+    return [name for name in PurePosixPath(path).parts[:-1] if part_of(name) is None and not _CONTAINER.fullmatch(name)]
 
 
 def _is_known(name: str, labelling: Labelling) -> bool:

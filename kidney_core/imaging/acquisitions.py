@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -23,7 +24,9 @@ _WHERE_OVERLAPPING = ("acquisition", "dimension")
 _WHERE_REPEATED = ("image type", "thickness", "tube voltage")
 _NUMBER, _ROUNDING = re.compile(r"[0-9.]+"), 0.01  # of a pixel spacing
 _MIN_OVERLAPPING = 3  # slices of a pass; fewer may be a step of a sequential scan
+_MIN_RUN = 6  # slices of a pass between the slices of another one: numbers without an order make short runs by chance
 _HOLE = 1.5  # of the usual distance, from which slices are missing in between
+MISSING = "Slices are missing:"  # how the note about holes begins
 _MAX_HOLES = 3  # that are told one by one
 
 
@@ -59,8 +62,31 @@ def notes_of(positions_mm: Sequence[float | None]) -> tuple[str, ...]:
     told = [f"{steps[hole] - usual:.3g} mm between slices {hole + 1} and {hole + 2}" for hole in holes[:_MAX_HOLES]]
     if told:
         more = f", and in {len(holes) - len(told)} more places" if len(holes) > len(told) else ""
-        notes.append(f"Slices are missing: {', '.join(told)}{more}.")
+        notes.append(f"{MISSING} {', '.join(told)}{more}.")
     return tuple(notes)
+
+
+def notes_of_numbers(numbers: Sequence[float | None], *, tell_holes: bool) -> tuple[str, ...]:
+    """What the instance numbers of a stack's files tell, in sentences: numbers that are given twice, and missing ones.
+
+    Args:
+        numbers: in order; nothing is said where one is unknown or all are equal.
+        tell_holes: where no positions do.
+    """
+    known = [number for number in numbers if number is not None]
+    distinct = sorted(set(known))
+    if len(known) != len(numbers) or len(distinct) < 2:
+        return ()
+    if len(distinct) < len(known):
+        return (
+            f"{len(known) - len(distinct)} of {len(known)} slices have the instance number of another one: two acquisitions or copies "
+            "may be mixed. Upload one acquisition.",
+        )
+    usual = float(np.median(np.diff(distinct)))
+    holes = [(low, high) for low, high in pairwise(distinct) if high - low > _HOLE * usual]
+    told = [f"between numbers {low:g} and {high:g}" for low, high in holes[:_MAX_HOLES]]
+    more = f", and in {len(holes) - len(told)} more places" if len(holes) > len(told) else ""
+    return (f"{MISSING} {', '.join(told)}{more}.",) if told and tell_holes else ()
 
 
 def _by_orientation(frames: Sequence[tuple[Frame, FramePosition]]) -> list[list[tuple[Frame, FramePosition]]]:
@@ -116,10 +142,12 @@ def _belong_apart(groups: list[list[tuple[Frame, FramePosition]]], trait: str) -
 def _in_passes(
     title: str, part: list[tuple[Frame, FramePosition]]
 ) -> list[tuple[str, list[tuple[Frame, FramePosition]]]]:
-    """Slices that still lie over each other, taken apart where their numbers run through the same places again."""
+    """Slices that still lie over each other, taken apart where their numbers run through the same places again, or between them."""
     most = max(Counter(position.place for _, position in part).values())
-    if most < 2 or any(position.number is None for _, position in part):
+    if any(position.number is None for _, position in part):
         return [(title, part)]
+    if most < 2:
+        return _in_runs(title, part)
     passes: list[list[tuple[Frame, FramePosition]]] = [[]]
     reached: set[float] = set()
     for frame in sorted(part, key=lambda each: each[1].number or 0):
@@ -131,6 +159,21 @@ def _in_passes(
     if len(passes) != most or min(map(len, passes)) < _MIN_OVERLAPPING:
         return [(title, part)]
     return [(_joined(title, f"pass {number}"), each) for number, each in enumerate(passes, start=1)]
+
+
+def _in_runs(
+    title: str, part: list[tuple[Frame, FramePosition]]
+) -> list[tuple[str, list[tuple[Frame, FramePosition]]]]:
+    """Slices at different places, taken apart where their numbers run along the same part of the body more than once."""
+    ordered = sorted(part, key=lambda each: each[1].number or 0)
+    steps = np.diff([position.place for _, position in ordered])
+    if len(steps) == 0:
+        return [(title, part)]
+    turns = [int(turn) + 1 for turn in np.flatnonzero(steps * np.median(steps) < 0)]
+    runs = [ordered[start:end] for start, end in pairwise([0, *turns, len(ordered)])]
+    if len(runs) < 2 or min(map(len, runs)) < _MIN_RUN or not _overlap([[p.place for _, p in run] for run in runs]):
+        return [(title, part)]
+    return [(_joined(title, f"pass {number}"), run) for number, run in enumerate(runs, start=1)]
 
 
 def _joined(title: str, trait: str) -> str:

@@ -56,6 +56,8 @@ _BODY_PARTS = {"ABDOMEN", "ABDOMENPELVIS", "CHESTABDPELVIS", "KIDNEY", "PELVIS",
 _HU_TYPES = ("HU", "HU_MOD")  # PS3.3 C.11.1.1.2: HU_MOD are modified, as by metal artefact reduction
 _MAX_WINDOWS = 8
 _CAPTURES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # colour spaces of screen captures
+_SLOPPY = 0.1  # by how much directions may miss length 1 and a right angle
+_NO_UNIT_NOTE = "The file gives no Hounsfield units; grey values are shown as stored."
 _OBLIQUE = 0.3  # direction cosine below which an axis gets no letter
 _last = threading.local()
 
@@ -99,23 +101,30 @@ def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
     if stored.ndim == 3:
         return _of_capture(stored, tags, name, n_frames, frame)
     values, is_hu = _rescale(stored, tags)
-    notes = () if is_hu else ("The file gives no Hounsfield units; grey values are shown as stored.",)
+    notes = () if is_hu else (_NO_UNIT_NOTE,)
+    inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
+    windows, recognised_by = _windows(tags), ""
     if is_hu and hounsfield.are_lost(values):
-        values, is_hu, notes = stored.astype(np.float32), False, (hounsfield.LOST_NOTE,)
-    windows = {} if notes == (hounsfield.LOST_NOTE,) else _windows(tags)
+        values, is_hu, notes, windows = stored.astype(np.float32), False, (hounsfield.LOST_NOTE,), {}
+    elif inverted or is_hu:
+        corrected = _corrected(values, inverted=inverted)
+        if corrected is not None:
+            values, recognised_by = corrected
+            is_hu, inverted, notes, windows = True, False, (recognised_by,), {}
     window, window_note = _window(windows, tags, values, is_hu)
     found = Slice(
         name=name,
         pixels=values,
         unit="HU" if is_hu else "grey",
         window=window,
-        inverted=dataset.PhotometricInterpretation == "MONOCHROME1",
+        inverted=inverted,
         spacing_mm=_spacing(tags),
         pixel_aspect=_pixel_aspect(tags),
-        letters=_letters(tags.numbers("ImageOrientationPatient", 6)),
+        letters=_letters(orientation_of(tags)),
         n_frames=n_frames,
         frame=frame,
         windows=windows,
+        recognised_as_hu=bool(recognised_by),
         facts=_facts(tags, is_hu, window_note),
         notes=(*notes, *_display_notes(tags)),
     )
@@ -131,6 +140,19 @@ def _slice_of(dataset: pydicom.Dataset, name: str, frame: int) -> Slice:
     return replace(recognised, facts=facts, notes=recognised.notes[1:])
 
 
+def _corrected(values: np.ndarray, *, inverted: bool) -> tuple[np.ndarray, str] | None:
+    """Hounsfield units out of values that the file describes wrongly, with the note that says so; None where nothing is wrong."""
+    offset = hounsfield.recognise(values)
+    if offset:
+        return values + np.float32(offset), hounsfield.SHIFTED_NOTE.format(offset=f"{-offset:.0f}")
+    if not inverted:
+        return None
+    if offset is not None:
+        return values, hounsfield.INVERTED_NOTE
+    air = hounsfield.recognise_inverted(values)
+    return None if air is None else (np.float32(air) - values, hounsfield.INVERTED_NOTE)
+
+
 def _of_capture(colours: np.ndarray, tags: "FrameTags", name: str, n_frames: int, frame: int) -> Slice:
     """A secondary capture in colour, read as a picture with these pixels: (H, W, 3) uint8."""
     grey, notes = grey_of(Image.fromarray(colours))
@@ -141,7 +163,7 @@ def _of_capture(colours: np.ndarray, tags: "FrameTags", name: str, n_frames: int
         window=Window(127.5, 255),
         spacing_mm=_spacing(tags),
         pixel_aspect=_pixel_aspect(tags),
-        letters=_letters(tags.numbers("ImageOrientationPatient", 6)),
+        letters=_letters(orientation_of(tags)),
         n_frames=n_frames,
         frame=frame,
         facts=_facts(tags, False, "all values"),
@@ -212,13 +234,17 @@ def _rescale(stored: np.ndarray, tags: FrameTags) -> tuple[np.ndarray, bool]:
     if not np.isfinite(values).all():
         raise ValueError("the rescaled values are beyond single precision")
     # PS3.3 C.11.1.1.2: a CT image without RescaleType is in HU.
-    is_hu = tags.get("Modality") == "CT" and str(tags.get("RescaleType") or "HU").upper() in _HU_TYPES
+    is_hu = _modality(tags.dataset) == "CT" and str(tags.get("RescaleType") or "HU").upper() in _HU_TYPES
     return values, is_hu
+
+
+def _modality(dataset: pydicom.Dataset) -> str:
+    return str(dataset.get("Modality") or "").strip("\0 ").upper()
 
 
 def check_modality(dataset: pydicom.Dataset, name: str) -> None:
     """Raise UnsupportedSlice for a file of another modality than CT."""
-    modality = str(dataset.get("Modality") or "").strip("\0 ").upper()
+    modality = _modality(dataset)
     if modality in _ACCEPTED_MODALITIES:
         return
     # An unknown value is not repeated: free text may name the patient.
@@ -323,10 +349,25 @@ def _facts(tags: FrameTags, is_hu: bool, window_note: str) -> dict[str, str]:
     body_part = str(tags.get("BodyPartExamined") or "").upper()
     if body_part in _BODY_PARTS:
         facts["Body part"] = body_part.capitalize()
-    plane = plane_of(tags.numbers("ImageOrientationPatient", 6))
+    plane = plane_of(orientation_of(tags))
     if plane:
         facts["Plane"] = plane
     return facts
+
+
+def orientation_of(tags: FrameTags) -> list[float] | None:
+    """The direction cosines of a row, then of a column; None where they are missing, or no directions at right angles.
+
+    Source: ImageOrientationPatient, PS3.3 C.7.6.2.1.1.
+    """
+    cosines = tags.numbers("ImageOrientationPatient", 6)
+    if cosines is None:
+        return None
+    row, column = np.array(cosines[:3]), np.array(cosines[3:])
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if max(abs(length - 1) for length in lengths) > _SLOPPY or abs(row @ column) > _SLOPPY:
+        return None
+    return cosines
 
 
 def plane_of(orientation: list[float] | None) -> str | None:

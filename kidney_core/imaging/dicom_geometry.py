@@ -23,7 +23,10 @@ _TAGS = [
     "SeriesInstanceUID",
     "StudyInstanceUID",
     "FrameOfReferenceUID",
+    "SeriesNumber",
     "PatientID",
+    "PatientName",
+    "PatientBirthDate",
     "Rows",
     "Columns",
     "PixelSpacing",
@@ -48,8 +51,7 @@ class FramePosition:
     """The position and orientation of one frame.
 
     Attributes:
-        series: a digest of what tells series and patients apart: SeriesInstanceUID, StudyInstanceUID, FrameOfReferenceUID and
-            PatientID. A key for grouping that is neither shown nor stored.
+        series: a digest of what tells series and patients apart: UIDs, number, and what names the patient. A key for grouping that is neither shown nor stored.
         is_localizer: True for the scout view on which the scan was planned.
         orientation: direction cosines of a row, then of a column; None where unknown.
         position_mm: along the normal of the slice; None where unknown.
@@ -173,7 +175,7 @@ def _positions(dataset: pydicom.Dataset, name: str) -> list[FramePosition]:
 
 
 def _position(tags: dicom.FrameTags) -> FramePosition:
-    orientation = tags.numbers("ImageOrientationPatient", 6)
+    orientation = dicom.orientation_of(tags)
     return FramePosition(
         series=_series_of(tags.dataset),
         is_localizer="LOCALIZER" in _image_type(tags.dataset),
@@ -186,7 +188,10 @@ def _position(tags: dicom.FrameTags) -> FramePosition:
 
 
 def _series_of(dataset: pydicom.Dataset) -> str:
-    names = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID")
+    names = (
+        *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "SeriesNumber"),
+        *("PatientID", "PatientName", "PatientBirthDate"),  # anonymised files often keep one that differs
+    )
     return hashlib.sha256("\0".join(str(dataset.get(name) or "") for name in names).encode()).hexdigest()
 
 

@@ -30,6 +30,7 @@ _BITS_TAG, _SAMPLES_TAG, _FORMAT_TAG, _SIGNED = 258, 277, 339, 2
 # Pillow warns at 89 megapixels and raises at twice that; our own limit is lower and checked first.
 Image.MAX_IMAGE_PIXELS = None
 _TIFF_STARTS = (b"II", b"MM")
+_FILLED_NOTE = "Some pixels of this picture hold no number (NaN or infinity); they are shown as the lowest value."
 # A JPEG marker (T.81 B.1.1.2) after coded data, where FF00 is a byte FF, FFD0 to FFD7 are restarts, and FFFF is fill.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _JPEG_END, _JPEG_TEM = 0xD9, 0x01
@@ -210,8 +211,8 @@ def grey_of(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
         return np.asarray(image).view(np.int8).astype(np.float32), ()  # Pillow takes them for unsigned
     if image.mode in ("I", "F"):
         pixels = np.asarray(image)
-        if not np.isfinite(pixels).all():
-            raise ValueError("it contains values that are not finite numbers")
+        if not (is_finite := np.isfinite(pixels)).all():
+            return _filled(pixels, is_finite), (_FILLED_NOTE,)
         if image.mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
             return pixels.astype(np.uint16), ()  # Pillow opens some 16-bit PNG and TIFF as 32-bit
         return pixels.astype(np.float32), ()
@@ -224,6 +225,13 @@ def grey_of(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
         total_spread += spread
     is_colour = total_spread // grey.size > 8
     return grey, ("This image is in colour, which CT slices are not; it was converted to grey.",) if is_colour else ()
+
+
+def _filled(pixels: np.ndarray, is_finite: np.ndarray) -> np.ndarray:
+    """Floats with the lowest number in place of what is none, as research software marks what is outside of a round image."""
+    if not is_finite.any():
+        raise ValueError("it contains no finite number")
+    return np.where(is_finite, pixels, pixels[is_finite].min()).astype(np.float32)
 
 
 def _is_signed(image: TiffImagePlugin.TiffImageFile) -> bool:

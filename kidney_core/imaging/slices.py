@@ -117,7 +117,7 @@ class Slice:
     def as_grey(self) -> "Slice":
         """The same slice with its numbers taken for grey values, over their whole range."""
         notes = tuple(
-            note for note in self.notes if not self.recognised_as_hu or not note.startswith(hounsfield.NOTE[:40])
+            note for note in self.notes if not self.recognised_as_hu or not note.startswith(hounsfield.RECOGNISED_NOTES)
         )
         return replace(
             self, unit="grey", window=Window.spanning(self.pixels), windows={}, recognised_as_hu=False, notes=notes
@@ -134,7 +134,7 @@ class Slice:
         offset = hounsfield.recognise(self.pixels if of is None else of)
         if offset is None:
             return self
-        added = "" if not offset else f" with {hounsfield.OFFSET} added"
+        added = f" with {-offset:.0f} added" if offset else ""
         return replace(
             self,
             pixels=self.pixels.astype(np.float32) + np.float32(offset),

@@ -247,9 +247,22 @@ def _dicom_stacks(positioned: list[tuple[StackItem, FramePosition]]) -> list[Sta
         for part_number, (trait, part) in enumerate(parts, start=1):
             title_number = f"{number}.{part_number}" if len(parts) > 1 else str(number)
             items, ordered_by = _sort_items(part)
-            notes = acquisitions.notes_of([item.position_mm for item in items])
+            notes = _notes(part, items, ordered_by)
             stacks.append(Stack(_title(title_number, trait, part[0][1], items), items, ordered_by, notes))
     return stacks
+
+
+def _notes(
+    part: list[tuple[StackItem, FramePosition]], items: tuple[StackItem, ...], ordered_by: str
+) -> tuple[str, ...]:
+    """What may be wrong with an acquisition, by the positions of its slices and the numbers of its files."""
+    by_place = acquisitions.notes_of([item.position_mm for item in items])
+    if any(not note.startswith(acquisitions.MISSING) for note in by_place):
+        return by_place
+    of_file = {id(item.file): position.number for item, position in part}  # the frames of a file share one
+    by_number = acquisitions.notes_of_numbers([*of_file.values()], tell_holes=ordered_by == BY_NUMBER)
+    # Of two acquisitions laid into each other, the distances between slices mean nothing.
+    return by_number or by_place
 
 
 def _sort_items(part: list[tuple[StackItem, FramePosition]]) -> tuple[tuple[StackItem, ...], str]:

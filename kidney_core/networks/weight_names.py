@@ -24,6 +24,8 @@ _WRAPPERS = (
     "encoder.",
     "feature_extractor.",
 )
+# The first parameters of the networks under timm's and torchvision's names.
+_STARTS = ("conv1.weight", "conv_stem.weight", "features.0.0.weight")
 _OF_TRAINING = ("criterion.", "loss_fn.")  # such as class weights, which are no part of the network
 _MAX_HEAD_TENSORS = 4  # of a foreign head: two layers
 _STAGES = {"mobilenetv2_100": (1, 2, 3, 4, 3, 3, 1)}  # blocks of each
@@ -115,9 +117,23 @@ def _originals(stored: Mapping[str, Tensor], model: nn.Module, architecture: str
             without = {name.removeprefix(wrapper): old for name, old in names.items()}
             if len(without) == len(names):
                 names = without
+    names = _without_own_wrapper(names)
     if any(name.startswith("features.") for name in names) and not any(name.startswith("features.") for name in own):
         names = {_from_torchvision(name, architecture.split(".")[0]): old for name, old in names.items()}
     return names
+
+
+def _without_own_wrapper(names: dict[str, str]) -> dict[str, str]:
+    """The same without a prefix that a class of one's own gave the whole network, such as `resnet.`; a head may lie outside."""
+    if any(start in names for start in _STARTS):
+        return names
+    found = sorted(
+        {name.removesuffix(start) for name in names for start in _STARTS if name.endswith(f".{start}")}, key=len
+    )
+    if not found or not all(each.startswith(found[0]) for each in found):  # blocks have layers of the same name
+        return names
+    without = {name.removeprefix(found[0]): old for name, old in names.items()}
+    return without if len(without) == len(names) else names
 
 
 def _foreign_head(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:

@@ -40,6 +40,16 @@ def parts(read):
         ("Test", TEST),
         ("test_2", TEST),
         ("testing-data", TEST),
+        ("images_train", TRAIN),
+        ("KidneyTest", TEST),
+        ("X_val", VALIDATION),
+        ("test_split", TEST),
+        ("fold1_train", TRAIN),
+        ("evaluation", VALIDATION),
+        ("Entraînement", TRAIN),
+        ("eğitim", TRAIN),
+        ("测试集", TEST),
+        ("contrast test", None),
         ("Cyst", None),
         ("contest", None),
         ("tests of patients", None),
@@ -67,6 +77,40 @@ def test_parts_below_the_classes_are_the_same(tmp_path):
         add(tmp_path / label / "test", 1)
     read = dataset.read_dataset(tmp_path)
     assert parts(read) == {label: {TRAIN: 3, TEST: 1} for label in ("Cyst", "Stone")}
+
+
+@pytest.mark.parametrize("between", ["images", "Images 2", "fold1", "original"])
+@pytest.mark.parametrize("classes", [("Cyst", "Tumor"), ("0", "1")])
+def test_folders_that_only_hold_others_are_no_classes(tmp_path, between, classes):
+    for part in ("train", "test"):
+        for name in classes:
+            add(tmp_path / part / between / name)
+    read = dataset.read_dataset(tmp_path)
+    assert parts(read) == {label: {TRAIN: 2, TEST: 2} for label in classes}
+
+
+def test_known_names_below_others_are_the_classes(tmp_path):
+    for part in ("train", "test"):
+        for hospital in ("north", "south"):
+            for label in ("Cyst", "Tumor"):
+                add(tmp_path / part / hospital / label)
+    read = dataset.read_dataset(tmp_path)
+    assert parts(read) == {label: {TRAIN: 4, TEST: 4} for label in ("Cyst", "Tumor")}
+
+
+@pytest.mark.parametrize("folder", ["images", "train/images"])
+def test_pictures_without_a_class_are_not_of_the_class_images(tmp_path, folder):
+    add(tmp_path / folder)
+    with pytest.raises(DatasetError, match="No images were found in class folders"):
+        dataset.read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("drawn", ["mask", "Segmentations", "annotations", "Ground Truth"])
+def test_what_is_drawn_on_slices_is_no_slice(tmp_path, drawn):
+    for label in ("Cyst", "Tumor"):
+        add(tmp_path / label / "images")
+        add(tmp_path / label / drawn)
+    assert len(dataset.read_dataset(tmp_path)) == 4
 
 
 def test_a_test_folder_beside_the_classes_is_no_fifth_class(tmp_path):

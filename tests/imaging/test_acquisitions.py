@@ -132,6 +132,52 @@ def test_the_phases_of_an_enhanced_file_are_separate_stacks(temporal, told):
     assert any(told in title for title in found)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"SeriesNumber": 2}, {"SeriesNumber": 3}),
+        ({"PatientName": "Canary^A"}, {"PatientName": "Canary^B"}),
+        ({"PatientBirthDate": "19500101"}, {"PatientBirthDate": "19600101"}),
+    ],
+)
+def test_what_anonymised_files_keep_tells_series_apart(one, other):
+    found = opened(two_groups(one, other, shift=2.0))
+    assert sorted(found) == [f"DICOM series {number} (axial, 4 slices, 5 mm apart)" for number in (1, 2)]
+    assert sorted(found.values()) == [[0, 1, 2, 3], [100, 101, 102, 103]]
+
+
+def test_numbers_that_run_between_the_same_places_again_are_another_pass():
+    assert opened(two_groups({}, {}, shift=2.5, n=7)) == {
+        f"DICOM series 1.{number + 1} (axial, pass {number + 1}, 7 slices, 5 mm apart)": [
+            100 * number + z for z in range(7)
+        ]
+        for number in range(2)
+    }
+
+
+def test_numbers_without_an_order_are_no_passes():
+    (title,) = opened([at(5 * z, z, InstanceNumber=z * 9 % 20) for z in range(20)])
+    assert "20 slices" in title
+
+
+def test_numbers_that_are_given_twice_and_missing_ones_are_told():
+    mixed = [at(5 * z + shift, InstanceNumber=z) for z in range(8) for shift in (0, 2)]
+    (only,) = stack.open_stacks([(f"{i}", file) for i, file in enumerate(mixed)]).stacks
+    assert only.notes == (
+        "8 of 16 slices have the instance number of another one: two acquisitions or copies may be mixed. Upload one acquisition.",
+    )
+    unplaced = [at(0, value, InstanceNumber=value, ImagePositionPatient=None) for value in (1, 2, 3, 4, 8, 9)]
+    (only,) = stack.open_stacks([(f"{i}", file) for i, file in enumerate(unplaced)]).stacks
+    assert (only.ordered_by, only.notes) == ("instance number", ("Slices are missing: between numbers 4 and 8.",))
+
+
+@pytest.mark.parametrize("orientation", [[0, 0, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0]])
+def test_directions_that_are_none_are_unknown(orientation):
+    (only,) = stack.open_stacks([("a", at(0, ImageOrientationPatient=orientation))]).stacks
+    assert only.title == "DICOM series 1 (1 slice)"
+    assert stack.open_item(only.items[0]).letters == {}
+
+
 def test_a_hole_and_slices_at_the_same_place_are_told():
     assert acquisitions.notes_of([0, 5, 15, 20, 25]) == ("Slices are missing: 5 mm between slices 2 and 3.",)
     assert acquisitions.notes_of([0, 2.5, 5, 5, 7.5]) == (

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kidney_core.common.errors import UnreadableSlice
 from kidney_core.imaging import hounsfield, stack
 from kidney_core.imaging.slices import SOFT_TISSUE, read_slice
 from kidney_core.simulation import phantom
@@ -53,6 +54,55 @@ def test_undeclared_hounsfield_units_are_read_as_declared_ones(hu, declared, kin
         assert ("1024" in image.notes[0]) == ("offset" in kind or "PNG" in kind)
 
 
+@pytest.mark.parametrize("offset", [2048, 32768])  # signed numbers made unsigned; the second is that of DeepLesion
+def test_what_exports_add_is_recognised(hu, declared, offset):
+    image = read_slice(png16(hu.astype(int) + offset), name="a")
+    np.testing.assert_array_equal(image.network_grey8(), declared.network_grey8())
+    assert f"with {offset} added" in image.notes[0]
+
+
+@pytest.mark.parametrize("fill", [-32768, -8192])
+def test_one_value_around_a_round_image_does_not_matter(hu, declared, fill):
+    filled = hu.copy()
+    filled[:12, :12] = fill
+    image = read_slice(tiff(filled), name="a")
+    assert (image.unit, image.window) == ("HU", SOFT_TISSUE)
+    np.testing.assert_array_equal(image.network_grey8()[12:], declared.network_grey8()[12:])
+
+
+def test_what_is_no_number_becomes_the_lowest_value_and_is_told(hu, declared):
+    values = np.where(hu < -990, np.nan, hu).astype(np.float32)
+    image = read_slice(tiff(values), name="a")
+    np.testing.assert_array_equal(image.network_grey8(), declared.network_grey8())
+    assert image.notes[0].startswith("Some pixels of this picture hold no number")
+    with pytest.raises(UnreadableSlice, match="no finite number"):
+        read_slice(tiff(np.full_like(values, np.nan)), name="a")
+
+
+def test_declared_units_that_are_too_high_are_brought_down_and_told(hu, declared):
+    wiped = ct_dataset((hu + 1024).clip(0).astype(np.uint16), RescaleIntercept=0, WindowCenter=40, WindowWidth=400)
+    image = read_slice(saved(wiped), name="a")
+    assert (image.unit, image.window, image.recognised_as_hu) == ("HU", SOFT_TISSUE, True)
+    assert "1024 too high" in image.notes[0]
+    np.testing.assert_array_equal(image.network_grey8(), declared.network_grey8())
+    assert (image.as_grey().unit, image.as_grey().notes) == ("grey", ())
+
+
+@pytest.mark.parametrize("kind", ["Hounsfield units", "inverted values", "inverted values and slope", "undeclared"])
+def test_dense_tissue_is_bright_whatever_monochrome1_says(hu, declared, kind):
+    inverted = (4095 - (hu + 1024)).clip(0).astype(np.uint16)
+    stored, tags = {
+        "Hounsfield units": (hu, {}),
+        "inverted values": (inverted, {}),
+        "inverted values and slope": (inverted, {"RescaleSlope": -1, "RescaleIntercept": 3071}),
+        "undeclared": (hu, UNDECLARED),
+    }[kind]
+    image = read_slice(saved(ct_dataset(stored, PhotometricInterpretation="MONOCHROME1", **tags)), name="a")
+    assert (image.unit, image.inverted) == ("HU", False)
+    assert image.notes == (hounsfield.INVERTED_NOTE,)
+    np.testing.assert_allclose(image.network_grey8().astype(int), declared.network_grey8(), atol=20)
+
+
 def test_the_user_may_overrule(hu):
     content = png16((hu.astype(int) + 1024).clip(0))
     (found,) = stack.open_stacks([("a.png", content)]).stacks
@@ -88,8 +138,9 @@ def declared_grey(hu):
     return ((hu.astype(np.float32) + 160) / 400 * 255).clip(0, 255).astype(np.uint8)
 
 
-def test_an_eight_bit_capture_that_kept_its_intercept_is_told(hu):
-    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0, "RescaleIntercept": -1024}
+@pytest.mark.parametrize("intercept", [-1024, 0])
+def test_an_eight_bit_capture_with_an_intercept_is_told(hu, intercept):
+    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0, "RescaleIntercept": intercept}
     dataset = ct_dataset(hu.astype(np.uint16), RescaleType="HU", WindowCenter=40, WindowWidth=400, **eight)
     dataset.PixelData = declared_grey(hu).tobytes()
     image = read_slice(saved(dataset), name="a")

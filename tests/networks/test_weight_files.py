@@ -46,6 +46,8 @@ def test_a_state_dict_is_read_whatever_its_suffix(tmp_path, suffix, legacy):
         {"state_dict": STATE, "epoch": 3, "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
         {"model": {"state_dict": STATE}, "args": argparse.Namespace(lr=0.1), "best": np.float64(0.9)},
         {"epoch": 1, "my network": STATE},
+        {"state_dict": STATE, "best_acc1": torch.tensor(93.5)},  # as in PyTorch's example for ImageNet
+        {"best_model_wts": STATE, "optimizer": {"state": {0: {"step": torch.ones(1)}}, "param_groups": [{"lr": 0.1}]}},
     ],
 )
 def test_what_training_scripts_wrap_around_weights_is_taken_off(tmp_path, saved):

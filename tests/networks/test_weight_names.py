@@ -41,7 +41,9 @@ def test_networks_of_torchvision_answer_alike_under_timms_names(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "module.model.", "_orig_mod.net."])
+@pytest.mark.parametrize(
+    "prefix", ["module.", "model.", "backbone.", "module.model.", "_orig_mod.net.", "resnet.", "module.my_cnn."]
+)
 def test_wrappers_and_what_only_training_needs_go(name, prefix):
     theirs, images = trained(name), torch.randn(1, 3, 64, 64)
     stored = {prefix + each: tensor for each, tensor in theirs.state_dict().items()}
