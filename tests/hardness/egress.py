@@ -166,7 +166,7 @@ def export(page: Page) -> None:
 def train(page: Page, images: Path) -> None:
     """Start a tiny job by its saved configuration, watch its curves to the end, publish it."""
     config = recipes.config_from_recipe("paper", **{**TINY, "data": str(images), "batch_size": 32, "n_epochs": 3})
-    page.get_by_text("As a command, as a file", exact=True).click()
+    page.get_by_text("Commands and file", exact=True).click()
     content = recipes.to_file(config)
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
         [{"name": "tiny.json", "mimeType": "application/json", "buffer": content}]
