@@ -26,7 +26,7 @@ _MOST_TRIED = 20  # pairs of two groups that are aligned finely
 _N_COMPONENTS = 96  # numbers that a thumbnail is compressed to where every pair is compared in many ways,
 _LEAST_COMPRESSED = 3_000  # of so many thumbnails
 N_TURNED, N_ALIGNED = 6, 2 * len(_ANGLES_DEG) * len(_SCALES)  # steps of `by_turning` and `by_aligning`
-_BLOCK = 1024
+_BLOCK = 256
 # What Roboflow makes of NAME.jpg, and what tools add to the names of augmented copies.
 _ROBOFLOW = re.compile(r"_(?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.IGNORECASE)
 _ADDED = re.compile(
@@ -194,7 +194,8 @@ def _pairs(
     starts, ends = [], []
     for start in range(0, len(one), _BLOCK):
         first = start if one_way else 0
-        rows, columns = np.nonzero(one[start : start + _BLOCK] @ other[first:].T > above)
+        is_above = one[start : start + _BLOCK] @ other[first:].T > above
+        rows, columns = np.divmod(np.flatnonzero(is_above), is_above.shape[1])  # np.nonzero takes far longer
         rows, columns = rows + start, columns + first
         kept = rows != columns if apart is None else apart[rows] != apart[columns]
         starts.append(rows[kept])
@@ -205,8 +206,8 @@ def _pairs(
 def _correlations(one: np.ndarray, starts: np.ndarray, other: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """(K,) `one[starts] @ other[ends]` pair by pair, in blocks: the pictures of millions of pairs would fill the memory."""
     found = np.empty(len(starts), np.float32)
-    for part in range(0, len(starts), 8 * _BLOCK):
-        rows = slice(part, part + 8 * _BLOCK)
+    for part in range(0, len(starts), 32 * _BLOCK):
+        rows = slice(part, part + 32 * _BLOCK)
         found[rows] = np.einsum("ij,ij->i", one[starts[rows]], other[ends[rows]])
     return found
 
