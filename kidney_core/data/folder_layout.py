@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from kidney_core.common import system_files
 from kidney_core.common.errors import DatasetError
 from kidney_core.common.labelling import NOT_STATED, Labelling
 from kidney_core.common.labels import LABELS, recognised_label
@@ -25,24 +26,12 @@ LAYOUT_HELP = (
     "Expected one folder per class with the images inside, for example FOLDER/Cyst/…, FOLDER/Normal/…, "
     "FOLDER/Stone/…, FOLDER/Tumor/… (PNG, JPEG, BMP, TIFF or DICOM), or a CSV file beside the images with their paths and classes."
 )
-# Lesion masks, boxes, and what NAS, macOS and Windows leave behind, in small letters.
+# Lesion masks and boxes, and what systems leave behind.
 NOT_CLASSES = (
     *("masks", "mask", "labels", "annotations", "annotation", "segmentations", "segmentation", "bboxes"),
-    *(
-        "ground truth",
-        "ground_truth",
-        "groundtruth",
-        "gt",
-        "@eadir",
-        "#recycle",
-        "@recycle",
-        "@recently-snapshot",
-        "__macosx",
-        "$recycle.bin",
-    ),
-    *("system volume information", "lost+found", "__pycache__"),
+    *("ground truth", "ground_truth", "groundtruth", "gt", "__pycache__"),
+    *system_files.FOLDERS,
 )
-_NOT_IMAGES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
 _ABOUT = (
     ".txt",
     ".md",
@@ -210,7 +199,7 @@ def _walk(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
             entries[:] = [name for name in entries if _is_text(name)]
             left_out += [_with_unusable_name(folder / name) for name in unusable]
         subfolders[:] = [name for name in subfolders if _is_visible(name) and _is_new(Path(parent, name), visited)]
-        kept = (name for name in names if not name.startswith(".") and name.lower() not in _NOT_IMAGES)
+        kept = (name for name in names if not name.startswith(".") and name.lower() not in system_files.FILES)
         images += [(folder / name).as_posix() for name in kept]
     return images, left_out
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from kidney_core.common import system_files
 from kidney_core.common.errors import (
     EncryptedArchive,
     OversizedArchive,
@@ -56,10 +57,10 @@ def is_zip(content: bytes) -> bool:
 
 
 def is_skipped(name: str) -> bool:
-    """True for files that a system adds: hidden files, `__MACOSX` of macOS, the index DICOMDIR (PS3.10 8.6)."""
-    parts = name.replace("\\", "/").split("/")
+    """True for files that a system adds: hidden files, thumbnails, what is in its own folders, the index DICOMDIR (PS3.10 8.6)."""
+    parts = name.replace("\\", "/").lower().split("/")
     hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
-    return hidden or "__MACOSX" in parts or parts[-1].upper() == "DICOMDIR"
+    return hidden or not set(system_files.FOLDERS).isdisjoint(parts) or parts[-1] in (*system_files.FILES, "dicomdir")
 
 
 class CheckedFile(io.BufferedReader):

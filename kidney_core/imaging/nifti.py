@@ -31,6 +31,10 @@ _LETTERS = {
     CORONAL: {"left": "R", "right": "L", "top": "H", "bottom": "F"},
     SAGITTAL: {"left": "A", "right": "P", "top": "H", "bottom": "F"},
 }
+_NO_AXES_NOTE = (
+    "The file does not say how its axes lie in the patient (qform and sform are not set). Sides are not named, and the usual order is "
+    "assumed: from right to left, back to front, feet to head."
+)
 _last = threading.local()
 
 
@@ -42,12 +46,14 @@ class Volume:
         values: (X, Y, Z) to the patient's right, front and head, as stored.
         spacing_mm: along each axis.
         slope, intercept: of the values.
+        has_axes: whether the file says how its axes lie in the patient.
     """
 
     values: np.ndarray = field(repr=False)
     spacing_mm: tuple[float, float, float]
     slope: float
     intercept: float
+    has_axes: bool = True
 
 
 def counts(content: bytes, *, name: str, size: int) -> list[tuple[str, int, float]]:
@@ -100,7 +106,7 @@ def _cut(volume: Volume, name: str, plane: str, index: int, frame: int) -> Slice
         window=Window.spanning(pixels),
         spacing_mm=spacing,
         pixel_aspect=ratio if 1 / MAX_ASPECT <= ratio <= MAX_ASPECT else 1.0,
-        letters=_LETTERS[plane],
+        letters=_LETTERS[plane] if volume.has_axes else {},
         n_frames=sum(volume.values.shape),
         frame=frame,
         facts={
@@ -110,6 +116,7 @@ def _cut(volume: Volume, name: str, plane: str, index: int, frame: int) -> Slice
             "Slice distance": f"{volume.spacing_mm[axis]:.3g} mm",
             "Plane": plane,
         },
+        notes=() if volume.has_axes else (_NO_AXES_NOTE,),
     )
     return found.recognised(of=_sample(volume))
 
@@ -149,9 +156,12 @@ def _unpacked(content: bytes, name: str) -> bytes:
     if not is_gzip(content):
         return content
     inflater, pieces, rest, size = zlib.decompressobj(31), [], content, 0
-    while rest and not inflater.eof:
+    while rest:
         pieces.append(inflater.decompress(rest, _PIECE_BYTES))
         rest, size = inflater.unconsumed_tail, size + len(pieces[-1])
+        if inflater.eof:  # gzip may have several members, one behind the other (RFC 1952, 2.2)
+            rest = inflater.unused_data if is_gzip(inflater.unused_data) else b""
+            inflater = zlib.decompressobj(31)
         if size > MAX_VOLUME_BYTES:
             raise OversizedSlice(
                 f"“{name}” unpacks to more than {MAX_VOLUME_BYTES // 1024**2} MB. Crop or resample the volume to the kidneys."
@@ -170,6 +180,7 @@ class _Layout:
     spacing_mm: tuple[float, float, float]  # along the axes of the patient
     slope: float
     intercept: float
+    has_axes: bool
 
     @property
     def n_bytes(self) -> int:
@@ -220,6 +231,7 @@ def _layout(content: bytes, name: str) -> _Layout:
         (by_axis[0], by_axis[1], by_axis[2]),
         1.0 if slope is None else float(slope),
         0.0 if intercept is None else float(intercept),
+        has_axes=bool(header["qform_code"] or header["sform_code"]),
     )
 
 
@@ -227,4 +239,4 @@ def _parse(content: bytes, name: str) -> Volume:
     found = _layout(content, name)
     values = np.frombuffer(content, found.dtype, int(np.prod(found.shape)), found.offset)
     values = apply_orientation(values.reshape(found.shape, order="F"), found.orientation)
-    return Volume(values, found.spacing_mm, found.slope, found.intercept)
+    return Volume(values, found.spacing_mm, found.slope, found.intercept, found.has_axes)

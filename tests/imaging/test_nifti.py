@@ -131,3 +131,23 @@ def test_a_bomb_is_stopped_before_it_fills_the_memory():
             packed.write(bytes(1024**2))
     (problem,) = stack.open_stacks([("a.nii.gz", file.getvalue())]).problems
     assert "unpacks to more than 400 MB" in problem
+
+
+def test_gzip_of_several_members_is_one_volume(axial):
+    content = nifti(axial, packed=False)
+    at = len(content) // 3
+    packed = gzip.compress(content[:at]) + gzip.compress(content[at:]) + b"\0" * 512  # as bgzip and tapes write it
+    assert [len(each.items) for each in opened(packed)] == [len(each.items) for each in opened(content, "ct.nii")]
+    np.testing.assert_array_equal(read_slice(packed, frame=2).pixels, read_slice(content, frame=2).pixels)
+
+
+def test_a_volume_without_axes_says_so_and_names_no_sides(axial):
+    image = nibabel.Nifti1Image(canonical(axial), np.diag([*SPACING, 1.0]))
+    placed = read_slice(image.to_bytes(), frame=2)
+    assert placed.letters
+    assert not any("axes" in note for note in placed.notes)
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    image = nibabel.Nifti1Image(canonical(axial), None, image.header)
+    read = read_slice(image.to_bytes(), frame=2)
+    assert not read.letters
+    assert any("does not say how its axes lie" in note for note in read.notes)

@@ -227,7 +227,14 @@ def test_the_same_file_twice_counts_once():
 
 def test_a_zip_is_recognised_by_its_content_and_its_folders_are_walked():
     files = [(f"CT/S{z % 2}/IM{z}", at(z, z)) for z in (2, 0, 1)]
-    skipped = ["__MACOSX/CT/._IM1", "CT/.DS_Store", "DICOMDIR", "CT/dicomdir"]
+    skipped = [
+        "__MACOSX/CT/._IM1",
+        "CT/.DS_Store",
+        "DICOMDIR",
+        "CT/dicomdir",
+        "@eaDir/IM1@SynoEAStream",
+        "CT/Thumbs.db",
+    ]
     content = zipped(files + [(name, b"not an image") for name in skipped] + [("CT/empty/", b"")])
     contents = stack.open_stacks([("series.bin", content), ("top", at(9, 9))])
     assert values(contents.stacks[0]) == [0, 1, 2, 9]
