@@ -140,10 +140,11 @@ def upload(page: Page, files: list[dict]) -> None:
     choose_files(page, files)
     page.locator(".stage").wait_for()
     settled(page, seconds=_WAIT_S)
-    anyway = page.get_by_text("Show the prediction anyway")
-    if anyway.count():
-        anyway.click()
-        settled(page, seconds=_WAIT_S)
+    for words in ("Show the prediction anyway", "Show a heatmap"):  # of a refused slice, and of a normal one
+        switch = page.get_by_text(words)
+        if switch.count():
+            switch.click()
+            settled(page, seconds=_WAIT_S)
     box = page.get_by_test_id("stSelectbox").filter(has_text="Method").get_by_role("combobox")
     box.scroll_into_view_if_needed()
     page.wait_for_timeout(1000)  # a list that opens while the page scrolls closes again
