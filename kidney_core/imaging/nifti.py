@@ -22,6 +22,7 @@ from kidney_core.imaging.volume_file import AXIAL, CORONAL, SAGITTAL, is_gzip
 
 MAX_VOLUME_BYTES = 400 * 1024**2  # unpacked; 1,500 slices of 512 x 512 in 8 bits, 750 in 16 bits
 _PIECE_BYTES = 1024**2
+_MOST_LABELS = 16  # different numbers of a volume that is a segmentation; a CT has hundreds
 _MAX_HEADER_BYTES = 1024  # NIfTI-1 has 348 and NIfTI-2 540
 # The axis of a canonical (x to the right, y to the front, z to the head) array along which a plane is cut, and the axes of its
 # rows and columns, which run from high to low values: from the front or the head down, and from the patient's right or front on.
@@ -239,4 +240,9 @@ def _parse(content: bytes, name: str) -> Volume:
     found = _layout(content, name)
     values = np.frombuffer(content, found.dtype, int(np.prod(found.shape)), found.offset)
     values = apply_orientation(values.reshape(found.shape, order="F"), found.orientation)
-    return Volume(values, found.spacing_mm, found.slope, found.intercept, found.has_axes)
+    volume = Volume(values, found.spacing_mm, found.slope, found.intercept, found.has_axes)
+    if 1 < len(labels := np.unique(_sample(volume))) <= _MOST_LABELS and (labels == np.rint(labels)).all():
+        raise UnsupportedSlice(
+            f"“{name}” holds {len(labels)} labels, as a segmentation does, and no CT. Open the scan that it was drawn on."
+        )
+    return volume

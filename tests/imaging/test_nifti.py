@@ -95,12 +95,6 @@ def test_a_slice_without_air_is_in_the_units_of_its_volume(axial):
     assert stack.open_item(opened(nifti(filled))[0].items[2]).unit == "HU"
 
 
-def test_labels_of_a_segmentation_are_grey_values(axial):
-    labels = (axial > 100).astype(np.uint8)
-    image = stack.open_item(opened(nifti(labels, dtype=np.uint8))[0].items[2])
-    assert (image.unit, image.recognised_as_hu) == ("grey", False)
-
-
 def of_phases(axial) -> bytes:
     both = np.stack([canonical(axial)] * 2, axis=-1)
     return nibabel.Nifti1Image(both, np.eye(4)).to_bytes()
@@ -151,3 +145,11 @@ def test_a_volume_without_axes_says_so_and_names_no_sides(axial):
     read = read_slice(image.to_bytes(), frame=2)
     assert not read.letters
     assert any("does not say how its axes lie" in note for note in read.notes)
+
+
+@pytest.mark.parametrize("n_labels", [2, 6])
+def test_a_segmentation_is_no_ct(axial, n_labels):
+    drawn = np.clip(axial // 40, 0, n_labels - 1).astype(np.int16)
+    contents = stack.open_stacks([("kidneys.nii.gz", nifti(drawn))])
+    assert contents.stacks == ()
+    assert f"“kidneys.nii.gz” holds {n_labels} labels, as a segmentation does" in str(contents.problems[0])
