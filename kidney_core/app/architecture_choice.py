@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kidney_core.app import markdown
+from kidney_core.app import markdown, streamlit_internals
 from kidney_core.common.paper import ARCHITECTURE_NAMES
 from kidney_core.metrics import number_format
 
@@ -66,5 +66,6 @@ def _in_words(architecture: "Architecture") -> str:
     return f"{architecture.name} ({size}), {'pretrained' if architecture.has_weights else 'random weights only'}"
 
 
+@streamlit_internals.uninterrupted()
 def _add(name: str) -> None:
     st.session_state[CHOSEN] = list(dict.fromkeys((*st.session_state.get(CHOSEN, []), name)))

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from kidney_core.app import architecture_choice, formatting, markdown, training_options
+from kidney_core.app import architecture_choice, formatting, markdown, streamlit_internals, training_options
 from kidney_core.metrics.splits import GROUPED, RANDOM
 from kidney_core.runs import durations, recipes, run_folder
 from kidney_core.runs.presets import PRESETS, Preset
@@ -85,6 +85,7 @@ def _fill(name: str) -> None:
     _fill_fields(values_of(name))
 
 
+@streamlit_internals.uninterrupted()
 def _fill_fields(values: dict[str, Any]) -> None:
     st.session_state[_FILLING] = {key: (st.session_state.get(key), value) for key, value in values.items()}
     st.session_state.update(values)

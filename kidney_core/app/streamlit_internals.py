@@ -25,6 +25,7 @@ from streamlit.auth_util import get_secrets_auth_section, is_authlib_installed
 from streamlit.elements import exception as exception_element
 from streamlit.proto.Exception_pb2 import Exception as ExceptionProto
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 from streamlit.web import bootstrap, cli
 from streamlit.web.server.starlette import starlette_app_utils, starlette_routes, starlette_websocket
@@ -66,6 +67,26 @@ def browser_secret() -> str:
     """
     token, _ = starlette_app_utils.decode_xsrf_token_string(st.context.cookies.get(XSRF_COOKIE_NAME, ""))
     return token.hex() if token else ""
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Around or on a callback: all of it happens.
+
+    A press or an entry that comes meanwhile would interrupt it at its next look at the session, and the rest would be lost, because
+    Streamlit takes that for a call of `st.rerun`.
+    """
+    context = get_script_run_ctx()
+    state = context.session_state if context else None
+    if not isinstance(state, SafeSessionState):
+        yield
+        return
+    interrupts = state._yield_callback
+    object.__setattr__(state, "_yield_callback", lambda: None)  # as its own __init__ does
+    try:
+        yield
+    finally:
+        object.__setattr__(state, "_yield_callback", interrupts)
 
 
 def running_server() -> runtime.Runtime | None:

@@ -9,6 +9,7 @@ import json
 import logging
 import re
 
+import pytest
 import streamlit
 from starlette import formparsers
 from starlette.applications import Starlette
@@ -28,6 +29,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import exec_code, get_script_run_ctx
 from streamlit.runtime.session_manager import ActiveSessionInfo, SessionInfo
 from streamlit.runtime.state import SessionState
+from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.web import bootstrap, cli
@@ -288,3 +290,26 @@ def test_no_other_module_reaches_into_streamlit():
         if path.name != "streamlit_internals.py":
             for name in imports(path):
                 assert name.partition(".")[0] != "streamlit" or name in allowed, f"{path.name}: {name}"
+
+
+def test_a_callback_that_is_uninterrupted_sees_all_of_it_happen(monkeypatch):
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt():
+        raise Interrupted
+
+    state = SafeSessionState(SessionState(), interrupt)
+    context = type("Context", (), {"session_state": state})()
+    monkeypatch.setattr(streamlit_internals, "get_script_run_ctx", lambda: context)
+
+    def callback():
+        state["one"] = 1
+        state["two"] = state["one"] + 1
+
+    with pytest.raises(Interrupted):
+        callback()
+    streamlit_internals.uninterrupted()(callback)()
+    assert state.filtered_state == {"one": 1, "two": 2}
+    with pytest.raises(Interrupted):
+        callback()
