@@ -26,7 +26,8 @@ def test_a_reload_keeps_the_form_for_this_browser_alone(browser, tmp_path):
         page = form(browser, address)
         jobs = page.get_by_role("heading", name="Jobs", exact=True)
         assert jobs.bounding_box()["y"] < 900  # the whole form is on the first screen
-        page.get_by_role("button", name="Quick look").click()  # the next entry may interrupt what it fills
+        page.get_by_role("button", name="Quick look").click()
+        expect(page.get_by_role("button", name="Start 1 job")).to_be_visible()
         page.get_by_role("textbox", name="Folder of images").fill(folder)
         page.keyboard.press("Tab")
         settled(page)
