@@ -33,7 +33,7 @@ def confusion_options(confusion: list[list[int]], labels: list[str]) -> dict[str
     return {
         "animation": False,
         "tooltip": {"formatter": "{b}"},
-        "grid": {"left": 84, "right": 8, "top": 8, "bottom": 56},
+        "grid": {"left": 28, "right": 8, "top": 8, "bottom": 32},
         "xAxis": {**axis, "name": "predicted", "nameLocation": "middle", "nameGap": 30},
         "yAxis": {**axis, "name": "true", "inverse": True, "nameLocation": "middle", "nameGap": 64},
         "series": [
