@@ -42,31 +42,16 @@ HOW_TO_READ = {
 
 def show(checkpoint: Checkpoint) -> None:
     """The chosen panel of a checkpoint."""
-    panels: dict[str, Callable[[Checkpoint], None]] = {
-        "Matrix and report": _matrices,
-        "Clinical use": partial(_show_stored, "Clinical use"),
-        "Curves": partial(_show_stored, "Curves"),
-        "Calibration": partial(_show_stored, "Calibration"),
-        "Abstention": _abstention,
-        "Worst errors": partial(_show_stored, "Worst errors"),
-        "Planes": partial(_show_stored, "Planes"),
-        "Scans": partial(_show_stored, "Scans"),
-        "Map": partial(_show_stored, "Map"),
-        "Explanations": pointing_panel.show,
-        "Painted over": paint_over_panel.show,
-        "Training": _training,
-        "Model card": _card,
-    }
     picked = st.segmented_control(
         "Panel",
-        list(panels),
+        list(PANELS),
         default="Matrix and report",
         required=True,
         key="evaluation_panel",
         bind="query-params",
         label_visibility="collapsed",
     )
-    panels[picked](checkpoint)
+    PANELS[picked](checkpoint)
 
 
 def _matrices(checkpoint: Checkpoint) -> None:
@@ -290,3 +275,20 @@ def _card(checkpoint: Checkpoint) -> None:
     st.code(card["command"], language="bash", wrap_lines=True)
     shown = ("imported", "data", "split", "preprocessing", "temperature", "software", "created")
     st.json({key: card[key] for key in shown if key in card}, expanded=1)
+
+
+PANELS: dict[str, Callable[[Checkpoint], None]] = {
+    "Matrix and report": _matrices,
+    "Clinical use": partial(_show_stored, "Clinical use"),
+    "Curves": partial(_show_stored, "Curves"),
+    "Calibration": partial(_show_stored, "Calibration"),
+    "Abstention": _abstention,
+    "Worst errors": partial(_show_stored, "Worst errors"),
+    "Planes": partial(_show_stored, "Planes"),
+    "Scans": partial(_show_stored, "Scans"),
+    "Map": partial(_show_stored, "Map"),
+    "Explanations": pointing_panel.show,
+    "Painted over": paint_over_panel.show,
+    "Training": _training,
+    "Model card": _card,
+}

@@ -59,11 +59,8 @@ def notes_of(positions_mm: Sequence[float | None]) -> tuple[str, ...]:
         )
     usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     holes = [int(hole) for hole in np.flatnonzero(steps > _HOLE * usual)] if usual else []
-    told = [f"{steps[hole] - usual:.3g} mm between slices {hole + 1} and {hole + 2}" for hole in holes[:_MAX_HOLES]]
-    if told:
-        more = f", and in {len(holes) - len(told)} more places" if len(holes) > len(told) else ""
-        notes.append(f"{MISSING} {', '.join(told)}{more}.")
-    return tuple(notes)
+    told = [f"{steps[hole] - usual:.3g} mm between slices {hole + 1} and {hole + 2}" for hole in holes]
+    return (*notes, *_missing(told))
 
 
 def notes_of_numbers(numbers: Sequence[float | None], *, tell_holes: bool) -> tuple[str, ...]:
@@ -84,9 +81,13 @@ def notes_of_numbers(numbers: Sequence[float | None], *, tell_holes: bool) -> tu
         )
     usual = float(np.median(np.diff(distinct)))
     holes = [(low, high) for low, high in pairwise(distinct) if high - low > _HOLE * usual]
-    told = [f"between numbers {low:g} and {high:g}" for low, high in holes[:_MAX_HOLES]]
-    more = f", and in {len(holes) - len(told)} more places" if len(holes) > len(told) else ""
-    return (f"{MISSING} {', '.join(told)}{more}.",) if told and tell_holes else ()
+    return _missing([f"between numbers {low:g} and {high:g}" for low, high in holes]) if tell_holes else ()
+
+
+def _missing(told: Sequence[str]) -> tuple[str, ...]:
+    """The note about holes, of which the first are told one by one; none without any."""
+    more = f", and in {len(told) - _MAX_HOLES} more places" if len(told) > _MAX_HOLES else ""
+    return (f"{MISSING} {', '.join(told[:_MAX_HOLES])}{more}.",) if told else ()
 
 
 def _by_orientation(frames: Sequence[tuple[Frame, FramePosition]]) -> list[list[tuple[Frame, FramePosition]]]:

@@ -16,6 +16,7 @@ from PIL import Image
 from playwright.sync_api import Error, Page, expect
 
 from benchmarks.browser import choose_files, running_app, settled
+from kidney_core.app import model_panel
 from kidney_core.simulation import phantom_dicom
 from tests.hardness import hostile_world, names
 from tests.hardness.egress import Flow, note_requests, outside
@@ -37,23 +38,7 @@ _RENDERED_JS = """host => {
     look(document);
     return found;
 }"""
-_VIEWS = {
-    "One model": (
-        "Matrix and report",
-        "Clinical use",
-        "Curves",
-        "Calibration",
-        "Abstention",
-        "Worst errors",
-        "Planes",
-        "Scans",
-        "Map",
-    ),
-    "Compared with the paper": (),
-    "Other hospitals": (),
-    "Comparison": (),
-}
-_MORE_PANELS = ("Explanations", "Painted over", "Training", "Model card")
+_VIEWS = ("One model", "Compared with the paper", "Other hospitals", "Comparison")
 
 
 def measure(options: Options) -> Figures:
@@ -119,7 +104,7 @@ def _flows(data: Path, *, look: Callable[..., None]) -> dict[str, Flow]:
     """Every page, and what is reached within it."""
     flows: dict[str, Flow] = {"home": ("", lambda page: None)}
     flows |= {f"evaluation: {view}": ("Evaluation", partial(_choose, texts=(view,))) for view in _VIEWS}
-    for panel in (*_VIEWS["One model"], *_MORE_PANELS):
+    for panel in model_panel.PANELS:
         flows[f"evaluation: {panel}"] = ("Evaluation", partial(_choose, texts=("One model", panel)))
     flows["evaluation: your folder"] = ("Evaluation", partial(_evaluate, data=data))
     flows["training"] = ("Training", partial(_train, data=data))
