@@ -40,7 +40,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
     tour.offer()
 checkpoints = loading.usable_checkpoints()
 measured = hospitals_panel.measured_of(checkpoints)
-draw_chart = home_panel.show_accuracy(checkpoints, measured)
+home_panel.show_accuracy(checkpoints, measured)
 with st.container(key="home_pages_compact"):
     columns = st.columns(len(PURPOSES))
 for column, (page, title, symbol), purpose in zip(columns, page_frame.PAGES[1:], PURPOSES, strict=True):
@@ -59,7 +59,6 @@ n_busy = sum(jobs.status(run) in (run_folder.QUEUED, run_folder.RUNNING) for run
 st.caption(
     f"{formatting.quantity(len(checkpoints), 'checkpoint')} · {formatting.quantity(n_busy, 'job')} queued or running · trains on {markdown.text(jobs.device_in_words())}"
 )
-draw_chart()  # last, since the browser draws it longer than all else
 with st.expander("Where to get the data"):
     st.markdown(
         """

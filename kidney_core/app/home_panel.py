@@ -1,6 +1,6 @@
 """What Home shows of the checkpoints: how they do in each situation in one chart, and what each is the choice for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,36 +14,25 @@ from kidney_core.metrics.number_format import percent
 from kidney_core.metrics.splits import RANDOM
 
 RANDOM_ROW, UNSEEN_ROW = "Random split (data leakage)", "Unseen scans"
-_NUMBERS_PX = 48  # the button below the chart, with its distance
 Row = tuple[str, str, float, float | None, float | None]
 
 
-def show_accuracy(checkpoints: Sequence[Checkpoint], measured: dict[str, dict[str, Any]]) -> Callable[[], None]:
+def show_accuracy(checkpoints: Sequence[Checkpoint], measured: dict[str, dict[str, Any]]) -> None:
     """The share of slices that each checkpoint predicts correctly, from the easiest situation to other hospitals.
 
     Args:
         measured: of `hospitals_panel.measured_of`.
-
-    Returns:
-        draws the chart into the space that is left for it.
     """
     rows = _own_rows(checkpoints) + _other_hospitals(measured)
-    if not rows:
-        return lambda: None
-    st.header("Accuracy: random split, unseen scans, other hospitals", anchor=False)
-    space = st.container(height=plots.situations_height_px(rows) + _NUMBERS_PX, border=False)
-    st.caption("Slices predicted correctly, 95 % intervals over scans.")
-
-    def draw() -> None:
-        with space:
-            charts.draw(
-                plots.situation_dots(rows),
-                "Slices predicted correctly, lowest and highest model. " + chart_text.ranges(rows),
-                key="home_accuracy",
-                numbers=chart_text.interval_table(rows, group="Tested on", series="Model", value="Correct"),
-            )
-
-    return draw
+    if rows:
+        st.header("Accuracy: random split, unseen scans, other hospitals", anchor=False)
+        charts.draw(
+            plots.situation_dots(rows),
+            "Slices predicted correctly, lowest and highest model. " + chart_text.ranges(rows),
+            key="home_accuracy",
+            numbers=chart_text.interval_table(rows, group="Tested on", series="Model", value="Correct"),
+        )
+        st.caption("Slices predicted correctly, 95 % intervals over scans.")
 
 
 def _own_rows(checkpoints: Sequence[Checkpoint]) -> list[Row]:

@@ -83,11 +83,6 @@ def _add_bars(figure: go.Figure, protocol: str, rows: list[tuple], *, whiskers: 
         }
 
 
-def situations_height_px(rows: list[tuple[str, str, float, float | None, float | None]]) -> int:
-    """The height of `situation_dots`."""
-    return 36 * len({row[0] for row in rows}) + 80
-
-
 def situation_dots(rows: list[tuple[str, str, float, float | None, float | None]]) -> go.Figure:
     """One line a situation, from the first at the top, one dot a model with its interval: (situation, model, share, low, high)."""
     situations, models = list(dict.fromkeys(row[0] for row in rows)), list(dict.fromkeys(row[1] for row in rows))
@@ -124,7 +119,7 @@ def situation_dots(rows: list[tuple[str, str, float, float | None, float | None]
     )
     figure.update_xaxes(range=[0, 1.01], tickformat=".0%", zeroline=False)
     figure.update_layout(legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0})
-    return apply_layout(figure, height=situations_height_px(rows)).update_layout(margin_t=36)
+    return apply_layout(figure, height=36 * len(situations) + 80).update_layout(margin_t=36)
 
 
 def plain(name: str) -> str:
