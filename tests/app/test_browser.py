@@ -325,11 +325,12 @@ def test_a_student_marks_the_lesion_before_the_model_speaks(page, published):
         expect(page.locator(".pane:not(.twin) .drawings path.line")).to_have_count(1)
         page.get_by_test_id("stRadio").get_by_text(case.label, exact=True).click()
         page.get_by_text("5 certain", exact=True).click()
-        settled(page)
+        submit = page.get_by_role("button", name="Submit answer")
+        expect(submit).to_be_enabled()  # the server has all three parts of the answer
         page.reload()  # what is not submitted yet is kept too
         expect(page.get_by_text("✓ Marked")).to_be_visible()
         expect(page.get_by_role("radio", name="5 certain")).to_be_checked()
-        page.get_by_role("button", name="Submit answer").click()
+        submit.click()
         expect(page.get_by_role("heading", name=f"It is {DESCRIPTIONS[case.label].noun}")).to_be_visible()
         expect(page.locator(".stage .scan")).to_have_attribute(
             "aria-label", re.compile("the lesion outlined, your mark")

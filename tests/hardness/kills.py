@@ -37,6 +37,7 @@ from tests.hardness.workplace import Found, Workplace
 
 N_KILLS, SEED = 100, 12
 _BY_HAND_SAID = "by-hand.txt"
+_SHORTEST_PAUSE_S = 0.05
 _ALIVE_AT_MOST_S = 10.0  # after the one that they belong to was killed
 _LONGER = {"n_epochs": 120}  # than most lives
 _TRAINING = {"alone": _LONGER, "by hand": _LONGER, "two": {**_LONGER, "n_processes": 2}}
@@ -222,6 +223,11 @@ def _wait_until_none(look: Callable[[], list[psutil.Process]]) -> list[psutil.Pr
     return look()
 
 
+def _pause_s(chance: random.Random, longest_s: float) -> float:
+    """Log-uniform: as often within a tenth of a second as within seconds, so that a kill also meets what is mended."""
+    return _SHORTEST_PAUSE_S * (longest_s / _SHORTEST_PAUSE_S) ** chance.random()
+
+
 def measure(options: Options, n_kills: int | None = None, seed: int = SEED, *, log: IO[str] | None = None) -> Figures:
     """Kill again and again, mend, and let all end: see `World`; kills and ends are written to `log`."""
     chance, n_kills = random.Random(seed), n_kills or (N_KILLS if options.thorough else 10)
@@ -230,12 +236,12 @@ def measure(options: Options, n_kills: int | None = None, seed: int = SEED, *, l
         began = time.monotonic()
         world.mend()
         workplace.wait_for(lambda: workplace.trains(world.made["two"][-1]))
-        start_s = time.monotonic() - began  # of a training: the kills come before, in and after that time
+        start_s = time.monotonic() - began  # of a training
         tried = 0
         while world.killed.total() < n_kills and tried < 3 * n_kills:
             tried += 1
             world.mend()
-            workplace.wait_for(lambda: False, chance.uniform(0, start_s / 2))
+            workplace.wait_for(lambda: False, _pause_s(chance, start_s / 2))
             world.kill_one(chance)
         world.end()
     return world.found.figures(
