@@ -73,8 +73,8 @@ def _show_leakage(measured: "ProtocolAudit", *, n_beside: int) -> None:
     duplicates.metric(
         "Near-duplicate in training",
         percent(measured.near_duplicate_fraction),
-        help="Test slices that correlate above 0.95 with a training slice, or have a copy there (flipped, turned, scaled, "
-        "renamed). Where scans were found by correlation, the scan-level split has none by definition.",
+        help="Test slices that correlate above 0.95 with a training slice, or have a copy there (flipped, turned, shifted, "
+        "scaled, renamed). Where scans were found by correlation, the scan-level split has none by definition.",
     )
     correlation.metric(
         "Correlation",

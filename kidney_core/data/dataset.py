@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from kidney_core.common.cache import cache_folder, make_room, mark_used
 from kidney_core.common.errors import DatasetError, SliceError
@@ -22,10 +21,10 @@ from kidney_core.common.labels import order_labels
 from kidney_core.common.threads import thread_pool
 from kidney_core.data import folder_layout
 from kidney_core.data.folder_layout import LAYOUT_HELP, ListedFile, vanished_error
+from kidney_core.data.thumbnails import thumbnail
 from kidney_core.imaging.planes import plane_of
 from kidney_core.imaging.slices import FILES_PER_BATCH, Slice, read_slices
 
-THUMBNAIL_PX = 32
 DECODING_VERSION = 7  # raised when a file decodes to other pixels or another error, so that older caches are not used
 Progress = Callable[[int, int], None]
 
@@ -136,7 +135,7 @@ def _in_file_order(files: list[ListedFile]) -> list[ListedFile]:
 
 def _listing_key(root: Path, files: list[ListedFile], left_out: list[tuple[str, str]]) -> tuple[list[ListedFile], str]:
     """The files that are there, and a digest of their names, sizes and times; what is no file goes to `left_out`."""
-    digest, there = hashlib.sha256(f"index 2 {DECODING_VERSION} {root.resolve()}".encode()), []
+    digest, there = hashlib.sha256(f"index 3 {DECODING_VERSION} {root.resolve()}".encode()), []
     for file in files:
         try:
             status = (root / file.path).stat()
@@ -165,10 +164,8 @@ def _read_summaries(paths: list[Path]) -> list[_Summary | SliceError]:
 
 
 def _summarize(image: Slice, content: bytes) -> _Summary:
-    grey = image.network_grey8()
-    resized = Image.fromarray(grey).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR)
-    thumbnail = np.asarray(resized)
-    return thumbnail, hashlib.sha256(content).hexdigest(), plane_of(image, thumbnail)
+    small = thumbnail(image.network_grey8())
+    return small, hashlib.sha256(content).hexdigest(), plane_of(image, small)
 
 
 def _read_files(root: Path, files: list[ListedFile], progress: Progress | None) -> tuple[Dataset, bool]:

@@ -2,7 +2,7 @@
 
 The public dataset has no patient identifiers. Its images are runs of neighbouring slices, and neighbours are so similar
 that their thumbnails correlate above 0.95; linking such pairs recovers the series. Measured on all 12,446 images: 204
-groups, none with two classes. Flipped, turned, rotated, scaled, equalised and renamed copies are linked too, see `copies`.
+groups, none with two classes. Equalised, renamed and moved copies are linked too, see `copies` and `registration`.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from kidney_core.common import os_errors, spreadsheet
 from kidney_core.common.cache import cache_folder, make_room
 from kidney_core.common.errors import DatasetError
-from kidney_core.data import copies
+from kidney_core.data import copies, registration
 from kidney_core.data.cached_array import load_array, save_array
 from kidney_core.data.copies import LINKED
 from kidney_core.data.dataset import Dataset, Progress
@@ -19,7 +19,7 @@ from kidney_core.imaging.planes import UNKNOWN, normalize_plane
 
 # At 0.93 series of different classes begin to merge, at 0.97 hardly any splits: the count is stable in between.
 LINK_CORRELATION = LINKED
-_VERSION = 1  # raised when linking changes, so that older caches are not used
+_VERSION = 2  # raised when linking changes, so that older caches are not used
 SERIES_FILE = "series.csv"
 
 
@@ -84,22 +84,20 @@ def link_near_duplicates(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def link_scans(thumbnails: np.ndarray, paths: list[str], *, progress: Progress | None = None) -> np.ndarray:
-    """The same with the links between copies of one slice, see `copies`: (N,) component numbers.
+    """The same with the links between copies of one slice, see `copies` and `registration`: (N,) component numbers.
 
     Args:
         paths: of the files, whose names may tell.
         progress: called with (steps done, steps in total).
     """
     report = progress or (lambda done, total: None)
-    links, total = [copies.alike(thumbnails), copies.by_name(paths)], copies.N_TURNED + copies.N_ALIGNED + 1
-    for done, turned in enumerate(copies.by_turning(thumbnails), start=1):
-        links.append(turned)
-        report(done, total)
-    links.append(copies.by_equalising(thumbnails))
-    report(copies.N_TURNED + 1, total)
+    total = registration.N_STEPS + 1
+    links = [copies.alike(thumbnails), copies.by_name(paths), copies.by_equalising(thumbnails)]
+    report(1, total)
     groups = copies.components(len(thumbnails), links)
-    aligned = copies.by_aligning(thumbnails, groups, progress=lambda done: report(copies.N_TURNED + 1 + done, total))
-    return copies.components(len(thumbnails), [*links, aligned])
+    moved = registration.by_registering(thumbnails, groups, progress=lambda done: report(1 + done, total))
+    report(total, total)
+    return copies.components(len(thumbnails), [*links, moved])
 
 
 def _read_series_file(dataset: Dataset) -> pd.DataFrame | None:

@@ -241,7 +241,7 @@ def measure(options: Options, n_kills: int | None = None, seed: int = SEED, *, l
         while world.killed.total() < n_kills and tried < 3 * n_kills:
             tried += 1
             world.mend()
-            workplace.wait_for(lambda: False, _pause_s(chance, start_s / 2))
+            workplace.wait_for(lambda: False, _pause_s(chance, start_s / 4))
             world.kill_one(chance)
         world.end()
     return world.found.figures(
