@@ -35,12 +35,10 @@ def equalised(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.createCLAHE(float(rng.uniform(2, 4)), (8, 8)).apply(grey)
 
 
-def rotated(
-    grey: np.ndarray, rng: np.random.Generator, *, most_deg: float = 15, scales: tuple[float, float] = (1, 1)
-) -> np.ndarray:
-    """Rotated about the middle, and scaled."""
+def rotated(grey: np.ndarray, rng: np.random.Generator, *, scales: tuple[float, float] = (1, 1)) -> np.ndarray:
+    """Rotated about the middle by up to 15 degrees, and scaled."""
     middle = (grey.shape[1] - 1) / 2, (grey.shape[0] - 1) / 2
-    matrix = cv2.getRotationMatrix2D(middle, float(rng.uniform(-most_deg, most_deg)), float(rng.uniform(*scales)))
+    matrix = cv2.getRotationMatrix2D(middle, float(rng.uniform(-15, 15)), float(rng.uniform(*scales)))
     return cv2.warpAffine(grey, matrix, grey.shape[::-1])
 
 
@@ -61,9 +59,9 @@ def padded(grey: np.ndarray, rng: np.random.Generator, *, level: int = 0) -> np.
     )
 
 
-def cropped(grey: np.ndarray, rng: np.random.Generator, *, least: float = 0.85) -> np.ndarray:
+def cropped(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A part of the picture from anywhere in it."""
-    height, width = (int(side * rng.uniform(least, 0.97)) for side in grey.shape)
+    height, width = (int(side * rng.uniform(0.85, 0.97)) for side in grey.shape)
     top, left = rng.integers(grey.shape[0] - height + 1), rng.integers(grey.shape[1] - width + 1)
     return grey[top : top + height, left : left + width]
 

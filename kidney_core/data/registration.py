@@ -74,9 +74,9 @@ def by_registering(
         groups: (N,) numbers; pairs within a group are linked already.
         progress: called with the steps that are done, of `N_STEPS`.
     """
-    matches = _matches(thumbnails, groups, progress) if len(np.unique(groups)) > 1 else []
     order = np.argsort(groups, kind="stable")
     spans = _spans(groups, groups[order])
+    matches = _matches(thumbnails, groups, order, spans, progress) if len(np.unique(groups)) > 1 else []
     contrasts = unit_vectors(_local_contrasts(thumbnails))
 
     def checked(match: _Match) -> tuple[int, int] | None:
@@ -155,10 +155,14 @@ def _everywhere(picture: np.ndarray) -> np.ndarray:
     return np.full(picture.shape, 255, np.uint8)
 
 
-def _matches(thumbnails: np.ndarray, groups: np.ndarray, progress: Callable[[int], None]) -> list[_Match]:
-    """The pairs of different groups that are worth a registration, the most alike first."""
-    order = np.argsort(groups, kind="stable")
-    spans = _spans(groups, groups[order])
+def _matches(
+    thumbnails: np.ndarray, groups: np.ndarray, order: np.ndarray, spans: np.ndarray, progress: Callable[[int], None]
+) -> list[_Match]:
+    """The pairs of different groups that are worth a registration, the most alike first.
+
+    Args:
+        order, spans: (N,) the pictures group by group, and (N, 2) where the group of each begins and ends there.
+    """
     found: list[
         tuple[np.ndarray, np.ndarray]
     ] = []  # the best match of each picture in each way, and how alike they are

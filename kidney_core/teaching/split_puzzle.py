@@ -16,6 +16,7 @@ from kidney_core.data import leak_audit
 from kidney_core.data.dataset import Dataset, require_classes
 from kidney_core.data.leak_audit import ProtocolAudit
 from kidney_core.data.series import scan_table
+from kidney_core.data.thumbnails import THUMBNAIL_PX
 from kidney_core.imaging.framing import View
 from kidney_core.imaging.slices import read_slice
 from kidney_core.metrics import splits
@@ -25,7 +26,6 @@ from kidney_core.teaching.label_shuffling import Progress, choose_slices
 NAMES = ("A", "B", "C", "D")
 _N_FOLDS = 4  # a quarter of the slices is tested, in every split
 _VIEW = View(80)
-_THUMBNAIL_PX = 32  # as the audit of a dataset
 _SCANS, _SLICES = 8, 6  # simulated, for each label
 _MAX_SLICES = 400  # of a folder
 FIRST_SEED = 6_800_000  # far from the seeds of other simulated slices
@@ -115,7 +115,7 @@ def read_data(dataset: Dataset, *, progress: Progress | None = None) -> PuzzleDa
 
 def thumbnails_of(pictures: np.ndarray) -> np.ndarray:
     """(N, S, S) -> (N, 32, 32) uint8, as the audit compares them."""
-    size = (_THUMBNAIL_PX, _THUMBNAIL_PX)
+    size = (THUMBNAIL_PX, THUMBNAIL_PX)
     return np.stack([np.asarray(Image.fromarray(each).resize(size, Image.Resampling.BOX)) for each in pictures])
 
 
